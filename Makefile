@@ -1,0 +1,32 @@
+# Everything runs in .venv, which is built from requirements.txt once and again when that file changes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint clean
+
+demo: .venv/installed
+	$(BIN)/python train.py -m mixing=identity,cutout,mixup,cutmix,smoothmix_s,smoothmix_c output=outputs/demo
+	$(BIN)/python scripts/summarize.py outputs/demo
+	@echo "This shows that everything works, not which method is better: the images are 1,797 small digits, one seed each."
+	@echo "Curves:     $(BIN)/tensorboard --logdir outputs/demo"
+	@echo "Evaluate:   $(BIN)/python eval.py run=RUN_DIR      (a run directory printed above)"
+	@echo "A real run: $(BIN)/python train.py experiment=cifar100/smoothmix_c dataset.download=true"
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv outputs

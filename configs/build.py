@@ -1,0 +1,46 @@
+"""From a checked configuration to the parts of a run."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from configs import schema
+from smoothmix.errors import UserError
+from smoothmix.seeding import derive_seed
+
+
+def dataset(config: dict[str, Any]) -> Any:
+    """Return the data set of the configuration."""
+    return _call("dataset", config["dataset"])
+
+
+def model(config: dict[str, Any], num_classes: int) -> nn.Module:
+    """Return the network, initialised from the run's seed; torch's generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config["seed"], "init"))
+        built = _call("model", config["model"], num_classes=num_classes)
+    if not isinstance(built, nn.Module):
+        raise UserError(f"model._target_={config['model']['_target_']} makes no network")
+    return built
+
+
+def mixing(config: dict[str, Any], num_classes: int, generator: torch.Generator | None = None) -> Any:
+    """Return the mixing strategy: (images, labels) -> (images, targets), drawing from `generator` if it can."""
+    built = _call("mixing", config["mixing"], num_classes=num_classes, generator=generator)
+    if not callable(built):
+        raise UserError(f"mixing._target_={config['mixing']['_target_']} makes no strategy")
+    return built
+
+
+def _call(group: str, node: dict[str, Any], **supplied: Any) -> Any:
+    target = schema.find_target(group, node["_target_"])
+    parameters = inspect.signature(target).parameters.values()
+    names = {parameter.name for parameter in parameters}
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    supplied = {key: value for key, value in supplied.items() if key in names or (open_ended and key == "num_classes")}
+    try:
+        return target(**schema.arguments(group, node), **supplied)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{group}={node['name']}: {error}") from error

@@ -1,0 +1,168 @@
+"""A data set that is small enough to live on the device: CIFAR and the digits."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datasets.augment import crop_flip, draw_crop_flip, normalize, to_float
+from datasets.batches import check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
+from smoothmix.seeding import derive_seed
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ArrayData:
+    """Images in memory, copied once to each device that asks, and augmented there by random crop and flip.
+
+    Each epoch's random numbers are drawn at once for all images from (seed, epoch), and looked up by image: they do not
+    depend on the ranks, the batch size, or the step at which an epoch starts.
+
+    Args:
+        train: images, uint8 (N, S, S, 3) or (N, 3, S, S), and labels (N,) in 0..num_classes-1.
+        test: the same.
+        class_names: name of each label.
+        mean: of each channel, for images in [0, 1].
+        std: likewise.
+        padding: zeros put around a training image before the random crop (before normalisation: black).
+        flip: mirror half of the training images.
+        val_split: how many training images to hold out as the split "val": fixed, and not augmented.
+    """
+
+    def __init__(
+        self,
+        train: tuple[np.ndarray | Tensor, np.ndarray | Tensor],
+        test: tuple[np.ndarray | Tensor, np.ndarray | Tensor],
+        class_names: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+        padding: int = 4,
+        flip: bool = True,
+        val_split: int = 0,
+    ):
+        self.class_names = list(class_names)
+        self.num_classes = len(self.class_names)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.padding, self.flip = padding, flip
+
+        train_images, train_labels = _channels_last(train[0]), torch.as_tensor(train[1], dtype=torch.int64)
+        kept, held = hold_out(train_labels, val_split)
+        self._splits = {"train": (train_images[kept], train_labels[kept])}
+        if val_split:
+            self._splits["val"] = (train_images[held], train_labels[held])
+        self._splits["test"] = (_channels_last(test[0]), torch.as_tensor(test[1], dtype=torch.int64))
+
+        self.image_size = train_images.shape[1]
+        self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
+        self.fingerprint = self._hash()
+        images, labels = self._splits["train"]
+        self._splits["train"] = (F.pad(images, (0, 0, padding, padding, padding, padding)), labels)
+        self._on_device: dict[tuple[str, torch.device], Batch] = {}
+
+    def arrays(self, split: str) -> Batch:
+        """Return a split as it was given, on the CPU: images uint8 (N, S, S, 3), labels int64 (N,)."""
+        return self._arrays(split, torch.device("cpu"))
+
+    def train_batches(
+        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
+    ) -> "TrainBatches":
+        """Return the augmented training batches of `rank`; `batch_size` is over all ranks."""
+        return TrainBatches(self, batch_size, seed, rank, world_size, torch.device(device))
+
+    def eval_batches(
+        self, split: str, batch_size: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
+    ) -> "EvalBatches":
+        """Return the images rank, rank + world_size, ... of `split`, not augmented, in batches."""
+        check_split(split, self.sizes)
+        return EvalBatches(self, split, batch_size, rank, world_size, torch.device(device))
+
+    def _arrays(self, split: str, device: torch.device) -> Batch:
+        """Return the images of a split without the padding, and its labels, on `device`."""
+        images, labels = self._store(split, device)
+        if split == "train":
+            inside = slice(self.padding, self.padding + self.image_size)
+            images = images[:, inside, inside]
+        return images, labels
+
+    def _store(self, split: str, device: torch.device) -> Batch:
+        """Return the images (training images padded) and labels of a split on `device`, copied there once."""
+        check_split(split, self.sizes)
+        if device.type == "cpu":
+            return self._splits[split]
+        if (split, device) not in self._on_device:
+            images, labels = self._splits[split]
+            self._on_device[split, device] = (images.to(device), labels.to(device))
+        return self._on_device[split, device]
+
+    def _hash(self) -> str:
+        digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
+        for images, labels in self._splits.values():
+            digest.update(images.numpy())
+            digest.update(labels.numpy())
+        return digest.hexdigest()
+
+
+class TrainBatches:
+    """The training batches of one rank; ``len`` is the number of steps in an epoch."""
+
+    def __init__(self, data: ArrayData, batch_size: int, seed: int, rank: int, world_size: int, device: torch.device):
+        self.data, self.seed, self.device = data, seed, device
+        self.pieces = rank_pieces(data.sizes["train"], batch_size, rank, world_size)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on."""
+        data, n = self.data, self.data.sizes["train"]
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "augment", epoch))
+        offsets, flips = draw_crop_flip(n, data.padding, data.flip, generator)
+        order = torch.tensor(epoch_order(n, self.seed, epoch))
+        # The epoch's numbers cross to the device here, once; from now on the host waits for nothing.
+        offsets, flips, order = (_to_device(numbers, self.device) for numbers in (offsets, flips, order))
+        images, labels = data._store("train", self.device)
+        for piece in remaining(self.pieces, start_step):
+            index = order[piece]
+            batch = crop_flip(images, index, offsets[index], flips[index], data.image_size)
+            yield normalize(to_float(batch), data.mean, data.std), labels[index]
+
+
+class EvalBatches:
+    """The evaluation batches of one rank; can be iterated again and again."""
+
+    def __init__(
+        self, data: ArrayData, split: str, batch_size: int, rank: int, world_size: int, device: torch.device
+    ):
+        self.data, self.split, self.device = data, split, device
+        self.pieces = eval_pieces(data.sizes[split], batch_size, rank, world_size)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __iter__(self) -> Iterator[Batch]:
+        data = self.data
+        images, labels = data._arrays(self.split, self.device)
+        for piece in self.pieces:
+            index = slice(piece.start, piece.stop, piece.step)
+            batch = images[index].permute(0, 3, 1, 2)
+            yield normalize(to_float(batch), data.mean, data.std), labels[index]
+
+
+def _channels_last(images: np.ndarray | Tensor) -> Tensor:
+    """Return images as a uint8 tensor (N, S, S, 3)."""
+    images = torch.as_tensor(images)
+    if images.ndim == 4 and images.shape[1] == 3 and images.shape[3] != 3:
+        images = images.permute(0, 2, 3, 1)
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"expected square uint8 RGB images, got {images.dtype} of shape {tuple(images.shape)}")
+    return images.contiguous()
+
+
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy to `device` without making the host wait where that is possible."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,234 @@
+"""CIFAR-10 and CIFAR-100 from the Python files that their author publishes, in torchvision's folder layout."""
+
+import fcntl
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.arrays import ArrayData
+from datasets.download import download as download_file
+from datasets.download import md5, unpack
+from smoothmix.errors import UserError
+
+# Of both data sets, as in the CutMix code: the numbers of CIFAR-10's training images.
+MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
+STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the publisher's archive holds: md5 of the archive and of each file in it that is read."""
+
+    name: str
+    title: str
+    num_classes: int
+    url: str
+    archive_md5: str
+    folder: str
+    train: dict[str, str]
+    test: dict[str, str]
+    meta: dict[str, str]
+    labels_key: str
+    names_key: str
+
+
+CIFAR10 = Release(
+    name="cifar10",
+    title="CIFAR-10",
+    num_classes=10,
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    archive_md5="c58f30108f718f92721af3b95e74349a",
+    folder="cifar-10-batches-py",
+    train={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    },
+    test={"test_batch": "40351d587109b95175f43aff81a1287e"},
+    meta={"batches.meta": "5ff9c542aee3614f3951f8cda6e48888"},
+    labels_key="labels",
+    names_key="label_names",
+)
+
+CIFAR100 = Release(
+    name="cifar100",
+    title="CIFAR-100",
+    num_classes=100,
+    url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    archive_md5="eb9058c3a382ffc7106e4002c42a8d85",
+    folder="cifar-100-python",
+    train={"train": "16019d7e3df5f24257cddd939b257f8d"},
+    test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+    meta={"meta": "7973b15100ade9c7d40fb424638fde48"},
+    labels_key="fine_labels",
+    names_key="fine_label_names",
+)
+
+
+def cifar10(root: str | Path, download: bool = False, verify: bool = True, val_split: int = 0) -> ArrayData:
+    """Return CIFAR-10: 50,000 training and 10,000 test images of 10 classes, augmented by 4-pixel crops and flips.
+
+    Args:
+        root: folder that holds `cifar-10-batches-py/`.
+        download: fetch what is not there.
+        verify: insist on the publisher's files by their md5; false accepts repacked ones.
+        val_split: how many training images to hold out as the split "val".
+
+    Raises:
+        UserError: files that are missing, damaged, or not what they should be.
+    """
+    return _load(CIFAR10, Path(root).expanduser(), download, verify, val_split)
+
+
+def cifar100(root: str | Path, download: bool = False, verify: bool = True, val_split: int = 0) -> ArrayData:
+    """Return CIFAR-100 with its 100 fine labels; as :func:`cifar10`, from `cifar-100-python/` under `root`."""
+    return _load(CIFAR100, Path(root).expanduser(), download, verify, val_split)
+
+
+def fetch(release: Release, root: Path) -> Path:
+    """Make the files of `release` be there, downloading and unpacking what is missing; return their folder.
+
+    Files that are there are left alone, right or wrong. Of several processes one fetches and the others wait.
+    """
+    folder = root / release.folder
+    if not _missing(release, root):
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = open(root / f".{release.name}.lock", "w")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(f"cannot write to {root} ({error}): give another root for the data") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _missing(release, root):
+            archive = root / release.url.rsplit("/", 1)[-1]
+            if not archive.is_file() or md5(archive) != release.archive_md5:
+                download_file(release.url, archive, release.archive_md5)
+            unpack(archive, root, release.folder)
+    return folder
+
+
+def check(release: Release, root: Path) -> None:
+    """Raise UserError unless every file of `release` has its md5."""
+    folder = root / release.folder
+    for name, expected in (release.train | release.test | release.meta).items():
+        if (found := md5(folder / name)) != expected:
+            raise UserError(
+                f"{folder / name} has the md5 {found}, the publisher's file {expected}: delete {folder} and get it "
+                f"with `python scripts/download.py {release.name} --root {root}`, "
+                f"or accept repacked files with dataset.verify=false"
+            )
+
+
+def _missing(release: Release, root: Path) -> list[Path]:
+    names = [*release.train, *release.test, *release.meta]
+    return [path for name in names if not (path := root / release.folder / name).is_file()]
+
+
+def _load(release: Release, root: Path, download: bool, verify: bool, val_split: int) -> ArrayData:
+    if download:
+        fetch(release, root)
+    if missing := _missing(release, root):
+        raise UserError(
+            f"{release.title} is not complete: there is no {missing[0]}; get it with "
+            f"`python scripts/download.py {release.name} --root {root}` or dataset.download=true"
+        )
+    if verify:
+        check(release, root)
+    folder = root / release.folder
+    train = [_read_batch(release, folder / name) for name in release.train]
+    test = [_read_batch(release, folder / name) for name in release.test]
+    return ArrayData(
+        tuple(np.concatenate(parts) for parts in zip(*train, strict=True)),
+        tuple(np.concatenate(parts) for parts in zip(*test, strict=True)),
+        class_names=_read_names(release, folder),
+        mean=MEAN,
+        std=STD,
+        padding=4,
+        flip=True,
+        val_split=val_split,
+    )
+
+
+def _read_batch(release: Release, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images (n, 3, 32, 32) uint8 and labels (n,) int64 of one file."""
+    content = load_pickle(path)
+    images, labels = content.get("data"), content.get(release.labels_key)
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
+        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise _wrong(path, f"'data' should be uint8 (n, 3072), and is {found}")
+    try:
+        labels = np.array(labels).astype(np.int64, casting="safe")
+    except (TypeError, ValueError) as error:
+        raise _wrong(path, f"{release.labels_key!r} should be a list of integers") from error
+    if labels.shape != (len(images),) or len(images) == 0:
+        raise _wrong(path, f"there are {len(images)} images and {labels.size} labels")
+    if labels.min() < 0 or labels.max() >= release.num_classes:
+        raise _wrong(path, f"labels run from {labels.min()} to {labels.max()}, not 0 to {release.num_classes - 1}")
+    return images.reshape(-1, 3, 32, 32), labels
+
+
+def _read_names(release: Release, folder: Path) -> list[str]:
+    path = folder / next(iter(release.meta))
+    names = load_pickle(path).get(release.names_key)
+    if not isinstance(names, list) or len(names) != release.num_classes:
+        raise _wrong(path, f"{release.names_key!r} should be a list of {release.num_classes} names")
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _wrong(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is not a CIFAR file: {reason}; delete its folder and download it again")
+
+
+def load_pickle(path: Path) -> dict[str, Any]:
+    """Read a pickled dictionary of NumPy arrays, lists, strings and numbers; nothing else in it is ever called.
+
+    Raises:
+        UserError: the file names any other object, or is damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = _ArrayUnpickler(file, encoding="latin1").load()
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): delete its folder and download it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise _wrong(path, f"it holds a {type(content).__name__}, not a dictionary")
+    return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
+
+
+def _dtype(name: str, align: int = 0, copy: int = 0) -> np.dtype:
+    # Old pickles give the two flags as integers, of which NumPy complains.
+    return np.dtype(name, align=bool(align), copy=bool(copy))
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    # How pickle protocols 0 to 2 write bytes; codecs.encode itself would run any codec.
+    return text.encode("latin1")
+
+
+# What rebuilds a NumPy array, by the names that NumPy 1 and 2 gave it. Containers, strings and numbers need no name.
+_reconstruct = np.zeros(0).__reduce__()[0]
+_frombuffer = np.zeros(0).__reduce_ex__(5)[0]
+_ADMITTED = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): _dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of an array, and was not run")
+        return _ADMITTED[module, name]

@@ -1,0 +1,400 @@
+"""Images in class folders, decoded by worker processes and finished on the device: ImageNet and its like."""
+
+import atexit
+import hashlib
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.augment import color_jitter, draw_color, draw_resized_crop, lighting, normalize, to_float
+from datasets.batches import check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
+from smoothmix.errors import UserError
+from smoothmix.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+Batch = tuple[Tensor, Tensor]
+
+
+def class_folders(
+    root: str | Path,
+    image_size: int = 224,
+    resize: int = 256,
+    workers: int = 2,
+    val_split: int = 0,
+    num_classes: int | None = None,
+    scale: Sequence[float] = (0.08, 1.0),
+    ratio: Sequence[float] = (3 / 4, 4 / 3),
+    flip: bool = True,
+    jitter: float = 0.4,
+    lighting: float = 0.1,
+) -> "FolderData":
+    """Return the images of `root/train/<class>/` and `root/val/<class>/` (or `root/test/<class>/`).
+
+    The folder that models are evaluated on, `val` (ImageNet's name) or `test`, is the split "test" of this data set;
+    the split "val" is what `val_split` holds out of train. Images may lie in nested folders; classes are numbered in
+    the sorted order of their names. The defaults are the ImageNet recipe of CutMix.
+
+    Args:
+        root: folder with `train` and exactly one of `val` and `test`.
+        image_size: side of what the model sees, in pixels.
+        resize: shorter side to which an image is resized before the central crop, in evaluation.
+        workers: processes that read images; 0 reads them in the training process.
+        val_split: how many training images to hold out as the split "val".
+        num_classes: refuse a folder with another number of classes.
+        scale: range of the random crop's share of the image's area.
+        ratio: range of the random crop's width / height.
+        flip: mirror half of the training images.
+        jitter: strength of the brightness, contrast and saturation changes; 0 for none.
+        lighting: standard deviation of the PCA lighting noise; 0 for none.
+
+    Raises:
+        UserError: folders that are missing, empty or do not agree, or sizes that make no sense.
+    """
+    if resize < image_size:
+        raise UserError(f"resize={resize} is smaller than image_size={image_size}: the central crop does not fit")
+    for name, (low, high) in (("scale", scale), ("ratio", ratio)):
+        if not 0 < low <= high:
+            raise UserError(f"{name}=[{low}, {high}] is no range of positive numbers: give the smaller one first")
+    if workers < 0:
+        raise UserError(f"workers={workers} is negative: 0 reads images in the training process itself")
+    augment = TrainAugment(image_size, tuple(scale), tuple(ratio), flip, jitter, lighting)
+    return FolderData(Path(root).expanduser(), augment, resize, workers, val_split, num_classes)
+
+
+def imagenet(
+    root: str | Path,
+    image_size: int = 224,
+    resize: int = 256,
+    workers: int = 8,
+    val_split: int = 0,
+    scale: Sequence[float] = (0.08, 1.0),
+    ratio: Sequence[float] = (3 / 4, 4 / 3),
+    flip: bool = True,
+    jitter: float = 0.4,
+    lighting: float = 0.1,
+) -> "FolderData":
+    """Return ImageNet (ILSVRC 2012) from `root/train/<wnid>/` and `root/val/<wnid>/`: 1,000 :func:`class_folders`."""
+    return class_folders(root, image_size, resize, workers, val_split, 1000, scale, ratio, flip, jitter, lighting)
+
+
+@dataclass(frozen=True)
+class TrainAugment:
+    """What happens to a training image; the arguments of :func:`class_folders`."""
+
+    image_size: int
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    flip: bool
+    jitter: float
+    lighting: float
+
+
+class FolderData:
+    """Images in class folders; see :func:`class_folders` for the arguments."""
+
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+
+    def __init__(
+        self, root: Path, augment: TrainAugment, resize: int, workers: int, val_split: int, num_classes: int | None
+    ):
+        train, test = root / "train", _eval_folder(root)
+        self.class_names = _class_names(train, test)
+        self.num_classes = len(self.class_names)
+        if num_classes not in (None, self.num_classes):
+            raise UserError(f"{train} has {self.num_classes} class folders, not {num_classes}: is it the right folder?")
+        self.image_size = augment.image_size
+        self.augment, self.resize, self.workers = augment, resize, workers
+
+        paths, labels = _list_images(train, self.class_names)
+        kept, held = (part.numpy() for part in hold_out(torch.from_numpy(labels), val_split))
+        self._splits = {"train": (paths[kept], labels[kept])}
+        if val_split:
+            self._splits["val"] = (paths[held], labels[held])
+        self._splits["test"] = _list_images(test, self.class_names)
+        self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
+        identity = repr((self.class_names, self.sizes)).encode()
+        self.fingerprint = hashlib.blake2b(identity, digest_size=6).hexdigest()
+
+    def train_batches(
+        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
+    ) -> "TrainBatches":
+        """Return the augmented training batches of `rank`; `batch_size` is over all ranks."""
+        return TrainBatches(self, batch_size, seed, rank, world_size, torch.device(device))
+
+    def eval_batches(
+        self, split: str, batch_size: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
+    ) -> "EvalBatches":
+        """Return the images rank, rank + world_size, ... of `split`, resized and cropped centrally, in batches."""
+        check_split(split, self.sizes)
+        return EvalBatches(self, split, batch_size, rank, world_size, torch.device(device))
+
+
+class TrainBatches:
+    """The training batches of one rank; ``len`` is the number of steps in an epoch. One epoch runs at a time."""
+
+    def __init__(self, data: FolderData, batch_size: int, seed: int, rank: int, world_size: int, device: torch.device):
+        self.data, self.seed, self.device = data, seed, device
+        self.pieces = rank_pieces(data.sizes["train"], batch_size, rank, world_size)
+        self.sampler = _EpochSampler(data.sizes["train"], self.pieces, seed)
+        items = _TrainItems(*data._splits["train"], data.augment, seed)
+        self.loader = _loader(items, self.sampler, data.workers, device)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on.
+
+        Raises:
+            UserError: an image that cannot be read.
+        """
+        data, augment = self.data, self.data.augment
+        self.sampler.start(epoch, start_step)
+        for images, labels, order, factors, alphas in _on_device(self.loader, self.device):
+            images = to_float(images.permute(0, 3, 1, 2))
+            if augment.jitter:
+                images = color_jitter(images, order, factors)
+            if augment.lighting:
+                images = lighting(images, alphas)
+            yield normalize(images, data.mean, data.std), labels
+
+
+class EvalBatches:
+    """The evaluation batches of one rank; can be iterated again and again."""
+
+    def __init__(
+        self, data: FolderData, split: str, batch_size: int, rank: int, world_size: int, device: torch.device
+    ):
+        self.data, self.device = data, device
+        self.pieces = eval_pieces(data.sizes[split], batch_size, rank, world_size)
+        items = _EvalItems(*data._splits[split], data.image_size, data.resize)
+        self.loader = _loader(items, self.pieces, data.workers, device)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for images, labels in _on_device(self.loader, self.device):
+            yield normalize(to_float(images.permute(0, 3, 1, 2)), self.data.mean, self.data.std), labels
+
+
+# ---- reading the folders
+
+
+def _eval_folder(root: Path) -> Path:
+    """Return the folder of evaluation images: `val` or `test`, whichever there is."""
+    if not (root / "train").is_dir():
+        raise UserError(f"there is no folder {root / 'train'}: set dataset.root to the folder that holds train and val")
+    found = [root / name for name in ("val", "test") if (root / name).is_dir()]
+    if len(found) != 1:
+        how_many = "both of val and test" if found else "neither val nor test"
+        raise UserError(f"{root} has {how_many}: it should have exactly one of them, to evaluate on")
+    return found[0]
+
+
+def _class_names(train: Path, test: Path) -> list[str]:
+    """Return the sorted names of the class folders, which must be the same in both."""
+    names, others = (
+        {entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")}
+        for folder in (train, test)
+    )
+    if not names:
+        raise UserError(f"{train} has no class folders: images belong in {train}/<class>/")
+    if differing := sorted(names ^ others):
+        shown = ", ".join(f"{name!r} (only in {'train' if name in names else test.name})" for name in differing[:3])
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise UserError(f"the class folders of {train} and {test} differ: {shown}{more}; both need the same classes")
+    return sorted(names)
+
+
+def _list_images(folder: Path, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the paths (bytes) and labels (int64) of all images, sorted within each class.
+
+    A NumPy array of bytes and not a list of strings: workers would copy a list page by page as they count references.
+    """
+    paths, labels = [], []
+    for label, name in enumerate(class_names):
+        images = [
+            os.path.join(parent, file)
+            for parent, _, files in os.walk(folder / name, followlinks=True)
+            for file in files
+            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+        ]
+        if not images:
+            raise UserError(
+                f"the class folder {folder / name} holds no image ({' '.join(EXTENSIONS)}): fill it or remove the class"
+            )
+        paths += [os.fsencode(path) for path in sorted(images)]
+        labels += [label] * len(images)
+    return np.array(paths), np.array(labels, dtype=np.int64)
+
+
+# ---- one image, in a worker
+
+
+def load_rgb(path: str) -> "Image":
+    """Return an image of any mode as RGB: grey is repeated, a palette looked up, alpha dropped.
+
+    Raises:
+        UserError: the file is no image, or a damaged one.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # damaged files make Pillow raise nearly anything
+        raise UserError(f"cannot read the image {path} ({error}): replace the file or remove it") from error
+
+
+def center_crop(image: "Image", size: int, resize: int) -> "Image":
+    """Resize the shorter side to `resize` (bilinear, antialiased) and cut out the central square of side `size`."""
+    from PIL.Image import Resampling
+
+    short = min(image.size)
+    width, height = (int(resize * side / short) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.resize((width, height), Resampling.BILINEAR).crop((left, top, left + size, top + size))
+
+
+def _pixels(image: "Image") -> Tensor:
+    return torch.from_numpy(np.array(image))
+
+
+class _TrainItems(Dataset):
+    """Images by (epoch, index), with the numbers that finish them on the device: a pure function of seed and key."""
+
+    def __init__(self, paths: np.ndarray, labels: np.ndarray, augment: TrainAugment, seed: int):
+        self.paths, self.labels, self.augment, self.seed = paths, labels, augment, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...] | UserError:
+        from PIL.Image import Resampling, Transpose
+
+        epoch, index = key
+        augment = self.augment
+        try:
+            image = load_rgb(os.fsdecode(self.paths[index]))
+        except UserError as error:
+            return error
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "item", epoch, index))
+        top, left, height, width = draw_resized_crop(
+            image.height, image.width, augment.scale, augment.ratio, generator
+        )
+        # Cropped first, as torchvision does: resize(box=...) would let pixels from outside the crop in.
+        image = image.crop((left, top, left + width, top + height))
+        image = image.resize((augment.image_size, augment.image_size), Resampling.BILINEAR)
+        if augment.flip and torch.rand((), generator=generator) < 0.5:
+            image = image.transpose(Transpose.FLIP_LEFT_RIGHT)
+        color = draw_color(augment.jitter, augment.lighting, generator)
+        return _pixels(image), torch.tensor(self.labels[index]), *color
+
+
+class _EvalItems(Dataset):
+    """Images by index."""
+
+    def __init__(self, paths: np.ndarray, labels: np.ndarray, image_size: int, resize: int):
+        self.paths, self.labels, self.image_size, self.resize = paths, labels, image_size, resize
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...] | UserError:
+        try:
+            image = load_rgb(os.fsdecode(self.paths[index]))
+        except UserError as error:
+            return error
+        return _pixels(center_crop(image, self.image_size, self.resize)), torch.tensor(self.labels[index])
+
+
+# ---- many images: from the workers to the device
+
+
+class _EpochSampler:
+    """The batches of (epoch, index) of the epoch that was started last."""
+
+    def __init__(self, n: int, pieces: list[slice], seed: int):
+        self.n, self.pieces, self.seed = n, pieces, seed
+        self.epoch, self.steps = 0, pieces
+
+    def start(self, epoch: int, start_step: int) -> None:
+        self.epoch, self.steps = epoch, remaining(self.pieces, start_step)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = epoch_order(self.n, self.seed, self.epoch)
+        for piece in self.steps:
+            yield [(self.epoch, index) for index in order[piece]]
+
+
+def _collate(items: list) -> tuple[Tensor, ...] | UserError:
+    """Stack a batch; an error among the items comes instead of the batch.
+
+    An exception raised in a worker would reach the parent as another one, with the worker's traceback for a message.
+    """
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+    return tuple(torch.stack(column) for column in zip(*items, strict=True))
+
+
+def _on_device(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise UserError(*batch.args)  # a new one: `batch` would tie this frame and the workers into a cycle
+        yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)
+
+
+def _loader(items: Dataset, batches: object, workers: int, device: torch.device) -> DataLoader:
+    loader = DataLoader(
+        items,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_parent,
+        generator=torch.Generator(),  # or the loader would draw from, and change, the global generator
+    )
+    # A program that fails in the middle of an epoch would otherwise wait 5 seconds for each worker.
+    atexit.register(_stop_workers, weakref.ref(loader))
+    return loader
+
+
+def _stop_workers(reference: "weakref.ref[DataLoader]") -> None:
+    loader = reference()
+    iterator = loader and loader._iterator
+    if iterator:
+        iterator._shutdown_workers()
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Make a worker deaf to a signal that is sent to the whole process group: the parent finishes its step and saves.
+
+    A SIGTERM from the parent itself, with which it ends its children, still counts.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_exit_when_told, args=(os.getppid(),), daemon=True).start()
+
+
+def _exit_when_told(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

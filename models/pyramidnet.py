@@ -1,0 +1,163 @@
+"""PyramidNet (Han et al., "Deep Pyramidal Residual Networks", CVPR 2017) for small images such as CIFAR's.
+
+Every block is a little wider than the one before it: of N blocks, the i-th has round(16 + i * alpha / N) planes.
+The details are those of the CutMix code, whose baseline the SmoothMix paper uses: no ReLU before a block's first
+convolution, a BatchNorm after its last, and shortcuts without parameters (average pooling and zero channels).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STEM_PLANES = 16
+BOTTLENECK_EXPANSION = 4
+
+# (index of the block, counted from 1; number of blocks) -> the module applied to that block's residual branch
+RegulariserFactory = Callable[[int, int], nn.Module]
+
+
+class PyramidNet(nn.Module):
+    """PyramidNet with additive widening: images (N, 3, H, W) -> logits (N, num_classes).
+
+    Made for 32x32 images; the two strides halve the sides, rounding up, and the head averages what is left.
+    `stem`, `layer1`, `layer2` and `layer3` are the places where the hidden state can be hooked.
+
+    Args:
+        depth: number of weight layers: 9n + 2 with bottleneck blocks (200, 272), 6n + 2 with basic ones (20, 110).
+        alpha: the widening factor, > 0: planes grow from 16 to 16 + alpha over the whole network.
+        num_classes: number of classes, at least 1.
+        bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions with 4 x planes at their end, instead of two 3x3.
+        residual_regulariser: called once a block with (its index, counted from 1; the number of blocks); the module
+            it returns is applied to the residual branch just before the addition. None leaves the branch as it is.
+
+    Raises:
+        ValueError: on a depth that the blocks cannot add up to, or on an alpha or num_classes that is not positive.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        alpha: float,
+        num_classes: int,
+        bottleneck: bool = True,
+        residual_regulariser: RegulariserFactory | None = None,
+    ) -> None:
+        super().__init__()
+        blocks_per_stage = _blocks_per_stage(depth, bottleneck)
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"alpha, the widening factor, is {alpha}; give a positive number such as 240.")
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; give the number of classes, at least 1.")
+
+        num_blocks = 3 * blocks_per_stage
+        widths = block_planes(num_blocks, alpha)
+        self.stem = nn.Sequential(conv3x3(3, STEM_PLANES), nn.BatchNorm2d(STEM_PLANES))
+
+        stages = []
+        channels = STEM_PLANES
+        for stage in range(3):
+            blocks = []
+            for i in range(stage * blocks_per_stage, (stage + 1) * blocks_per_stage):
+                stride = 2 if stage > 0 and not blocks else 1
+                regulariser = residual_regulariser(i + 1, num_blocks) if residual_regulariser else None
+                blocks.append(PyramidBlock(channels, widths[i], stride, bottleneck, regulariser))
+                channels = blocks[-1].out_channels
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3 = stages
+
+        self.norm = nn.BatchNorm2d(channels)
+        self.fc = nn.Linear(channels, num_classes)
+        # Convolutions as in the CutMix code; BatchNorm (1, 0) and the linear layer as torch has them.
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+                nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to logits (N, num_classes)."""
+        x = self.stem(images)
+        x = self.layer1(x)
+        x = self.layer2(x)
+        x = self.layer3(x)
+        x = F.relu(self.norm(x), inplace=True)
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+class PyramidBlock(nn.Module):
+    """One residual block: x -> zero-padded shortcut(x) + regulariser(residual(x)), with no activation at its end."""
+
+    def __init__(
+        self, in_channels: int, planes: int, stride: int, bottleneck: bool, regulariser: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.out_channels = planes * BOTTLENECK_EXPANSION if bottleneck else planes
+        self.added_channels = self.out_channels - in_channels
+        layers = _bottleneck_layers if bottleneck else _basic_layers
+        self.residual = nn.Sequential(*layers(in_channels, planes, stride))
+        self.regulariser = nn.Identity() if regulariser is None else regulariser
+        # ceil_mode: an odd side shrinks as under a 3x3 convolution with stride 2 and padding 1
+        self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        shortcut = self.pool(x)
+        if self.added_channels:
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, self.added_channels))
+        return shortcut + self.regulariser(self.residual(x))
+
+
+def block_planes(num_blocks: int, alpha: float) -> list[int]:
+    """Planes of each block: 16 + alpha / num_blocks and so on, the running sum rounded half to even.
+
+    The sum is kept as a float and added up step by step, as in the CutMix code: `16 + i * step` can round otherwise.
+    """
+    width, planes = float(STEM_PLANES), []
+    for _ in range(num_blocks):
+        width += alpha / num_blocks
+        planes.append(round(width))
+    return planes
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """3x3 convolution with padding 1 and no bias."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
+
+
+def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """1x1 convolution without bias."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False)
+
+
+def _basic_layers(in_channels: int, planes: int, stride: int) -> Iterator[nn.Module]:
+    yield nn.BatchNorm2d(in_channels)
+    yield conv3x3(in_channels, planes, stride)
+    yield nn.BatchNorm2d(planes)
+    yield nn.ReLU(inplace=True)
+    yield conv3x3(planes, planes)
+    yield nn.BatchNorm2d(planes)
+
+
+def _bottleneck_layers(in_channels: int, planes: int, stride: int) -> Iterator[nn.Module]:
+    yield nn.BatchNorm2d(in_channels)
+    yield conv1x1(in_channels, planes)
+    yield nn.BatchNorm2d(planes)
+    yield nn.ReLU(inplace=True)
+    yield conv3x3(planes, planes, stride)
+    yield nn.BatchNorm2d(planes)
+    yield nn.ReLU(inplace=True)
+    yield conv1x1(planes, planes * BOTTLENECK_EXPANSION)
+    yield nn.BatchNorm2d(planes * BOTTLENECK_EXPANSION)
+
+
+def _blocks_per_stage(depth: int, bottleneck: bool) -> int:
+    """The n of depth = 9n + 2 (bottleneck) or 6n + 2 (basic), or a sentence with the nearest depth that has one."""
+    layers, kind = (9, "bottleneck") if bottleneck else (6, "basic")
+    n = max(1, round((depth - 2) / layers))
+    if depth != layers * n + 2:
+        raise ValueError(
+            f"A PyramidNet of {kind} blocks has depth {layers}n + 2, which {depth} is not; "
+            f"the nearest is {layers * n + 2}."
+        )
+    return n

@@ -1,0 +1,1 @@
+"""Errors on clean images."""

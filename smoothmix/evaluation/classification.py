@@ -1,0 +1,75 @@
+"""Exact top-1 and top-5 errors, on any number of ranks."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smoothmix.training.distributed import Ranks
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep float32 convolutions on a GPU from using TF32 (torch's default there)."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@torch.no_grad()
+def count_errors(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (images, summed cross-entropy, top-1 misses, top-5 misses) as float64 (4,) on the device.
+
+    `logits` (N, K), `labels` (N,). With fewer than five classes top-5 never misses.
+    """
+    top = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    hits = top == labels[:, None]
+    loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+    size = torch.full_like(loss, len(labels))
+    return torch.stack([size, loss, size - hits[:, 0].sum(), size - hits.sum()]).double()
+
+
+def evaluate(
+    model: nn.Module,
+    data: Any,
+    split: str,
+    batch_size: int,
+    ranks: Ranks,
+    after_batch: Callable[[], None] = lambda: None,
+    channels_last: bool = False,
+) -> dict[str, float]:
+    """Return ``{images, loss, top1_error, top5_error}`` of `model` on a split, errors in percent, in float32.
+
+    `batch_size` is per rank. Rank r sees the images r, r + world size, ...: each exactly once, whatever the number of
+    ranks. `data` offers ``sizes`` and ``eval_batches`` as the data sets of this repository do. `after_batch` is called
+    equally often on every rank. The model's training mode is put back.
+    """
+    training = model.training
+    model.eval()
+    totals = torch.zeros(4, dtype=torch.float64, device=ranks.device)
+    global_batch = batch_size * ranks.world_size
+    batches = iter(data.eval_batches(split, global_batch, ranks.rank, ranks.world_size, ranks.device))
+    most_batches = math.ceil(math.ceil(data.sizes[split] / ranks.world_size) / batch_size)
+    with torch.inference_mode(), full_precision():
+        for _ in range(most_batches):
+            for images, labels in itertools.islice(batches, 1):  # this rank may have one batch less
+                if channels_last:
+                    images = images.contiguous(memory_format=torch.channels_last)
+                totals += count_errors(model(images), labels)
+            after_batch()
+    model.train(training)
+    images_seen, loss, top1, top5 = ranks.sum(totals).tolist()
+    return {
+        "images": int(images_seen),
+        "loss": loss / images_seen,
+        "top1_error": 100 * top1 / images_seen,
+        "top5_error": 100 * top5 / images_seen,
+    }

@@ -1,0 +1,28 @@
+"""No mixing: the baseline."""
+
+import torch
+from torch import Tensor
+
+from smoothmix.mixing.blend import to_targets
+from smoothmix.mixing.strategy import Strategy
+
+
+class Identity(Strategy):
+    """Return the images as they are, the very same tensor, and the labels as targets (N, K), float32.
+
+    Takes the keywords that all strategies share, so that a caller can build any of them alike; `p`, `per_sample` and
+    `generator` have nothing to act on here.
+    """
+
+    def __init__(
+        self, *, num_classes: int, p: float = 1.0, per_sample: bool = False, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `images` (N, C, H, W) and the labels as class probabilities (N, K); see `Strategy.__call__`."""
+        return images, to_targets(images, labels, self.num_classes)
+
+    def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
+        """Return `n` masks of ones, (n, 1, 1, 1)."""
+        return torch.ones((n, 1, 1, 1), dtype=torch.float32, device=device)

@@ -1,0 +1,116 @@
+"""SmoothMix (Lee et al., CVPR Workshops 2020): two images blended by a mask without strong edges."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from smoothmix.mixing.masks import gaussian_mask, square_mask
+from smoothmix.mixing.strategy import Strategy
+
+
+class SmoothMix(Strategy):
+    """What both variants share (Algorithm 1): G * x_i + (1 - G) * x_j, weight of label i = mean(G) (Eq. 2-4).
+
+    The centre of G is uniform over the image (Eq. 1) and its spread is uniform in `sigma`. A variant turns the two into
+    a mask in `mask`; another law of either overrides `sample_center` or `sample_sigma`.
+
+    Args:
+        num_classes, p, per_sample, generator: see `Strategy`.
+        sigma: (low, high) of the spread, as fractions of the image size min(H, W), 0 <= low <= high.
+
+    Raises:
+        ValueError: `sigma` that is not such a pair, and what `Strategy` raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        p: float,
+        per_sample: bool,
+        sigma: Sequence[float],
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
+        if not isinstance(sigma, Sequence) or len(sigma) != 2 or not 0 <= sigma[0] <= sigma[1] < math.inf:
+            raise ValueError(
+                f"sigma is {sigma}: pass (low, high) as fractions of the image size, finite and 0 <= low <= high."
+            )
+        self.sigma = (float(sigma[0]), float(sigma[1]))
+
+    def mask(self, size: tuple[int, int], center: tuple[Tensor, Tensor], sigma: Tensor) -> Tensor:
+        """Return G, float32 (N, 1, H, W), for centres and spreads in pixels, each of shape (N,)."""
+        raise NotImplementedError(f"{type(self).__name__} must say what its mask looks like, in mask().")
+
+    def sample_center(self, n: int, size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """Draw `n` centres (y, x) in pixels: U(0, H) and U(0, W) (Eq. 1), each of shape (n,)."""
+        return self.uniform(n, 0, size[0], device), self.uniform(n, 0, size[1], device)
+
+    def sample_sigma(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
+        """Draw `n` spreads in pixels, (n,): uniform between the two fractions of min(H, W)."""
+        return self.uniform(n, *self.sigma, device) * min(size)
+
+    def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
+        """Draw `n` masks G, (n, 1, H, W)."""
+        return self.mask(size, self.sample_center(n, size, device), self.sample_sigma(n, size, device))
+
+
+class SmoothMixC(SmoothMix):
+    """SmoothMix_C: the mask is a Gaussian of peak 1 (Eq. 7).
+
+    Args:
+        num_classes, p, per_sample, generator: see `Strategy`.
+        sigma: (low, high) of the Gaussian's standard deviation, as fractions of min(H, W). The default is the paper's.
+
+    Raises:
+        ValueError: see `SmoothMix`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        p: float = 0.5,
+        per_sample: bool = False,
+        sigma: Sequence[float] = (0.25, 0.5),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, sigma=sigma, generator=generator)
+
+    def mask(self, size: tuple[int, int], center: tuple[Tensor, Tensor], sigma: Tensor) -> Tensor:
+        """Return the Gaussian (N, 1, H, W) of Eq. 7."""
+        return gaussian_mask(size, center, sigma)
+
+
+class SmoothMixS(SmoothMix):
+    """SmoothMix_S: the mask is a square with a linear ramp for a border (Eq. 5).
+
+    Args:
+        num_classes, p, per_sample, generator: see `Strategy`.
+        sigma: (low, high) of the square's side, as fractions of min(H, W). The default is the paper's.
+        k: half-width of the border as a fraction of the side, >= 0; 0 is a hard square. The default is the paper's.
+
+    Raises:
+        ValueError: `k` that is not a finite number of 0 or more, and what `SmoothMix` raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        p: float = 0.5,
+        per_sample: bool = False,
+        sigma: Sequence[float] = (0.0, 1.0),
+        k: float = 0.2,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, sigma=sigma, generator=generator)
+        if not 0 <= k < math.inf:
+            raise ValueError(f"k is {k}: pass the border's half-width as a fraction of the side, finite and 0 or more.")
+        self.k = k
+
+    def mask(self, size: tuple[int, int], center: tuple[Tensor, Tensor], sigma: Tensor) -> Tensor:
+        """Return the square with a soft border (N, 1, H, W) of Eq. 5."""
+        return square_mask(size, center, sigma, self.k)

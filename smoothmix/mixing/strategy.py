@@ -1,0 +1,114 @@
+"""What all strategies share: the draws, the p-coin and the call."""
+
+import torch
+from torch import Tensor
+
+from smoothmix.mixing.blend import blend, to_targets
+
+
+class Strategy:
+    """A callable ``(images, labels) -> (images, targets)`` on a batch.
+
+    A method is a subclass that says how to draw its masks, in `sample`. The rest is here: with probability `p`
+    (Algorithm 1) every image is blended with a partner, drawn by a random permutation of the batch, and its label too.
+
+    All numbers are drawn on the images' device and none is read by the host, so that a step can be captured in a CUDA
+    graph (a generator of one's own must be registered with the graph).
+
+    Args:
+        num_classes: number of classes K.
+        p: probability of mixing, in [0, 1].
+        per_sample: draw a mask and a p-coin for each image instead of one for the whole batch.
+        generator: source of all randomness, on the images' device; None is the device's default generator. A public
+            attribute: set it, or save its state, at any time.
+
+    Raises:
+        ValueError: `num_classes` below 1 or `p` outside [0, 1].
+    """
+
+    def __init__(
+        self, *, num_classes: int, p: float, per_sample: bool, generator: torch.Generator | None = None
+    ) -> None:
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes!r}: pass the number of classes, a whole number above 0.")
+        if not 0 <= p <= 1:
+            raise ValueError(f"p is {p}: pass the probability of mixing, between 0 and 1.")
+        self.num_classes = num_classes
+        self.p = p
+        self.per_sample = per_sample
+        self.generator = generator
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix a batch.
+
+        Args:
+            images: (N, C, H, W), float32, bfloat16 or float16, of any memory format. Not modified.
+            labels: (N,), class indices, or (N, K), class probabilities. Class indices are not checked against K (see
+                `smoothmix.mixing.to_targets`).
+
+        Returns:
+            Images in the shape, dtype and memory format of `images`, and targets (N, K), float32, which sum to 1 where
+            the labels do. What the coin leaves unmixed equals the input bit for bit.
+
+        Raises:
+            TypeError, ValueError: images or labels of a wrong type or shape, or a generator on another device.
+        """
+        targets = to_targets(images, labels, self.num_classes)
+        mask = self.draw_mask(images)
+        partner = self.draw_partner(images)
+        return blend(images, targets, partner, mask)
+
+    def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
+        """Draw `n` masks for images of `size` (H, W): float32, (n, 1, H, W) or (n, 1, 1, 1), the image's own share."""
+        raise NotImplementedError(f"{type(self).__name__} must say how to draw its masks, in sample().")
+
+    def draw_mask(self, images: Tensor) -> Tensor:
+        """Draw the masks for a batch, one or one an image, and toss the p-coin: where it says no, the mask is ones."""
+        self._check_generator(images)
+        n = len(images) if self.per_sample else 1
+        height, width = images.shape[-2:]
+        mask = self.sample(n, (height, width), images.device)
+        coin = self.uniform(n, 0, 1, images.device) < self.p
+        return mask.masked_fill(~coin[:, None, None, None], 1)
+
+    def draw_partner(self, images: Tensor) -> Tensor:
+        """Draw a permutation of the batch, int64 (N,): the partner of every image, which may be itself."""
+        self._check_generator(images)
+        # The order of random keys, not torch.randperm: a draw and a sort are one code path on the device for any N,
+        # with nothing for the host to wait on, so a CUDA graph can hold them.
+        return self.uniform(len(images), 0, 1, images.device).argsort()
+
+    def uniform(self, n: int, low: float, high: float, device: torch.device | str) -> Tensor:
+        """Draw `n` numbers from U(low, high), float32 (n,)."""
+        return low + (high - low) * torch.rand(n, dtype=torch.float32, device=device, generator=self.generator)
+
+    def whole(self, n: int, below: int, device: torch.device | str) -> Tensor:
+        """Draw `n` whole numbers from 0 to `below` - 1, int64 (n,)."""
+        return torch.randint(below, (n,), device=device, generator=self.generator)
+
+    def beta(self, n: int, alpha: float, device: torch.device | str) -> Tensor:
+        """Draw `n` numbers from Beta(alpha, alpha), float32 (n,).
+
+        A ratio of gamma draws, g1 / (g1 + g2). A draw of Gamma(alpha) is one of Gamma(alpha + 1) times U^(1/alpha), and
+        with a small alpha both underflow; hence the ratio is taken of their logarithms, sigmoid(log g1 - log g2).
+        """
+        if alpha == 1:
+            return self.uniform(n, 0, 1, device)
+        shape = torch.full((2, n), alpha + 1.0, dtype=torch.float32, device=device)
+        log_gamma = torch._standard_gamma(shape, generator=self.generator).log()
+        # 1 - U lies in (0, 1], where the logarithm is finite.
+        log_uniform = torch.log1p(-torch.rand(2, n, dtype=torch.float32, device=device, generator=self.generator))
+        # Below 1e-30 the draw is a fair coin anyway, and the quotient would no longer fit into float32.
+        first, second = log_gamma + log_uniform / max(alpha, 1e-30)
+        return torch.sigmoid(first - second)
+
+    def _check_generator(self, images: Tensor) -> None:
+        if self.generator is not None and self.generator.device.type != images.device.type:
+            raise ValueError(
+                f"the generator is on {self.generator.device} and the images on {images.device}: "
+                f"build it with torch.Generator(device={images.device.type!r})."
+            )
+
+    def __repr__(self) -> str:
+        knobs = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name != "generator")
+        return f"{type(self).__name__}({knobs})"

@@ -1,0 +1,67 @@
+"""From run records to a table of mean errors over seeds."""
+
+from typing import Any
+
+import pandas as pd
+
+METHODS = {
+    "identity": "Baseline",
+    "cutout": "Cutout",
+    "mixup": "Mixup",
+    "cutmix": "CutMix",
+    "smoothmix_s": "SmoothMix_S",
+    "smoothmix_c": "SmoothMix_C",
+}
+SETTING = ["dataset", "model", "recipe", "epochs", "method", "config_hash"]
+
+
+def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return one row per setting (everything but the seed): n, and best and last errors in percent.
+
+    Columns ``best_top1``, ``best_top5``, ``last_top1``, ``last_top5`` are means over seeds, ``<column>_std`` the sample
+    standard deviations (divisor n - 1; NaN for one seed). Best is the epoch of lowest top-1 error on `selected_on`.
+    """
+    rows = [
+        {key: record[key] for key in [*SETTING, "seed"]}
+        | {"selected_on": record.get("selected_on", "test")}
+        | {
+            f"{when}_top{k}": record[when][f"test_top{k}_error"]
+            for when in ("best", "last")
+            for k in (1, 5)
+        }
+        for record in records
+    ]
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    measured = ["best_top1", "best_top5", "last_top1", "last_top5"]
+    groups = table.groupby([*SETTING, "selected_on"], sort=False)
+    summary = groups[measured].mean().join(groups[measured].std().add_suffix("_std"))
+    summary.insert(0, "n", groups["seed"].nunique())
+    summary = summary.reset_index()
+    order = {name: place for place, name in enumerate(METHODS)}
+    summary["place"] = summary["method"].map(lambda name: order.get(name, len(order)))
+    return summary.sort_values(["dataset", "model", "recipe", "epochs", "place"], kind="stable").drop(columns="place")
+
+
+def to_markdown(summary: pd.DataFrame) -> str:
+    """Return the summary as Markdown, a table for each (data set, model, recipe, epochs)."""
+    parts = []
+    for setting, rows in summary.groupby(["dataset", "model", "recipe", "epochs", "selected_on"], sort=False):
+        dataset, model, recipe, epochs, selected_on = setting
+        parts += [
+            f"{dataset}, {model}, recipe {recipe}, {epochs} epochs; error in %, best epoch chosen on {selected_on}",
+            "",
+            "| method | n | best top-1 | last top-1 | best top-5 | last top-5 |",
+            "|---|---|---|---|---|---|",
+        ]
+        for _, row in rows.iterrows():
+            cells = [_mean_and_spread(row, name) for name in ("best_top1", "last_top1", "best_top5", "last_top5")]
+            parts.append(f"| {METHODS.get(row['method'], row['method'])} | {row['n']} | " + " | ".join(cells) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _mean_and_spread(row: pd.Series, name: str) -> str:
+    spread = row[f"{name}_std"]
+    return f"{row[name]:.2f}" if pd.isna(spread) else f"{row[name]:.2f} ± {spread:.2f}"

@@ -1,0 +1,1 @@
+"""The shared trainer: checkpoints, ranks, signals, logs."""

@@ -1,0 +1,67 @@
+"""Checkpoints: written beside their target and renamed onto it, read without running anyone's code."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from smoothmix.errors import UserError
+
+FORMAT = 1
+
+
+def save_atomically(state: dict[str, Any], path: Path) -> None:
+    """Write `state` (tensors and plain Python values) to `path`, which holds the old or the new state, never a part.
+
+    Raises:
+        UserError: the file system refuses; the previous file is still whole.
+    """
+    beside = path.with_name(path.name + ".part")
+    try:
+        with open(beside, "wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
+        raise UserError(f"cannot write {path} ({error}); free space or fix its folder, and run again") from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return what `save_atomically` wrote, on the CPU. Only tensors and plain values are admitted (`weights_only`).
+
+    Raises:
+        UserError: missing, truncated, hostile, or not a checkpoint of this repository.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} is not a checkpoint of tensors and plain values only, so it was not loaded") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this repository (format {FORMAT})")
+    return state
+
+
+def load_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Copy `weights` into `model`; `path` is where they came from, for the message.
+
+    Raises:
+        UserError: the checkpoint belongs to another architecture.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if own != found:
+        name = sorted(key for key in own.keys() | found.keys() if own.get(key) != found.get(key))[0]
+        raise UserError(
+            f"{path} holds another architecture: {name} has shape {found.get(name, 'none')} there and "
+            f"{own.get(name, 'none')} in this model"
+        )
+    model.load_state_dict(weights)

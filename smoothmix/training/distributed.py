@@ -1,0 +1,88 @@
+"""One process or many: the same code, with collectives that are no-ops for one."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from smoothmix.errors import UserError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among the ranks of the run, and its device."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes files and prints."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of `tensor` over the ranks; `tensor` itself is overwritten with it."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is true on any rank. Goes through host memory: the device is not waited for."""
+        if self.world_size == 1:
+            return flag
+        return bool(self.sum(torch.tensor([float(flag)])).item())
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every rank's `value` (any picklable object), in rank order."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def copy_buffers_from_main(self, model: nn.Module) -> None:
+        """Overwrite the BatchNorm statistics of every rank with rank 0's, as DistributedDataParallel does per step."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+
+def join(device: str) -> Ranks:
+    """Join the ranks that torchrun started, if it did. A process joins once: a later call finds the group made.
+
+    `device` is ``cpu``, ``cuda`` or ``auto`` (cuda where there is one). Under torchrun each rank takes the GPU of its
+    LOCAL_RANK; tensors on GPUs travel by NCCL, those on the CPU by gloo.
+
+    Raises:
+        UserError: no such device, or more ranks than GPUs on this machine.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device must be auto, cpu or cuda, not {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but torch finds no CUDA device here; use device=cpu or device=auto")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if on_gpu and local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"local rank {local_rank} has no GPU of its own: this machine has {torch.cuda.device_count()}; "
+            "start torchrun with as many processes as there are GPUs"
+        )
+    place = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(place)
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    if world_size == 1:
+        return Ranks(place)
+    if not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    return Ranks(place, dist.get_rank(), world_size)
+
+
+def part() -> None:
+    """Leave the group that `join` made, if it did. To be called once, at the process's end."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,100 @@
+"""What a run tells: a JSON line per epoch, TensorBoard, a progress bar or plain lines."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from smoothmix.errors import UserError
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file beside its target and rename it onto it.
+
+    Raises:
+        UserError: the file system refuses; the previous file is still whole.
+    """
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_text(text)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error}); free space or fix its folder, and run again") from error
+
+
+class RunLog:
+    """The log of rank 0; on the other ranks (`active=False`) every method does nothing."""
+
+    def __init__(self, directory: Path, epochs: int, active: bool) -> None:
+        self.directory = directory
+        self.epochs = epochs
+        self.active = active
+        self._bar: Any = None
+        self._board: Any = None
+        self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def begin(self, history: list[dict[str, Any]], first_step: int) -> None:
+        """Make the files agree with `history`, the epochs that count: later lines and events are dropped."""
+        if not self.active:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+
+        self._write_history(history)
+        self._board = SummaryWriter(self.directory / "tensorboard", purge_step=first_step)
+
+    def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
+        """Start the bar of `epoch` (from 0), of which `step` out of `steps` are done."""
+        if self.active and sys.stderr.isatty():
+            self._bar = tqdm(total=steps, initial=step, desc=f"epoch {epoch + 1}/{self.epochs}", leave=False)
+
+    def step(self, epoch: int, step: int, steps: int, global_step: int, loss: float) -> None:
+        """Report the mean loss of the epoch so far, at a log step."""
+        if not self.active:
+            return
+        self._board.add_scalar("train/loss_running", loss, global_step)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif time.monotonic() >= self._line_due:
+            print(f"epoch {epoch + 1}/{self.epochs}  step {step}/{steps}  loss {loss:.3f}", flush=True)
+            self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def end_epoch(self, history: list[dict[str, Any]], global_step: int) -> None:
+        """Write the epoch that `history` ends with."""
+        if not self.active:
+            return
+        self.close_bar()
+        row = history[-1]
+        self._write_history(history)
+        for name, value in row.items():
+            if name != "epoch":
+                self._board.add_scalar(name, value, global_step)
+        self._board.flush()
+        errors = "  ".join(f"{name} {value:.2f}%" for name, value in row.items() if name.endswith("_error"))
+        print(
+            f"epoch {row['epoch']}/{self.epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.3f}  {errors}  "
+            f"{row['images_per_second']:.0f} images/s",
+            flush=True,
+        )
+        self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def close_bar(self) -> None:
+        """Take the bar off the terminal."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def close(self) -> None:
+        """End the log."""
+        self.close_bar()
+        if self._board is not None:
+            self._board.close()
+
+    def _write_history(self, history: list[dict[str, Any]]) -> None:
+        write_text(self.directory / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))

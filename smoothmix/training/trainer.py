@@ -1,0 +1,312 @@
+"""The one trainer: it does not know which method, model or data set is on."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from smoothmix.errors import UserError
+from smoothmix.evaluation.classification import evaluate
+from smoothmix.seeding import derive_seed
+from smoothmix.training import checkpoint
+from smoothmix.training.distributed import Ranks
+from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.run_log import RunLog
+from smoothmix.training.stopping import StopSignal
+
+EVAL_BATCH = 500
+
+
+@contextmanager
+def numerics(deterministic: bool) -> Iterator[None]:
+    """Bit-reproducible kernels, or the fastest ones; put back at the end."""
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.benchmark
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(deterministic)
+    cudnn.benchmark = not deterministic
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        cudnn.benchmark = before[1]
+
+
+class Trainer:
+    """Trains `model` on `data` with `mixing`, and can be stopped and started again at any step.
+
+    Args:
+        model: maps float images (N, C, H, W) to logits (N, K).
+        mixing: maps (images, labels) to (images, targets), targets (N, K) being probabilities.
+        data: a data set of this repository, or anything with its `sizes`, `fingerprint`, `train_batches` and
+            `eval_batches`.
+        recipe, settings: what is trained, and how it is executed.
+        directory: where `last.pt`, `best.pt`, `metrics.jsonl` and `tensorboard/` go. It must exist.
+        ranks: this process among the others.
+        generator: what `mixing` draws from, on the device; its state is part of the checkpoint.
+        config: plain values kept in the checkpoints, so that these can be evaluated on their own.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mixing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        data: Any,
+        recipe: Recipe,
+        settings: Settings,
+        directory: Path,
+        ranks: Ranks,
+        generator: torch.Generator,
+        config: dict[str, Any],
+    ) -> None:
+        if recipe.batch_size % ranks.world_size:
+            raise UserError(
+                f"recipe.batch_size={recipe.batch_size} cannot be shared evenly by {ranks.world_size} ranks; "
+                "it is the global size, so choose a multiple of the number of ranks"
+            )
+        if settings.precision == "bf16" and ranks.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise UserError(f"precision=bf16, but {torch.cuda.get_device_name()} has no bfloat16; use precision=fp32")
+        self.data, self.mixing, self.recipe, self.settings = data, mixing, recipe, settings
+        self.directory, self.ranks, self.generator, self.config = directory, ranks, generator, config
+        self.select_on = "val" if "val" in data.sizes else "test"
+        self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model = model.to(ranks.device)
+        self.model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+        )
+        self.batches = data.train_batches(
+            recipe.batch_size, settings.seed, ranks.rank, ranks.world_size, ranks.device
+        )
+        if len(self.batches) == 0:
+            raise UserError(f"{data.sizes['train']} training images are too few for {ranks.world_size} ranks")
+        self.epoch = 0
+        self.step = 0  # steps of this epoch that are done
+        self.seconds = 0.0  # of training and evaluation of this epoch, before the last start
+        self.history: list[dict[str, Any]] = []
+        self.world_sizes: list[int] = []
+        self.totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # summed loss, images of this epoch
+        self.log = RunLog(directory, recipe.epochs, ranks.is_main)
+
+    # ---------------------------------------------------------------- the run
+
+    def fit(self) -> list[dict[str, Any]]:
+        """Train to the last epoch, from the last checkpoint if there is one; return a dict of metrics per epoch.
+
+        Raises:
+            UserError: the loss is not finite, or a file cannot be read or written.
+            Stopped: SIGTERM or SIGUSR2 came; the state was saved.
+        """
+        with numerics(self.settings.deterministic):
+            self.restore()
+            self.network = self._wrapped()
+            self.log.begin(self.history, self._global_step())
+            try:
+                with StopSignal(self.ranks) as stop:
+                    while self.epoch < self.recipe.epochs:
+                        self.train_epoch(stop)
+                        self.finish_epoch(stop)
+            finally:
+                self.log.close()
+        return self.history
+
+    def train_epoch(self, stop: StopSignal) -> None:
+        """Do the steps of the epoch that are not done yet."""
+        self.started = time.perf_counter()
+        if self.step == 0:
+            self.seed_streams()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate(self.epoch)
+        bf16 = self.settings.precision == "bf16"
+        self.network.train()
+        self.log.begin_epoch(self.epoch, self.step, len(self.batches))
+        for images, labels in self.batches.epoch(self.epoch, self.step):
+            with torch.no_grad():
+                images, targets = self.mixing(images, labels)
+                images = images.contiguous(memory_format=self.memory_format)
+            with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
+                logits = self.network(images)
+            loss = F.cross_entropy(logits.float(), targets)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+
+            self.totals[0] += loss.detach() * len(labels)
+            self.totals[1] += len(labels)
+            self.step += 1
+            if self.step % self.settings.log_every == 0:
+                mean_loss = self.mean_loss()
+                self.log.step(self.epoch, self.step, len(self.batches), self._global_step(), mean_loss)
+            if self.settings.checkpoint_every and self.step % self.settings.checkpoint_every == 0:
+                self.save()
+            self.leave_if_asked(stop)
+
+    def finish_epoch(self, stop: StopSignal) -> None:
+        """Evaluate, and write the epoch down: first the checkpoint, then everything that can be made from it."""
+        train_loss = self.mean_loss()
+        training_seconds = self._seconds_of_epoch()
+        self.ranks.copy_buffers_from_main(self.model)
+        row: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "lr": self.recipe.learning_rate(self.epoch),
+            "train_loss": train_loss,
+        }
+        for split in self.data.sizes.keys() - {"train"}:
+            result = evaluate(
+                self.model,
+                self.data,
+                split,
+                EVAL_BATCH,
+                self.ranks,
+                after_batch=lambda: self.leave_if_asked(stop),
+                channels_last=self.settings.channels_last,
+            )
+            row |= {f"{split}_{name}": value for name, value in result.items() if name != "images"}
+        row["seconds"] = self._seconds_of_epoch()
+        row["images_per_second"] = self.ranks.sum(self.totals[1:].clone()).item() / training_seconds
+        self.history.append(row)
+        self.world_sizes = sorted({*self.world_sizes, self.ranks.world_size})
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.totals.zero_()
+        self.started = time.perf_counter()
+        self.save()
+        self.save_best()
+        self.log.end_epoch(self.history, self._global_step())
+
+    # ---------------------------------------------------------------- state
+
+    def seed_streams(self) -> None:
+        """Start the epoch's random streams: one for mixing, one (torch's own) for layers such as dropout.
+
+        They depend on (seed, epoch, rank) alone, so a run may go on with another number of ranks at an epoch's start.
+        """
+        torch.manual_seed(derive_seed(self.settings.seed, "layers", self.epoch, self.ranks.rank))
+        self.generator.manual_seed(derive_seed(self.settings.seed, "mixing", self.epoch, self.ranks.rank))
+
+    def save(self) -> None:
+        """Write `last.pt`: all that a later process needs to go on as if nothing had happened."""
+        self.check_finite()
+        streams = {"cpu": torch.get_rng_state(), "mixing": self.generator.get_state()}
+        if self.ranks.device.type == "cuda":
+            streams["cuda"] = torch.cuda.get_rng_state(self.ranks.device)
+        state = {
+            "streams": self.ranks.gather(streams),
+            "totals": self.ranks.gather(self.totals.cpu()),
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self._seconds_of_epoch(),
+            "history": self.history,
+            "world_size": self.ranks.world_size,
+            "world_sizes": self.world_sizes,
+            "data": self.data.fingerprint,
+            "config": self.config,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        if self.ranks.is_main:
+            checkpoint.save_atomically(state, self.directory / "last.pt")
+
+    def save_best(self) -> None:
+        """Write `best.pt`, weights only, if the epoch just finished is the best so far (the first of equals)."""
+        if self.ranks.is_main and self.epoch and best_row(self.history, self.select_on)["epoch"] == self.epoch:
+            state = {"model": self.model.state_dict(), "config": self.config, "metrics": self.history[-1]}
+            checkpoint.save_atomically(state, self.directory / "best.pt")
+
+    def restore(self) -> None:
+        """Take up the state of `last.pt`, if there is one."""
+        path = self.directory / "last.pt"
+        if not path.exists():
+            return
+        state = checkpoint.load(path)
+        if state["data"] != self.data.fingerprint:
+            raise UserError(
+                f"{self.directory} was trained on other images (fingerprint {state['data']}, now "
+                f"{self.data.fingerprint}); give this data set another dataset.name or output"
+            )
+        if state["step"] and state["world_size"] != self.ranks.world_size:
+            raise UserError(
+                f"{path} was saved in the middle of epoch {state['epoch'] + 1} by {state['world_size']} ranks, and "
+                f"there are {self.ranks.world_size} now; go on with {state['world_size']} up to an epoch's end"
+            )
+        checkpoint.load_model(self.model, state["model"], path)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.history, self.world_sizes = state["history"], state["world_sizes"]
+        if self.step:  # otherwise the streams start with the epoch
+            self.totals.copy_(state["totals"][self.ranks.rank])
+            streams = state["streams"][self.ranks.rank]
+            torch.set_rng_state(streams["cpu"])
+            self.generator.set_state(streams["mixing"])
+            if self.ranks.device.type == "cuda":
+                torch.cuda.set_rng_state(streams["cuda"], self.ranks.device)
+        else:
+            self.save_best()  # in case the process ended between the two files
+
+    def leave_if_asked(self, stop: StopSignal) -> None:
+        """Save and leave if a signal came on any rank."""
+        if stop.requested():
+            self.save()
+            self.log.close_bar()
+            stop.leave(f"epoch {self.epoch + 1}, step {self.step} of {len(self.batches)}, in {self.directory}")
+
+    def mean_loss(self) -> float:
+        """Return the mean loss of the epoch so far over all ranks. Waits for the device.
+
+        Raises:
+            UserError: it is not finite.
+        """
+        total, images = self.ranks.sum(self.totals.clone()).tolist()
+        mean = float(total / max(images, 1))
+        if not math.isfinite(mean):
+            self._refuse("the loss")
+        return mean
+
+    def check_finite(self) -> None:
+        """Raise UserError unless loss, weights, statistics and momentum are finite."""
+        self.mean_loss()
+        state = [*self.model.parameters(), *self.model.buffers()]
+        state += [value for entry in self.optimizer.state.values() for value in entry.values() if value is not None]
+        floats = [tensor.detach() for tensor in state if torch.is_floating_point(tensor)]
+        largest = torch.stack(torch._foreach_norm(floats, float("inf")))
+        if self.ranks.any(not bool(torch.isfinite(largest).all())):
+            self._refuse("a weight, BatchNorm statistic or momentum")
+
+    def _refuse(self, what: str) -> None:
+        raise UserError(
+            f"{what} is not finite (NaN or infinite) by step {self.step} of epoch {self.epoch + 1}; nothing was saved "
+            "from that state: lower recipe.lr or use precision=fp32, and look at the data"
+        )
+
+    def _wrapped(self) -> nn.Module:
+        if self.ranks.world_size == 1:
+            return self.model
+        devices = [self.ranks.device.index] if self.ranks.device.type == "cuda" else None
+        # statistics matter at evaluation only, so they are copied then and not at every step
+        network: nn.Module = DistributedDataParallel(
+            self.model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+        return network
+
+    def _global_step(self) -> int:
+        return self.epoch * len(self.batches) + self.step
+
+    def _seconds_of_epoch(self) -> float:
+        return self.seconds + time.perf_counter() - self.started
+
+
+def best_row(history: list[dict[str, Any]], select_on: str) -> dict[str, Any]:
+    """Return the metrics of the first epoch with the lowest top-1 error on the split `select_on`."""
+    return min(history, key=lambda row: row[f"{select_on}_top1_error"])

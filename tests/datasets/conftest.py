@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def pictures():
+    """Return a function that makes n square images that are told apart by any of their pixels' neighbourhoods."""
+
+    def make(n: int, size: int = 32, seed: int = 0) -> np.ndarray:
+        return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+    return make
+
+
+@pytest.fixture
+def class_folder(tmp_path):
+    """Return a function that writes train/ and val/ of small images in class folders and returns their root."""
+
+    def make(classes=("ant", "bee", "cat"), train: int = 7, val: int = 3, evaluation: str = "val"):
+        rng = np.random.default_rng(1)
+        for split, count in (("train", train), (evaluation, val)):
+            for label, name in enumerate(classes):
+                folder = tmp_path / split / name
+                folder.mkdir(parents=True)
+                for i in range(count):
+                    height, width = rng.integers(20, 60, 2)
+                    pixels = rng.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+                    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+                    image.save(folder / (f"{label}{i}.png" if i % 2 else f"{label}{i}.JPEG"))
+        return tmp_path
+
+    return make

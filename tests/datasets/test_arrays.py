@@ -1,0 +1,196 @@
+import pytest
+import torch
+from torchvision.transforms import functional as TF
+
+from datasets.arrays import ArrayData
+from datasets.augment import draw_crop_flip
+from datasets.batches import epoch_order
+from smoothmix.seeding import derive_seed
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+@pytest.fixture
+def data(pictures):
+    train, test = pictures(53), pictures(17, seed=1)
+    names = [str(i) for i in range(53)]
+    return ArrayData((train, range_labels(53)), (test, range_labels(17)), names, MEAN, STD)
+
+
+def range_labels(n: int) -> torch.Tensor:
+    """One label per image, so that a batch's labels say which images it holds."""
+    return torch.arange(n)
+
+
+def collect(batches) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def by_label(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return images[labels.argsort()]
+
+
+def test_attributes(data):
+    assert data.num_classes == 53
+    assert data.class_names[:3] == ["0", "1", "2"]
+    assert data.image_size == 32
+    assert data.sizes == {"train": 53, "test": 17}
+
+
+def test_training_batches_are_the_slow_loop_on_the_same_numbers(data, pictures):
+    seed, epoch = 3, 2
+    offsets, flips = draw_crop_flip(53, 4, True, torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)))
+    order = epoch_order(53, seed, epoch)
+    images, labels = collect(data.train_batches(10, seed).epoch(epoch))
+    assert labels.tolist() == order
+    assert images.dtype == torch.float32
+    assert labels.dtype == torch.int64
+    source = torch.from_numpy(pictures(53)).permute(0, 3, 1, 2)
+    for got, i in zip(images, order, strict=True):
+        image = TF.crop(TF.pad(source[i], 4), *offsets[i].tolist(), 32, 32)
+        image = TF.hflip(image) if flips[i] else image
+        assert torch.equal(got, TF.normalize(image.float() / 255, MEAN, STD))
+
+
+def test_batches_are_channels_last_and_the_last_is_partial(data):
+    batches = data.train_batches(10, seed=0)
+    got = list(batches.epoch(0))
+    assert len(batches) == len(got) == 6
+    assert [len(labels) for _, labels in got] == [10] * 5 + [3]
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in got)
+
+
+def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(data):
+    runs = {
+        (seed, epoch): collect(data.train_batches(8, seed).epoch(epoch)) for seed in (0, 1) for epoch in (0, 1)
+    }
+    assert all(sorted(labels.tolist()) == list(range(53)) for _, labels in runs.values())
+    keys = list(runs)
+    for i, a in enumerate(keys):
+        for b in keys[i + 1 :]:
+            assert runs[a][1].tolist() != runs[b][1].tolist()
+            # 1 in 162 images draws the same crop twice; hardly more do here
+            same = (by_label(*runs[a]) == by_label(*runs[b])).flatten(1).all(1).sum()
+            assert same <= 4
+    again = collect(data.train_batches(8, 1).epoch(1))
+    assert torch.equal(again[0], runs[1, 1][0])
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_global_batches_of_one_process(data, world_size):
+    alone = list(data.train_batches(12, seed=5).epoch(4))
+    ranks = [list(data.train_batches(12, 5, rank, world_size).epoch(4)) for rank in range(world_size)]
+    for step, (images, labels) in enumerate(alone):
+        parts = [rank[step] for rank in ranks]
+        share = len(labels) // world_size
+        assert [len(part[1]) for part in parts] == [share] * world_size
+        assert torch.equal(torch.cat([part[0] for part in parts]), images[: share * world_size])
+        assert torch.equal(torch.cat([part[1] for part in parts]), labels[: share * world_size])
+
+
+def test_an_epoch_can_start_at_any_step(data):
+    batches = data.train_batches(10, seed=1)
+    whole = list(batches.epoch(7))
+    for start in (0, 1, 4, 6):
+        rest = list(batches.epoch(7, start_step=start))
+        assert len(rest) == 6 - start
+        for (a, b), (c, d) in zip(rest, whole[start:], strict=True):
+            assert torch.equal(a, c)
+            assert torch.equal(b, d)
+    with pytest.raises(ValueError, match="start_step=7"):
+        next(batches.epoch(7, start_step=7))
+
+
+def test_no_global_random_state_is_used(data):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    list(data.train_batches(10, seed=1).epoch(0))
+    list(data.eval_batches("test", 10))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_evaluation_covers_every_image_once(data, pictures, world_size):
+    parts = [data.eval_batches("test", 6, rank, world_size) for rank in range(world_size)]
+    assert [collect(part)[1].tolist() for part in parts] == [
+        list(range(rank, 17, world_size)) for rank in range(world_size)
+    ]
+    images, labels = collect([batch for part in parts for batch in part])  # the second time they are iterated
+    assert sorted(labels.tolist()) == list(range(17))
+    source = torch.from_numpy(pictures(17, seed=1)).permute(0, 3, 1, 2)
+    expected = TF.normalize(source.float() / 255, MEAN, STD)
+    assert torch.equal(by_label(images, labels), expected)
+    assert all(len(part) == len(list(part)) for part in parts)
+
+
+def test_evaluating_the_training_images_leaves_the_padding_out(data, pictures):
+    images, labels = collect(data.eval_batches("train", 20))
+    assert labels.tolist() == list(range(53))
+    source = torch.from_numpy(pictures(53)).permute(0, 3, 1, 2)
+    assert torch.equal(images, TF.normalize(source.float() / 255, MEAN, STD))
+    raw, labels = data.arrays("train")
+    assert torch.equal(raw, source.permute(0, 2, 3, 1))
+
+
+def test_unknown_split(data):
+    with pytest.raises(ValueError, match="no split 'val'; this data set has train, test"):
+        data.eval_batches("val", 10)
+
+
+def test_held_out_images_leave_training_and_are_not_augmented(pictures):
+    images, labels = pictures(60), torch.arange(60)
+    data = ArrayData((images, labels % 3), (images[:9], labels[:9] % 3), list("abc"), MEAN, STD, val_split=15)
+    assert data.sizes == {"train": 45, "val": 15, "test": 9}
+    assert data.arrays("val")[1].bincount().tolist() == [5, 5, 5]
+    together = torch.cat([data.arrays("train")[0], data.arrays("val")[0]]).flatten(1)
+    assert sorted(map(tuple, together.tolist())) == sorted(map(tuple, torch.from_numpy(images).flatten(1).tolist()))
+    got, _ = collect(data.eval_batches("val", 4))
+    expected = TF.normalize(data.arrays("val")[0].permute(0, 3, 1, 2).float() / 255, MEAN, STD)
+    assert torch.equal(got, expected)
+
+
+def test_channels_first_arrays_are_the_same_data(pictures):
+    images, labels = pictures(8), range_labels(8)
+    first = images.transpose(0, 3, 1, 2)
+    a = ArrayData((images, labels), (images, labels), list("abcdefgh"), MEAN, STD)
+    b = ArrayData((first, labels), (first, labels), list("abcdefgh"), MEAN, STD)
+    assert a.fingerprint == b.fingerprint
+    assert torch.equal(collect(a.train_batches(4, 0).epoch(0))[0], collect(b.train_batches(4, 0).epoch(0))[0])
+
+
+def test_fingerprint_follows_the_data(pictures):
+    images, labels = pictures(8), range_labels(8)
+
+    def fingerprint(images=images, labels=labels, names="abcdefgh", **options):
+        return ArrayData((images, labels), (images, labels), list(names), MEAN, STD, **options).fingerprint
+
+    other = images.copy()
+    other[3, 4, 5, 1] ^= 1
+    prints = [fingerprint(), fingerprint(other), fingerprint(labels=labels.flip(0)), fingerprint(names="abcdefgi")]
+    prints.append(fingerprint(val_split=1))
+    assert len(set(prints)) == 5
+    assert fingerprint() == prints[0]
+
+
+def test_images_that_are_no_square_uint8_rgb_are_refused(pictures):
+    images, labels = pictures(4), range_labels(4)
+    with pytest.raises(ValueError, match=r"torch.float32"):
+        ArrayData((images.astype("float32"), labels), (images, labels), list("abcd"), MEAN, STD)
+    with pytest.raises(ValueError, match=r"\(4, 16, 32, 3\)"):
+        ArrayData((images[:, :16], labels), (images, labels), list("abcd"), MEAN, STD)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_an_epoch_on_the_gpu_never_waits_and_has_the_same_pixels(data):
+    batches = data.train_batches(10, seed=1, device="cuda")
+    expected = collect(data.train_batches(10, seed=1).epoch(0))
+    list(batches.epoch(0))  # copies the store and the constants
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        got = list(batches.epoch(0))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    images, labels = collect(got)
+    assert torch.equal(labels.cpu(), expected[1])
+    torch.testing.assert_close(images.cpu(), expected[0], rtol=0, atol=1e-6)

@@ -1,0 +1,443 @@
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import threading
+import warnings
+from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+import datasets
+from datasets import cifar
+from smoothmix.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_cifar100(root: Path, per_class: int = 2, test_per_class: int = 1, dump=pickle.dumps) -> Path:
+    """Write random pixels in the published layout; pixel (0, 0, red) of image i is i % 256."""
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 100 * per_class), ("test", 100 * test_per_class)):
+        flat = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+        flat[:, 0] = np.arange(count) % 256
+        labels = (np.arange(count) % 100).tolist()
+        (folder / split).write_bytes(dump({"data": flat, "fine_labels": labels}))
+    (folder / "meta").write_bytes(dump({"fine_label_names": [f"class{i}" for i in range(100)]}))
+    return folder
+
+
+def write_cifar10(root: Path) -> Path:
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for i, name in enumerate([*cifar.CIFAR10.train, *cifar.CIFAR10.test]):
+        content = {"data": np.full((10, 3072), i, np.uint8), "labels": list(range(10))}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    return folder
+
+
+# ---- reading
+
+
+@pytest.mark.parametrize("release", [cifar.CIFAR10, cifar.CIFAR100])
+def test_releases_are_those_that_torchvision_knows(release):
+    known = getattr(torchvision.datasets, release.name.upper())
+    assert release.url == known.url
+    assert release.archive_md5 == known.tgz_md5
+    assert release.folder == known.base_folder
+    assert release.train == dict(known.train_list)
+    assert release.test == dict(known.test_list)
+    assert release.meta == {known.meta["filename"]: known.meta["md5"]}
+    assert release.names_key == known.meta["key"]
+
+
+def test_cifar100_from_its_files(tmp_path):
+    folder = write_cifar100(tmp_path)
+    data = datasets.cifar100(tmp_path, verify=False)
+    assert data.sizes == {"train": 200, "test": 100}
+    assert data.num_classes == 100
+    assert data.class_names[7] == "class7"
+    assert (data.padding, data.flip, data.image_size) == (4, True, 32)
+    images, labels = data.arrays("train")
+    assert labels.tolist() == list(range(100)) * 2
+    assert images[:, 0, 0, 0].tolist() == list(range(200))
+    # a row of the file is 1,024 red, 1,024 green, 1,024 blue values, each row-major
+    row = pickle.loads((folder / "train").read_bytes())["data"][13]
+    assert images[13, 5, 9].tolist() == [row[5 * 32 + 9], row[1024 + 5 * 32 + 9], row[2048 + 5 * 32 + 9]]
+
+
+def test_cifar10_joins_its_five_files(tmp_path):
+    write_cifar10(tmp_path)
+    data = datasets.cifar10(str(tmp_path), verify=False, val_split=20)
+    assert data.sizes == {"train": 30, "val": 20, "test": 10}
+    assert data.class_names == list("abcdefghij")
+    assert data.arrays("val")[1].bincount().tolist() == [2] * 10
+    train = torch.cat([data.arrays("train")[0], data.arrays("val")[0]])
+    assert train[:, 3, 4, 1].bincount().tolist() == [10] * 5
+    assert data.arrays("test")[0].unique().tolist() == [5]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_normalisation_is_that_of_the_cutmix_code(tmp_path, name):
+    {"cifar10": write_cifar10, "cifar100": write_cifar100}[name](tmp_path)
+    data = getattr(datasets, name)(tmp_path, verify=False)
+    images, _ = next(iter(data.eval_batches("test", 10)))
+    raw = data.arrays("test")[0][:10].permute(0, 3, 1, 2).double()
+    mean = torch.tensor([125.3, 123.0, 113.9]).double().view(3, 1, 1)
+    std = torch.tensor([63.0, 62.1, 66.7]).double().view(3, 1, 1)
+    torch.testing.assert_close(images.double(), (raw - mean) / std, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_of_every_protocol_and_bytes_keys(tmp_path, protocol):
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    (tmp_path / "file").write_bytes(pickle.dumps({b"data": array, "names": [b"\xff", "a"]}, protocol=protocol))
+    content = cifar.load_pickle(tmp_path / "file")
+    assert list(content) == ["data", "names"]
+    assert np.array_equal(content["data"], array)
+    assert content["names"] == [b"\xff", "a"]
+
+
+def test_files_as_the_publisher_wrote_them(tmp_path):
+    pixels = bytes(range(256)) * 24
+    # {'data': array, 'fine_labels': [7, 99]} as Python 2 pickled it with protocol 2: NumPy's old module name, the
+    # dtype's flags as integers, pixels as a byte string
+    stream = b"\x80\x02}q\x01(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    stream += b"(K\x01K\x02M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
+    stream += b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+    stream += b"T" + len(pixels).to_bytes(4, "little") + pixels + b"tb"
+    stream += b"U\x0bfine_labels]q\x02(K\x07Kceu."
+    (tmp_path / "train").write_bytes(stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images, labels = cifar._read_batch(cifar.CIFAR100, tmp_path / "train")
+    assert images.tobytes() == pixels
+    assert images.shape == (2, 3, 32, 32)
+    assert labels.tolist() == [7, 99]
+
+
+# ---- what is refused
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(UserError) as error:
+        datasets.cifar100(tmp_path / "nowhere")
+    message = str(error.value)
+    assert str(tmp_path / "nowhere" / "cifar-100-python" / "train") in message
+    assert f"python scripts/download.py cifar100 --root {tmp_path / 'nowhere'}" in message
+    assert "dataset.download=true" in message
+    folder = write_cifar10(tmp_path)
+    (folder / "data_batch_4").unlink()
+    with pytest.raises(UserError, match=r"there is no .*data_batch_4"):
+        datasets.cifar10(tmp_path, verify=False)
+
+
+def test_wrong_checksum(tmp_path):
+    folder = write_cifar100(tmp_path)
+    found = hashlib.md5((folder / "train").read_bytes()).hexdigest()
+    with pytest.raises(UserError) as error:
+        datasets.cifar100(tmp_path)
+    for part in (str(folder / "train"), found, "16019d7e3df5f24257cddd939b257f8d", "dataset.verify=false"):
+        assert part in str(error.value)
+
+
+def test_truncated_pickle(tmp_path):
+    folder = write_cifar100(tmp_path)
+    (folder / "test").write_bytes((folder / "test").read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"cifar-100-python/test cannot be read \(.*download it again"):
+        datasets.cifar100(tmp_path, verify=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"data": np.zeros((2, 3072), np.float32), "fine_labels": [0, 1]}, r"is float32 \(2, 3072\)"),
+        ({"data": np.zeros((2, 3071), np.uint8), "fine_labels": [0, 1]}, r"is uint8 \(2, 3071\)"),
+        ({"data": [1, 2], "fine_labels": [0, 1]}, "is list"),
+        ({"fine_labels": [0, 1]}, "is NoneType"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}, "'fine_labels' should be a list of integers"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0.5, 1]}, "should be a list of integers"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0]}, "2 images and 1 labels"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0, 100]}, "run from 0 to 100, not 0 to 99"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [-1, 0]}, "run from -1 to 0, not 0 to 99"),
+        ([1, 2], "holds a list, not a dictionary"),
+    ],
+)
+def test_content_that_is_not_cifar(tmp_path, content, reason):
+    folder = write_cifar100(tmp_path)
+    (folder / "train").write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=reason) as error:
+        datasets.cifar100(tmp_path, verify=False)
+    assert str(folder / "train") in str(error.value)
+
+
+class Call:
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("function", [os.system, os.mkdir, eval, np.fromfile, getattr])
+def test_hostile_pickle_runs_nothing(tmp_path, function, protocol):
+    canary = tmp_path / "canary"
+    arguments = {
+        os.system: (f"touch {canary}",),
+        os.mkdir: (str(canary),),
+        eval: (f"open({str(canary)!r}, 'w').close()",),
+        np.fromfile: (str(tmp_path / "elsewhere"),),
+        getattr: ("", "join"),
+    }[function]
+    call = Call(function, *arguments)
+    folder = write_cifar100(tmp_path)
+    (folder / "train").write_bytes(pickle.dumps({"data": call, "fine_labels": [0]}, protocol=protocol))
+    with pytest.raises(UserError, match=r"train cannot be read .*it names .* and was not run"):
+        datasets.cifar100(tmp_path, verify=False)
+    assert not canary.exists()
+    if function is not np.fromfile:  # the canary can sing: an ordinary unpickler does run it
+        pickle.loads((folder / "train").read_bytes())
+        assert canary.exists() or function is getattr
+
+
+def test_encode_admits_no_codec(tmp_path):
+    import _codecs
+
+    (tmp_path / "file").write_bytes(pickle.dumps({"data": Call(_codecs.encode, "abc", "rot13")}, protocol=2))
+    assert cifar.load_pickle(tmp_path / "file") == {"data": b"abc"}
+
+
+# ---- downloading
+
+
+class Handler(BaseHTTPRequestHandler):
+    def __init__(self, body: bytes, announced: int, *arguments):
+        self.body, self.announced = body, announced
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        self.server.requests += 1
+        if not self.path.endswith("cifar-100-python.tar.gz"):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(self.announced))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def serve():
+    """Return a function that serves an archive on a local port: (body, bytes announced) -> server."""
+    servers = []
+
+    def start(body: bytes, announced: int | None = None):
+        handler = partial(Handler, body, len(body) if announced is None else announced)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.requests = 0
+        server.url = f"http://127.0.0.1:{server.server_port}/cifar-100-python.tar.gz"
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def tar_of(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.add(folder, arcname=folder.name)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def archive(tmp_path) -> bytes:
+    return tar_of(write_cifar100(tmp_path / "source"))
+
+
+def release(url: str, archive: bytes) -> cifar.Release:
+    return replace(cifar.CIFAR100, url=url, archive_md5=hashlib.md5(archive).hexdigest())
+
+
+def test_download_fetches_what_is_missing_once(tmp_path, serve, archive, monkeypatch):
+    server = serve(archive)
+    monkeypatch.setattr(cifar, "CIFAR100", release(server.url, archive))
+    root = tmp_path / "new" / "data"
+    data = datasets.cifar100(root, download=True, verify=False)
+    expected = datasets.cifar100(tmp_path / "source", verify=False)
+    assert data.fingerprint == expected.fingerprint
+    assert sorted(path.name for path in root.iterdir()) == [
+        ".cifar100.lock",
+        "cifar-100-python",
+        "cifar-100-python.tar.gz",
+    ]
+    datasets.cifar100(root, download=True, verify=False)
+    assert server.requests == 1
+    # the archive is kept, and serves when a file is lost
+    (root / "cifar-100-python" / "test").unlink()
+    assert datasets.cifar100(root, download=True, verify=False).fingerprint == expected.fingerprint
+    assert server.requests == 1
+
+
+def test_processes_that_start_together_download_once(tmp_path, serve, archive):
+    server = serve(archive)
+    wanted = release(server.url, archive)
+    threads = [threading.Thread(target=cifar.fetch, args=(wanted, tmp_path / "data")) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.requests == 1
+    assert not cifar._missing(wanted, tmp_path / "data")
+
+
+def test_truncated_download(tmp_path, serve, archive):
+    server = serve(archive[:-1000], announced=len(archive))
+    with pytest.raises(UserError, match=f"ended after {len(archive) - 1000} of {len(archive)} bytes: run this again"):
+        cifar.fetch(release(server.url, archive), tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".cifar100.lock"]
+
+
+def test_download_with_another_checksum(tmp_path, serve, archive):
+    server = serve(archive[:-1] + b"x")
+    found, expected = (hashlib.md5(body).hexdigest() for body in (archive[:-1] + b"x", archive))
+    with pytest.raises(UserError, match=f"{server.url} has the md5 {found}, not {expected}"):
+        cifar.fetch(release(server.url, archive), tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".cifar100.lock"]
+
+
+def test_no_such_file_and_no_server(tmp_path, serve, archive):
+    server = serve(archive)
+    with pytest.raises(UserError, match=r"could not download .*404.*put it at .*data/elsewhere"):
+        cifar.fetch(release(server.url + "/elsewhere", archive), tmp_path / "data")
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(UserError, match=r"could not download .*refused.*check the network"):
+        cifar.fetch(release(server.url, archive), tmp_path / "data")
+
+
+def hostile_member(kind: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo("cifar-100-python/../../escaped" if kind == "dots" else "cifar-100-python/escaped")
+    if kind == "absolute":
+        member.name = "/tmp/escaped"
+    elif kind == "elsewhere":
+        member.name = "other/escaped"
+    elif kind == "symlink":
+        member.type, member.linkname = tarfile.SYMTYPE, "../../escaped"
+    elif kind == "hardlink":
+        member.type, member.linkname = tarfile.LNKTYPE, "../../escaped"
+    elif kind == "fifo":
+        member.type = tarfile.FIFOTYPE
+    return member
+
+
+@pytest.mark.parametrize("kind", ["dots", "absolute", "elsewhere", "symlink", "hardlink", "fifo"])
+def test_hostile_archive_is_not_unpacked(tmp_path, serve, kind):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.add(write_cifar100(tmp_path / "source"), arcname="cifar-100-python")
+        tar.addfile(hostile_member(kind), io.BytesIO())
+    server = serve(buffer.getvalue())
+    root = tmp_path / "data"
+    with pytest.raises(UserError, match=r"escaped.*nothing was unpacked"):
+        cifar.fetch(release(server.url, buffer.getvalue()), root)
+    assert sorted(path.name for path in root.iterdir()) == [".cifar100.lock", "cifar-100-python.tar.gz"]
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_damaged_archive_with_the_right_checksum(tmp_path, serve, archive):
+    server = serve(archive[: len(archive) // 2])
+    with pytest.raises(UserError, match=r"could not unpack .*download it again"):
+        cifar.fetch(release(server.url, archive[: len(archive) // 2]), tmp_path / "data")
+
+
+# ---- the command
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "download.py"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(cwd)},
+    )
+
+
+def test_the_command_finds_our_package_and_prints_one_sentence(tmp_path):
+    (tmp_path / "datasets").mkdir()  # a package of the same name that comes first on the path
+    (tmp_path / "datasets" / "__init__.py").write_text("raise ImportError('the wrong datasets')")
+    write_cifar100(tmp_path / "data")
+    done = command("cifar100", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "data/cifar-100-python/train has the md5" in done.stderr
+
+
+# ---- the real images, where they are
+
+
+UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"
+
+
+@pytest.fixture(scope="module")
+def real_root(tmp_path_factory) -> Path:
+    if not UNPACK.exists():
+        pytest.skip(f"no packed CIFAR-100 at {UNPACK}")
+    root = tmp_path_factory.mktemp("cifar100")
+    subprocess.run([sys.executable, UNPACK, "--per-class", "2", "torchvision", root], check=True, capture_output=True)
+    return root
+
+
+def test_real_images(real_root):
+    data = datasets.cifar100(real_root, verify=False)
+    assert data.sizes == {"train": 200, "test": 200}
+    assert data.class_names[:3] == ["apple", "aquarium_fish", "baby"]
+    assert data.arrays("train")[1].bincount().tolist() == [2] * 100
+    images = torch.cat([images for images, _ in data.eval_batches("train", 100)])
+    # The mean of CIFAR-100's training images is (0.507, 0.487, 0.441): near the constants, which are CIFAR-10's.
+    assert images.mean((0, 2, 3)).abs().max() < 0.25
+    assert images.std((0, 2, 3)).sub(1).abs().max() < 0.25
+
+
+def test_real_images_are_those_that_torchvision_reads(real_root):
+    class Unchecked(torchvision.datasets.CIFAR100):
+        def _check_integrity(self):
+            return True
+
+    data = datasets.cifar100(real_root, verify=False)
+    folder = real_root / "cifar-100-python"
+    meta = {**torchvision.datasets.CIFAR100.meta, "md5": hashlib.md5((folder / "meta").read_bytes()).hexdigest()}
+    Unchecked.meta = meta
+    for split in ("train", "test"):
+        theirs = Unchecked(real_root, train=split == "train")
+        images, labels = data.arrays(split)
+        assert np.array_equal(images.numpy(), theirs.data)
+        assert labels.tolist() == theirs.targets
+        assert data.class_names == theirs.classes
+
+
+def test_repacked_real_images_do_not_pass_for_the_publishers(real_root):
+    with pytest.raises(UserError, match=r"has the md5 .* the publisher's file 16019d7e3df5f24257cddd939b257f8d"):
+        datasets.cifar100(real_root, verify=True)

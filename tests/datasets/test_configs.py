@@ -1,0 +1,36 @@
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+import datasets
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dataset"
+READ_BY_OTHERS = {"name", "_target_", "mix_p", "cutout_size"}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_key_is_an_argument_with_the_functions_own_default(path):
+    config = yaml.safe_load(path.read_text())
+    package, _, function = config["_target_"].rpartition(".")
+    assert package == "datasets"
+    parameters = inspect.signature(getattr(datasets, function)).parameters
+    assert set(config) - READ_BY_OTHERS == set(parameters)
+    for key in set(parameters) - {"root"}:
+        default = parameters[key].default
+        assert config[key] == pytest.approx(default if not isinstance(default, tuple) else list(default)), key
+
+
+def test_probabilities_and_sides_of_the_paper():
+    configs = {path.stem: yaml.safe_load(path.read_text()) for path in CONFIGS.glob("*.yaml")}
+    assert set(configs) == {"cifar10", "cifar100", "digits", "folder", "imagenet"}
+    assert {name: (c["mix_p"], c["cutout_size"]) for name, c in configs.items()} == {
+        "cifar10": (0.5, 16),
+        "cifar100": (0.5, 16),
+        "digits": (0.5, 16),
+        "folder": (1.0, 112),
+        "imagenet": (1.0, 112),
+    }
+    for name, config in configs.items():
+        assert config["name"] == ("???" if name == "folder" else name)

@@ -1,0 +1,436 @@
+import io
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import time
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional as TF
+
+from datasets import augment, class_folders, imagenet
+from datasets.batches import epoch_order
+from datasets.folder import IMAGENET_MEAN, IMAGENET_STD, _stop_workers, center_crop, load_rgb
+from smoothmix.errors import UserError
+from smoothmix.seeding import derive_seed
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"image_size": 16, "resize": 20}
+
+
+def collect(batches) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def sorted_paths(root: Path, split: str) -> list[Path]:
+    return sorted((path for path in (root / split).rglob("*") if path.is_file()), key=lambda path: (path.parent, path))
+
+
+# ---- what the folders hold
+
+
+def test_attributes(class_folder):
+    data = class_folders(class_folder(), workers=0, **SMALL)
+    assert data.class_names == ["ant", "bee", "cat"]
+    assert data.num_classes == 3
+    assert data.image_size == 16
+    assert data.sizes == {"train": 21, "test": 9}
+
+
+def test_the_evaluation_folder_may_be_called_test(class_folder):
+    data = class_folders(class_folder(evaluation="test"), workers=0, **SMALL)
+    assert data.sizes == {"train": 21, "test": 9}
+
+
+def test_nested_images_count_and_other_files_do_not(class_folder):
+    root = class_folder()
+    (root / "train" / "bee" / "more" / "and more").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(root / "train" / "bee" / "more" / "and more" / "x.PNG")
+    (root / "train" / "bee" / "notes.txt").write_text("not an image")
+    (root / "train" / "bee" / "._x.png").write_bytes(b"what a Mac leaves behind")
+    (root / "train" / ".cache").mkdir()
+    data = class_folders(root, workers=0, **SMALL)
+    assert data.sizes == {"train": 22, "test": 9}
+    assert data.num_classes == 3
+
+
+def test_fingerprint(class_folder, tmp_path):
+    root = class_folder()
+    first = class_folders(root, workers=0, **SMALL).fingerprint
+    assert class_folders(root, workers=1).fingerprint == first
+    assert class_folders(root, workers=0, val_split=3).fingerprint != first
+    Image.new("RGB", (8, 8)).save(root / "train" / "bee" / "new.png")
+    assert class_folders(root, workers=0, **SMALL).fingerprint != first
+
+
+def test_held_out_images(class_folder):
+    data = class_folders(class_folder(), workers=0, val_split=6, **SMALL)
+    assert data.sizes == {"train": 15, "val": 6, "test": 9}
+    assert collect(data.eval_batches("val", 4))[1].tolist() == [0, 0, 1, 1, 2, 2]
+    labels = collect(data.train_batches(4, 0).epoch(0))[1]
+    assert labels.bincount().tolist() == [5, 5, 5]
+
+
+def refusal(root: Path, **options) -> str:
+    with pytest.raises(UserError) as error:
+        class_folders(root, workers=0, **{**SMALL, **options})
+    return str(error.value)
+
+
+def test_folders_that_are_refused(class_folder, tmp_path):
+    assert f"no folder {tmp_path / 'train'}" in refusal(tmp_path)
+    root = class_folder()
+    assert "has 3 class folders, not 4" in refusal(root, num_classes=4)
+    assert "resize=8 is smaller than image_size=16" in refusal(root, resize=8)
+    assert "scale=[0, 1]" in refusal(root, scale=[0, 1])
+    assert "ratio=[2, 1]" in refusal(root, ratio=[2, 1])
+    assert "val_split=21 is out of range: choose 0 to 20 of the 21" in refusal(root, val_split=21)
+    (root / "test").mkdir()
+    assert "both of val and test" in refusal(root)
+    (root / "test").rmdir()
+    (root / "val" / "dog").mkdir()
+    (root / "val" / "cat").rename(root / "val" / "cow")
+    assert "differ: 'cat' (only in train), 'cow' (only in val), 'dog' (only in val)" in refusal(root)
+    for name in "efg":
+        (root / "val" / name).mkdir()
+    assert refusal(root).count("only in") == 3
+    assert "and 3 more" in refusal(root)
+
+
+def test_empty_class_and_no_evaluation_folder(class_folder):
+    root = class_folder()
+    for folder in (root / "train", root / "val"):
+        (folder / "aaa").mkdir()
+    assert f"{root / 'train' / 'aaa'} holds no image" in refusal(root)
+    (root / "val").rename(root / "validation")
+    assert "neither val nor test" in refusal(root)
+    (root / "empty" / "train").mkdir(parents=True)
+    (root / "empty" / "val").mkdir()
+    assert "has no class folders" in refusal(root / "empty")
+
+
+def test_imagenet_has_1000_classes(class_folder):
+    with pytest.raises(UserError, match="has 3 class folders, not 1000"):
+        imagenet(class_folder(), workers=0)
+
+
+# ---- training batches
+
+
+def test_training_images_are_the_slow_pipeline_on_the_same_numbers(class_folder):
+    root, seed, epoch = class_folder(), 11, 3
+    data = class_folders(root, workers=0, **SMALL)
+    paths = sorted_paths(root, "train")
+    batches = list(data.train_batches(8, seed).epoch(epoch))
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in batches)
+    images, labels = collect(batches)
+    order = epoch_order(21, seed, epoch)
+    flipped = 0
+    for got, label, index in zip(images, labels, order, strict=True):
+        assert paths[index].parent.name == data.class_names[label]
+        stream = torch.Generator().manual_seed(derive_seed(seed, "item", epoch, index))
+        image = Image.open(paths[index]).convert("RGB")
+        box = augment.draw_resized_crop(image.height, image.width, (0.08, 1.0), (3 / 4, 4 / 3), stream)
+        image = TF.resized_crop(image, *box, [16, 16])
+        if torch.rand((), generator=stream) < 0.5:
+            image, flipped = TF.hflip(image), flipped + 1
+        operations, factors, alphas = augment.draw_color(0.4, 0.1, stream)
+        pixels = TF.to_tensor(image).double()
+        for operation in operations.tolist():
+            grey = (pixels * torch.tensor([0.299, 0.587, 0.114]).double().view(3, 1, 1)).sum(0)
+            reference = (torch.tensor(0.0), grey.mean(), grey)[operation]
+            pixels = factors[operation] * pixels + (1 - factors[operation]) * reference
+        vectors, values = torch.tensor(augment.EIGENVECTORS), torch.tensor(augment.EIGENVALUES)
+        pixels = pixels + (vectors @ (values * alphas)).view(3, 1, 1)
+        expected = TF.normalize(pixels, IMAGENET_MEAN, IMAGENET_STD).float()
+        torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
+    assert 3 <= flipped <= 18
+
+
+def test_options_reach_the_images(class_folder):
+    root = class_folder()
+    plain = {"scale": (1, 1), "ratio": (0.01, 100), "flip": False, "jitter": 0, "lighting": 0}
+
+    def images(**options):
+        data = class_folders(root, workers=0, **SMALL, **{**plain, **options})
+        return collect(data.train_batches(21, 0).epoch(0))[0]
+
+    base = images()
+    assert torch.equal(base, images())
+    for option in ({"scale": (0.2, 0.3)}, {"ratio": (1, 1)}, {"flip": True}, {"jitter": 0.4}, {"lighting": 0.1}):
+        assert not torch.allclose(base, images(**option), atol=1e-3), option
+
+
+@pytest.fixture(scope="module")
+def folder_root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("folders")
+    rng = np.random.default_rng(3)
+    for split, count in (("train", 7), ("val", 4)):
+        for name in "abc":
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def reference(folder_root):
+    """The batches of one process without workers: (epoch) -> list of batches."""
+    batches = class_folders(folder_root, workers=0, **SMALL).train_batches(6, seed=2)
+    return {epoch: list(batches.epoch(epoch)) for epoch in (0, 1)}
+
+
+def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(folder_root, reference):
+    data = class_folders(folder_root, workers=0, **SMALL)
+    other = list(data.train_batches(6, seed=3).epoch(0))
+    assert [len(labels) for _, labels in reference[0]] == [6, 6, 6, 3]
+    for batches in (reference[0], reference[1], other):
+        assert collect(batches)[1].bincount().tolist() == [7, 7, 7]
+    orders = {tuple(epoch_order(21, seed, epoch)) for seed, epoch in ((2, 0), (2, 1), (3, 0))}
+    assert len(orders) == 3
+    runs = [collect(batches)[0] for batches in (reference[0], reference[1], other)]
+    distance = [torch.cdist(a.flatten(1), b.flatten(1)).min() for a, b in ((runs[0], runs[1]), (runs[0], runs[2]))]
+    assert min(distance) > 0.1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(folder_root, reference, workers):
+    data = class_folders(folder_root, workers=workers, **SMALL)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    batches = data.train_batches(6, seed=2)
+    children = []
+    for epoch in (0, 1):
+        got = list(batches.epoch(epoch))
+        children.append(sorted(child.pid for child in multiprocessing.active_children()))
+        for (a, b), (c, d) in zip(got, reference[epoch], strict=True):
+            assert torch.equal(a, c)
+            assert torch.equal(b, d)
+    assert len(children[0]) == workers
+    assert children[0] == children[1], "the workers of the first epoch serve the second"
+    for start in (3, 1, 4):  # later epochs may start anywhere, also after one that was left in the middle
+        next(batches.epoch(0))
+        rest = list(batches.epoch(1, start_step=start))
+        assert len(rest) == 4 - start
+        assert all(torch.equal(a, c) for (a, _), (c, _) in zip(rest, reference[1][start:], strict=True))
+    assert torch.equal(torch.get_rng_state(), before), "the global generator was used"
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_global_batches_of_one_process(folder_root, reference, world_size):
+    data = class_folders(folder_root, workers=0, **SMALL)
+    ranks = [data.train_batches(6, 2, rank, world_size) for rank in range(world_size)]
+    for epoch in (0, 1):
+        for whole, *parts in zip(reference[epoch], *[rank.epoch(epoch) for rank in ranks], strict=True):
+            images, labels = collect(parts)
+            kept = len(whole[1]) // world_size * world_size
+            assert torch.equal(images, whole[0][:kept])
+            assert torch.equal(labels, whole[1][:kept])
+
+
+@pytest.mark.parametrize(("workers", "world_size"), [(0, 1), (0, 2), (0, 3), (2, 2)])
+def test_evaluation_covers_every_image_once(folder_root, workers, world_size):
+    data = class_folders(folder_root, workers=workers, **SMALL)
+    paths = sorted_paths(folder_root, "val")
+    expected = [
+        TF.normalize(TF.to_tensor(TF.center_crop(TF.resize(Image.open(p), 20), [16, 16])), IMAGENET_MEAN, IMAGENET_STD)
+        for p in paths
+    ]
+    for rank in range(world_size):
+        batches = data.eval_batches("test", 5, rank, world_size)
+        for _ in range(2):
+            images, labels = collect(batches)
+            assert labels.tolist() == [i // 4 for i in range(rank, 12, world_size)]
+            torch.testing.assert_close(images, torch.stack(expected[rank::world_size]), rtol=0, atol=1e-6)
+
+
+def test_center_crop_is_that_of_torchvision():
+    rng = np.random.default_rng(0)
+    for height, width in ((40, 61), (61, 40), (37, 37), (10, 50), (33, 100)):
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        for size, resize in ((16, 20), (15, 20), (20, 20), (17, 24)):
+            theirs = TF.center_crop(TF.resize(image, resize), [size, size])
+            assert np.array_equal(np.asarray(center_crop(image, size, resize)), np.asarray(theirs))
+
+
+# ---- files of every kind
+
+
+def saved(image: Image.Image, path: Path, **options) -> str:
+    image.save(path, **options)
+    return str(path)
+
+
+def test_modes_become_rgb(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 4), dtype=np.uint8)
+    rgb = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+    grey = Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+
+    def load(path):
+        image = load_rgb(path)
+        assert image.mode == "RGB"
+        return np.asarray(image)
+
+    assert np.array_equal(load(saved(rgb, tmp_path / "rgb.png")), pixels[..., :3])
+    assert np.array_equal(load(saved(grey, tmp_path / "grey.png")), np.repeat(pixels[..., :1], 3, axis=2))
+    assert np.array_equal(load(saved(Image.fromarray(pixels), tmp_path / "alpha.png")), pixels[..., :3])
+    few = rgb.quantize(7)
+    assert np.array_equal(load(saved(few, tmp_path / "palette.png")), np.asarray(few.convert("RGB")))
+    bits = grey.point(lambda value: 255 * (value > 99)).convert("1")
+    assert np.array_equal(load(saved(bits, tmp_path / "bits.png"))[..., 1], 255 * (pixels[..., 0] > 99))
+    cmyk = Image.new("CMYK", (16, 16), (255, 0, 0, 0))  # cyan ink
+    middle = load(saved(cmyk, tmp_path / "cmyk.jpg", quality=100))[8, 8]
+    assert middle.tolist() == pytest.approx([0, 255, 255], abs=6)
+    grey_jpeg = load(saved(Image.new("L", (16, 16), 120), tmp_path / "grey.jpg"))
+    assert grey_jpeg[8, 8].tolist() == pytest.approx([120, 120, 120], abs=2)
+
+
+def test_an_orientation_tag_is_not_obeyed(tmp_path):
+    image = Image.new("RGB", (20, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert load_rgb(saved(image, tmp_path / "turned.jpg", exif=exif)).size == (20, 10)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
+def test_a_damaged_image_is_named(class_folder, workers, damage):
+    root = class_folder()
+    path = root / "train" / "bee" / "broken.jpg"
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    path.write_bytes({"truncated": buffer.getvalue()[:-500], "empty": b"", "text": b"<html>not found</html>"}[damage])
+    data = class_folders(root, workers=workers, **SMALL)
+    batches = data.train_batches(4, seed=0)
+    with pytest.raises(UserError, match=f"cannot read the image {path} .*: replace the file or remove it"):
+        list(batches.epoch(0))
+    del batches
+    assert not multiprocessing.active_children()
+    (root / "val" / "bee" / "broken.jpg").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"val/bee/broken\.jpg"):
+        list(class_folders(root, workers=workers, **SMALL).eval_batches("test", 4))
+
+
+# ---- processes
+
+
+def run_script(script: str, *arguments: object, timeout: float) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+
+
+def test_signals_to_the_process_group_do_not_reach_the_workers(folder_root):
+    done = run_script(
+        """
+        import os, signal, subprocess, sys
+        from datasets import class_folders
+
+        caught = []
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(name, lambda number, frame: caught.append(number))
+        data = class_folders(sys.argv[1], image_size=16, resize=20, workers=2)
+        batches = data.train_batches(1, seed=0)
+        count = 0
+        for images, labels in batches.epoch(0):
+            count += len(labels)
+            if count == 3:
+                for name in ("INT", "TERM", "USR2"):
+                    subprocess.run(["kill", "-s", name, "--", f"-{os.getpgid(0)}"], start_new_session=True)
+        print(count, len(caught))
+        """,
+        folder_root,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["21", "3"]
+
+
+@pytest.mark.parametrize("ending", ["pass", "raise ValueError('a bug')", "sys.exit(3)"])
+def test_a_program_that_ends_in_the_middle_of_an_epoch_ends_soon(folder_root, ending):
+    start = time.monotonic()
+    done = run_script(
+        f"""
+        import multiprocessing, sys
+        from datasets import class_folders
+
+        data = class_folders(sys.argv[1], image_size=16, resize=20, workers=2)
+        train, test = data.train_batches(1, seed=0), data.eval_batches("test", 1)
+        epochs = [train.epoch(0), iter(test)]
+        for epoch in epochs:
+            next(epoch)
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+        {ending}
+        """,
+        folder_root,
+        timeout=60,
+    )
+    assert done.returncode == {"pass": 0, "sys.exit(3)": 3}.get(ending, 1), done.stderr
+    assert time.monotonic() - start < 30
+    workers = [int(pid) for pid in done.stdout.split()]
+    assert len(workers) == 4
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_workers_end_when_the_parent_says_so(folder_root):
+    batches = class_folders(folder_root, workers=2, **SMALL).train_batches(1, seed=0)
+    epoch = batches.epoch(0)
+    next(epoch)
+    first, second = multiprocessing.active_children()
+    first.terminate()
+    first.join(timeout=10)
+    assert first.exitcode == 0
+    _stop_workers(weakref.ref(batches.loader))
+    second.join(timeout=10)
+    assert second.exitcode == 0
+    assert not multiprocessing.active_children()
+
+
+def test_workers_end_with_their_batches(folder_root):
+    batches = class_folders(folder_root, workers=2, **SMALL).train_batches(1, seed=0)
+    epoch = batches.epoch(0)
+    next(epoch)
+    assert len(multiprocessing.active_children()) == 2
+    del epoch, batches
+    assert not multiprocessing.active_children()
+
+
+# ---- the real images, where they are
+
+
+def test_real_photographs(tmp_path):
+    sample = ROOT.parent / "shared" / "data" / "imagenet-sample"
+    if not sample.is_dir():
+        pytest.skip(f"no ImageNet sample at {sample}")
+    names = sorted(path.name for path in sample.iterdir() if path.is_dir())[:8]
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        for name in names:
+            (tmp_path / split / name).symlink_to(sample / name)
+    data = class_folders(tmp_path, workers=0)
+    assert data.sizes == {"train": 8, "test": 8}
+    images, labels = collect(data.train_batches(4, seed=0).epoch(0))
+    assert images.shape == (8, 3, 224, 224)
+    assert sorted(labels.tolist()) == list(range(8))
+    images, labels = collect(data.eval_batches("test", 3))
+    assert labels.tolist() == list(range(8))
+    for image, name in zip(images, names, strict=True):
+        source = Image.open(next((sample / name).glob("*.JPEG"))).convert("RGB")
+        pixels = TF.to_tensor(TF.center_crop(TF.resize(source, 256), [224, 224]))
+        torch.testing.assert_close(image, TF.normalize(pixels, IMAGENET_MEAN, IMAGENET_STD), rtol=0, atol=1e-5)
+    assert images.mean().abs() < 0.7
+    assert 0.6 < images.std() < 1.4

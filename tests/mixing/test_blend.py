@@ -1,0 +1,131 @@
+"""Exactness: what is not mixed is the input, bit for bit, and hard masks copy pixels."""
+
+import pytest
+import torch
+
+from smoothmix import CutMix, Cutout, Identity, Mixup, SmoothMixC, SmoothMixS
+from smoothmix.mixing import blend, label_weight, mix_images, to_targets
+
+BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
+ALL = [Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS]
+
+
+def awkward_images(dtype):
+    """Random numbers with values that arithmetic does not carry through: NaN, infinities, -0, subnormals, maxima."""
+    images = torch.randn(5, 3, 9, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+    info = torch.finfo(dtype)
+    specials = torch.tensor(
+        [float("nan"), float("inf"), -float("inf"), -0.0, 0.0, info.smallest_normal / 2, info.max, info.min],
+        dtype=dtype,
+    )
+    every_third = images.view(-1)[::3]
+    every_third.copy_(specials.repeat(len(every_third))[: len(every_third)])
+    return images
+
+
+@pytest.mark.parametrize("dtype", list(BITS))
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("method", ALL)
+def test_unmixed_is_bit_for_bit_the_input(method, per_sample, dtype, memory_format):
+    images = awkward_images(dtype).contiguous(memory_format=memory_format)
+    labels = torch.tensor([0, 3, 1, 2, 3])
+    mixed, targets = method(num_classes=4, p=0.0, per_sample=per_sample)(images, labels)
+    assert torch.equal(mixed.view(BITS[dtype]), images.view(BITS[dtype]))
+    assert torch.equal(targets, torch.nn.functional.one_hot(labels, 4).float())
+    assert mixed.is_contiguous(memory_format=memory_format)
+
+
+def test_the_coin_leaves_some_samples_exactly_alone():
+    images, labels = awkward_images(torch.bfloat16).repeat(20, 1, 1, 1), torch.arange(100)
+    generator = torch.Generator().manual_seed(0)
+    mixed, targets = SmoothMixC(num_classes=100, p=0.5, per_sample=True, generator=generator)(images, labels)
+    untouched = targets.diagonal() == 1
+    assert 30 < untouched.sum() < 70
+    assert torch.equal(mixed[untouched].view(torch.int16), images[untouched].view(torch.int16))
+    assert torch.equal(targets[untouched], torch.eye(100)[untouched])
+
+
+@pytest.mark.parametrize("dtype", list(BITS))
+def test_cutmix_copies_pixels(dtype):
+    images = awkward_images(dtype)
+    cutmix = CutMix(num_classes=5, p=1.0, per_sample=True, generator=torch.Generator().manual_seed(4))
+    state = cutmix.generator.get_state()
+    mixed, _ = cutmix(images, torch.arange(5))
+    cutmix.generator.set_state(state)
+    mask, partner = cutmix.draw_mask(images), cutmix.draw_partner(images)
+    bits = images.view(BITS[dtype])
+    expected = torch.where(mask == 1, bits, bits[partner])
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(mixed.view(BITS[dtype]), expected)
+
+
+def test_blend_equals_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    images, mask = torch.randn(3, 2, 4, 5, generator=generator), torch.rand(3, 1, 4, 5, generator=generator)
+    targets, partner = torch.rand(3, 6, generator=generator), torch.tensor([2, 1, 0])
+    mixed, mixed_targets = blend(images, targets, partner, mask)
+    for i, j in enumerate(partner.tolist()):
+        for y in range(4):
+            for x in range(5):
+                g = mask[i, 0, y, x]
+                torch.testing.assert_close(mixed[i, :, y, x], g * images[i, :, y, x] + (1 - g) * images[j, :, y, x])
+        lam = sum(mask[i].flatten().tolist()) / 20
+        torch.testing.assert_close(mixed_targets[i], lam * targets[i] + (1 - lam) * targets[j])
+
+
+def test_a_constant_dimension_of_the_mask_is_broadcast():
+    images, targets, partner = torch.randn(4, 3, 6, 6), torch.eye(4), torch.tensor([1, 2, 3, 0])
+    weights = torch.tensor([0.0, 0.25, 0.5, 1.0])[:, None, None, None]
+    narrow = blend(images, targets, partner, weights)
+    wide = blend(images, targets, partner, weights.expand(4, 1, 6, 6))
+    assert torch.equal(narrow[0], wide[0])
+    torch.testing.assert_close(narrow[1], wide[1])
+    assert label_weight(weights).tolist() == [0.0, 0.25, 0.5, 1.0]
+
+
+def test_the_label_follows_the_mask_as_it_is_rounded():
+    """0.3 is 0.30078125 in bfloat16: that is the share of the pixels, so it is the weight of the label."""
+    images = torch.eye(2)[:, :, None, None].expand(2, 2, 3, 3).bfloat16()
+    mixed, targets = blend(images, torch.eye(2), torch.tensor([1, 0]), torch.full((1, 1, 1, 1), 0.3))
+    assert mixed[0, 0].unique().tolist() == [0.30078125]
+    assert targets[0].tolist() == [0.30078125, 1 - 0.30078125]
+
+
+def test_hidden_activations_can_be_mixed():
+    hidden = torch.randn(4, 10)
+    mixed = mix_images(hidden, torch.tensor([1, 0, 3, 2]), torch.tensor(0.25))
+    torch.testing.assert_close(mixed, 0.25 * hidden + 0.75 * hidden[[1, 0, 3, 2]])
+
+
+@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("soft", [False, True])
+def test_inputs_are_not_modified(method, soft):
+    images = torch.randn(6, 3, 8, 8)
+    labels = torch.rand(6, 4).softmax(1) if soft else torch.randint(4, (6,))
+    images_before, labels_before = images.clone(), labels.clone()
+    for seed in range(5):
+        method(num_classes=4, p=1.0, generator=torch.Generator().manual_seed(seed))(images, labels)
+    assert torch.equal(images, images_before)
+    assert torch.equal(labels, labels_before)
+
+
+def test_identity_returns_the_images_themselves():
+    images = torch.randn(3, 3, 4, 4)
+    same, targets = Identity(num_classes=3)(images, torch.tensor([2, 0, 1]))
+    assert same is images
+    assert targets.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_float64_and_gradients_pass_through(method):
+    images = torch.randn(4, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    mixed, _ = method(num_classes=4, p=1.0)(images, torch.arange(4))
+    assert mixed.dtype == torch.float64
+    mixed.sum().backward()
+    assert torch.isfinite(images.grad).all()
+
+
+def test_labels_outside_the_classes_give_a_row_of_zeros():
+    """Documented: reading the values would make the host wait, so data sets check them."""
+    assert to_targets(torch.zeros(2, 1, 1, 1), torch.tensor([3, -1]), 3).tolist() == [[0, 0, 0], [0, 0, 0]]

@@ -1,0 +1,84 @@
+"""No number is read by the host: the condition for a CUDA graph, tested without a GPU as far as that goes."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from smoothmix import CutMix, Cutout, Identity, Mixup, SmoothMixC, SmoothMixS
+
+STRATEGIES = [
+    method(num_classes=4, p=0.5, per_sample=per_sample)
+    for method in (Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS)
+    for per_sample in (False, True)
+] + [Mixup(num_classes=4, alpha=0.2), CutMix(num_classes=4, alpha=0.2)]
+
+
+class ReadsTheMask(SmoothMixC):
+    """What must not happen, to see that the checks below notice it."""
+
+    def draw_mask(self, images):
+        mask = super().draw_mask(images)
+        return mask if mask.mean() > 0 else mask + 0
+
+
+class NoHostReads(TorchDispatchMode):
+    """Refuses operations that copy a value to the host or whose output's shape depends on values."""
+
+    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal.default", "randperm", "is_nonzero")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any(name in str(func) for name in self.REFUSED):
+            raise AssertionError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_no_operation_reads_values(strategy):
+    with NoHostReads():
+        strategy(torch.randn(5, 3, 8, 8), torch.arange(5) % 4)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_runs_on_tensors_without_values(strategy):
+    """Fake and meta tensors hold no numbers, so that item() and bool() raise; meta also refuses CPU tensors beside."""
+    with FakeTensorMode():
+        images, targets = strategy(torch.randn(5, 3, 8, 8, dtype=torch.bfloat16), torch.zeros(5, dtype=torch.long))
+    assert (images.shape, images.dtype, targets.shape) == ((5, 3, 8, 8), torch.bfloat16, (5, 4))
+    if getattr(strategy, "alpha", 1.0) != 1.0:
+        return  # torch has no meta version of the gamma draw
+    images, targets = strategy(torch.empty(5, 3, 8, 8, device="meta"), torch.empty(5, dtype=torch.long, device="meta"))
+    assert images.device.type == targets.device.type == "meta"
+
+
+def test_the_checks_notice_a_read():
+    strategy = ReadsTheMask(num_classes=4)
+    with NoHostReads(), pytest.raises(AssertionError, match="waits for the device"):
+        strategy(torch.randn(5, 3, 8, 8), torch.arange(5) % 4)
+    with FakeTensorMode(), pytest.raises(Exception, match=r"_local_scalar_dense|[Dd]ata.dependent"):
+        strategy(torch.randn(5, 3, 8, 8), torch.zeros(5, dtype=torch.long))
+    with pytest.raises(RuntimeError, match="meta"):
+        strategy(torch.empty(5, 3, 8, 8, device="meta"), torch.empty(5, dtype=torch.long, device="meta"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_step_is_captured_in_a_cuda_graph(strategy):
+    """Replays draw new numbers, and the labels follow the pixels in each."""
+    images = torch.eye(4, device="cuda")[:, :, None, None].expand(4, 4, 32, 32).contiguous()
+    labels = torch.arange(4, device="cuda")
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        strategy(images, labels)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        mixed, targets = strategy(images, labels)
+    seen = []
+    for _ in range(30):
+        graph.replay()
+        seen.append(mixed.clone())
+        if not isinstance(strategy, Cutout):
+            torch.testing.assert_close(mixed.mean(dim=(2, 3)), targets, atol=1e-5, rtol=0)
+    assert isinstance(strategy, Identity) or any(not torch.equal(seen[0], other) for other in seen)

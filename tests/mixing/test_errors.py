@@ -1,0 +1,89 @@
+"""Every mistake gets one sentence: what was wrong, with the value, and what to do about it."""
+
+import math
+
+import pytest
+import torch
+
+from smoothmix import CutMix, Cutout, Identity, Mixup, SmoothMixC, SmoothMixS
+
+IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+
+
+@pytest.mark.parametrize("method", [Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"p": 1.5}, r"p is 1\.5: pass the probability of mixing, between 0 and 1\."),
+        ({"p": -0.1}, r"p is -0\.1: pass"),
+        ({"p": math.nan}, r"p is nan: pass"),
+        ({"num_classes": 0}, r"num_classes is 0: pass the number of classes, a whole number above 0\."),
+        ({"num_classes": 2.5}, r"num_classes is 2\.5: pass"),
+    ],
+)
+def test_common_knobs(method, arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        method(**{"num_classes": 3, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: SmoothMixS(num_classes=3, k=-0.2), r"k is -0\.2: pass the border's half-width"),
+        (lambda: SmoothMixS(num_classes=3, k=math.nan), r"k is nan: pass"),
+        (lambda: SmoothMixS(num_classes=3, k=math.inf), r"k is inf: pass"),
+        (lambda: SmoothMixC(num_classes=3, sigma=(0.5, 0.25)), r"sigma is \(0\.5, 0\.25\): pass \(low, high\)"),
+        (lambda: SmoothMixC(num_classes=3, sigma=(-0.5, 0.25)), r"sigma is \(-0\.5, 0\.25\): pass"),
+        (lambda: SmoothMixC(num_classes=3, sigma=(math.nan, 0.25)), r"sigma is \(nan, 0\.25\): pass"),
+        (lambda: SmoothMixC(num_classes=3, sigma=(0.1, math.nan)), r"sigma is \(0\.1, nan\): pass"),
+        (lambda: SmoothMixS(num_classes=3, sigma=(0.1, math.inf)), r"sigma is \(0\.1, inf\): pass"),
+        (lambda: SmoothMixS(num_classes=3, sigma=(0.1, 0.2, 0.3)), r"sigma is \(0\.1, 0\.2, 0\.3\): pass"),
+        (lambda: SmoothMixS(num_classes=3, sigma=0.3), r"sigma is 0\.3: pass"),
+        (lambda: Mixup(num_classes=3, alpha=0), r"alpha is 0: pass .* a finite number above 0\."),
+        (lambda: Mixup(num_classes=3, alpha=math.nan), r"alpha is nan: pass"),
+        (lambda: CutMix(num_classes=3, alpha=-1.0), r"alpha is -1\.0: pass"),
+        (lambda: CutMix(num_classes=3, alpha=math.inf), r"alpha is inf: pass"),
+        (lambda: Cutout(num_classes=3, size=0), r"size is 0: pass the side of the hole in pixels"),
+        (lambda: Cutout(num_classes=3, size=-16), r"size is -16: pass"),
+        (lambda: Cutout(num_classes=3, size=8.5), r"size is 8\.5: pass"),
+    ],
+)
+def test_knobs_of_each_method(build, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build()
+
+
+@pytest.mark.parametrize("method", [Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS])
+@pytest.mark.parametrize(
+    ("images", "labels", "error", "sentence"),
+    [
+        (IMAGES.byte(), LABELS, TypeError, r"images are torch\.uint8: convert them to floating point and normalise"),
+        (IMAGES.long(), LABELS, TypeError, r"images are torch\.int64: convert"),
+        (IMAGES.numpy(), LABELS, TypeError, r"got ndarray and Tensor: collate the batch first\."),
+        (IMAGES, [0, 1, 2, 0], TypeError, r"got Tensor and list: collate the batch first\."),
+        (IMAGES, LABELS.float(), TypeError, r"class indices are torch\.float32: convert them with labels\.long\(\)\."),
+        (IMAGES, LABELS.bool(), TypeError, r"class indices are torch\.bool: convert"),
+        (IMAGES[0], LABELS, ValueError, r"images have shape \(3, 8, 8\): pass a batch of shape \(N, C, H, W\)\."),
+        (IMAGES, LABELS[:3], ValueError, r"there are 4 images but 3 labels: pass one label an image\."),
+        (IMAGES, LABELS[0], ValueError, r"labels have shape \(\): pass class indices"),
+        (IMAGES, torch.zeros(4, 3, 1), ValueError, r"labels have shape \(4, 3, 1\): pass class indices"),
+        (IMAGES, torch.zeros(4, 5), ValueError, r"labels have 5 columns but num_classes is 3: pass one column a class"),
+        (IMAGES, LABELS.to("meta"), ValueError, r"images are on cpu and labels on meta: move both to one device\."),
+    ],
+)
+def test_batches(method, images, labels, error, sentence):
+    with pytest.raises(error, match=sentence):
+        method(num_classes=3)(images, labels)
+
+
+@pytest.mark.parametrize("method", [Cutout, CutMix, Mixup, SmoothMixC, SmoothMixS])
+def test_generator_of_another_device(method):
+    strategy = method(num_classes=3, generator=torch.Generator())
+    sentence = r"the generator is on cpu and the images on meta: build it with torch\.Generator\(device='meta'\)\."
+    with pytest.raises(ValueError, match=sentence):
+        strategy(IMAGES.to("meta"), LABELS.to("meta"))
+
+
+def test_unknown_knob():
+    with pytest.raises(TypeError, match="sigmaa"):
+        SmoothMixC(num_classes=3, sigmaa=(0.1, 0.2))

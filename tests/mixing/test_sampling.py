@@ -1,0 +1,264 @@
+"""The draws: shares against exact values, laws of centre, coin, pairs and Beta, and what each knob does."""
+
+import inspect
+
+import pytest
+import torch
+
+from smoothmix import CutMix, Cutout, Identity, Mixup, SmoothMixC, SmoothMixS
+
+ALL = [Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "share"),
+    [
+        # Exact by quadrature for 32x32; SmoothMix_S lies below the hard square, so 0.003 tells the two apart.
+        (SmoothMixC(num_classes=2, generator=seeded()), 0.4291),
+        (SmoothMixS(num_classes=2, generator=seeded()), 0.2156),
+        (SmoothMixS(num_classes=2, k=0.0, generator=seeded()), 0.2209),
+        (CutMix(num_classes=2, generator=seeded()), 1 - 0.299),
+        (Mixup(num_classes=2, generator=seeded()), 0.5),
+    ],
+    ids=repr,
+)
+def test_mean_share_of_the_image_itself(strategy, share):
+    means = [strategy.sample(10_000, (32, 32), "cpu").mean(dim=(1, 2, 3)) for _ in range(10)]
+    assert torch.cat(means).mean().item() == pytest.approx(share, abs=0.003)
+
+
+def test_mean_share_reaches_the_labels_with_either_setting():
+    """The same share through the whole call: a mask for each sample, and one for each of many batches."""
+    images, labels = torch.zeros(10_000, 1, 32, 32), torch.arange(10_000)
+    strategy = SmoothMixC(num_classes=1, p=1.0, per_sample=True, generator=seeded())
+    # A single class hides the partner, so read lambda off the mask that the call draws.
+    assert strategy.draw_mask(images).mean().item() == pytest.approx(0.4291, abs=0.006)
+    strategy.per_sample = False
+    batch = images[:3], labels[:3] * 0
+    masks = [strategy.draw_mask(batch[0]) for _ in range(3_000)]
+    assert masks[0].shape == (1, 1, 32, 32)
+    assert torch.cat(masks).mean().item() == pytest.approx(0.4291, abs=0.01)
+
+
+def test_smoothmix_centres_are_uniform_over_the_image():
+    y, x = SmoothMixC(num_classes=2, generator=seeded()).sample_center(40_000, (10, 40), "cpu")
+    for values, length in ((y, 10), (x, 40)):
+        assert values.min() >= 0
+        assert values.max() <= length
+        frequencies = torch.histc(values, bins=10, min=0, max=length) / 40_000
+        torch.testing.assert_close(frequencies, torch.full((10,), 0.1), atol=0.007, rtol=0)
+    assert torch.corrcoef(torch.stack([y, x]))[0, 1].abs() < 0.02
+
+
+@pytest.mark.parametrize(("size", "shorter"), [((32, 32), 32), ((10, 40), 10), ((40, 10), 10)])
+def test_sigma_is_a_fraction_of_the_shorter_side(size, shorter):
+    sigma = SmoothMixC(num_classes=2, generator=seeded()).sample_sigma(40_000, size, "cpu") / shorter
+    assert 0.25 <= sigma.min() < 0.252
+    assert 0.498 < sigma.max() <= 0.5
+    assert sigma.mean().item() == pytest.approx(0.375, abs=0.002)
+    assert sigma.var().item() == pytest.approx(0.25**2 / 12, rel=0.03)
+
+
+def test_whole_centres_are_uniform_over_the_pixels():
+    """With a side of 2 px the hole covers the pixels c - 1 and c, so its last row is the centre."""
+    masks = Cutout(num_classes=2, size=2, generator=seeded()).sample(40_000, (5, 7), "cpu")
+    for dim, length in ((3, 5), (2, 7)):
+        hole = (masks == 0).any(dim=dim).squeeze(1)
+        centers = (hole * torch.arange(length)).amax(dim=1)
+        frequencies = torch.bincount(centers, minlength=length) / 40_000
+        torch.testing.assert_close(frequencies, torch.full((length,), 1 / length), atol=0.008, rtol=0)
+
+
+def test_cutmix_centre_is_uniform_over_an_oblong_image():
+    """A large alpha fixes lam at 1/2: sides of 5 and 45 px, which cover 4 and 44, cut off at the border."""
+
+    def mean_length(covered, length):
+        return sum(min(c + covered // 2, length) - max(c - covered // 2, 0) for c in range(length)) / length
+
+    cutmix = CutMix(num_classes=2, alpha=1e8, generator=seeded())
+    area = (1 - cutmix.sample(40_000, (8, 64), "cpu")).sum(dim=(1, 2, 3))
+    assert area.max() == 4 * 44
+    assert area.mean().item() == pytest.approx(mean_length(4, 8) * mean_length(44, 64), rel=0.01)
+
+
+def test_cutmix_box_is_the_partners():
+    """The pasted box lies inside the image, and has sides floor(sqrt(1 - lam) * side), at most one pixel less."""
+    images = torch.arange(2.0)[:, None, None, None].expand(2, 1, 32, 48)
+    cutmix = CutMix(num_classes=2, p=1.0, generator=seeded(2))
+    cutmix.draw_partner = lambda images: torch.tensor([1, 0])
+    mixed, targets = cutmix(images, torch.arange(2))
+    pasted = mixed[0, 0] == 1
+    rows, columns = pasted.any(1), pasted.any(0)
+    assert pasted.any()
+    assert torch.equal(pasted, rows[:, None] & columns)  # a box
+    assert torch.equal(mixed[1, 0] == 0, pasted)  # and the same one in the other image
+    assert targets[0, 1].item() == pytest.approx(pasted.float().mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("method", [Cutout, CutMix, Mixup, SmoothMixC, SmoothMixS])
+def test_coin_frequency(method, p, per_sample):
+    # Knobs with which no drawn mask is all ones by accident.
+    knobs = {CutMix: {"alpha": 50.0}, SmoothMixS: {"sigma": (0.2, 0.3)}, Cutout: {"size": 4}}.get(method, {})
+    strategy = method(num_classes=2, p=p, per_sample=per_sample, generator=seeded(), **knobs)
+    images = torch.zeros(4_000 if per_sample else 3, 1, 8, 8)
+    masks = torch.cat([strategy.draw_mask(images) for _ in range(1 if per_sample else 1_500)])
+    mixed = (masks != 1).flatten(1).any(1).float().mean().item()
+    if p in (0.0, 1.0):
+        assert mixed == p
+    else:
+        assert mixed == pytest.approx(p, abs=0.04)
+
+
+def test_coin_at_the_ends_of_its_range():
+    """U(0, 1) can be exactly 0: p = 0 leaves the batch alone even then."""
+    images = torch.zeros(1, 1, 8, 8)
+    for p in (0.0, 1.0):
+        strategy = SmoothMixC(num_classes=2, p=p)
+        strategy.uniform = lambda n, low, high, device: torch.full((n,), float(low))
+        assert (strategy.draw_mask(images) == 1).all().item() == (p == 0)
+
+
+def test_pairs_are_uniform_permutations():
+    strategy = SmoothMixC(num_classes=2, generator=seeded())
+    images = torch.zeros(3, 1, 1, 1)
+    counts = {}
+    for _ in range(6_000):
+        partner = tuple(strategy.draw_partner(images).tolist())
+        counts[partner] = counts.get(partner, 0) + 1
+    assert len(counts) == 6
+    assert all(sorted(partner) == [0, 1, 2] for partner in counts)
+    assert all(abs(count / 6_000 - 1 / 6) < 0.02 for count in counts.values())
+    many = strategy.draw_partner(torch.zeros(1001, 1, 1, 1))
+    assert torch.equal(many.sort().values, torch.arange(1001))
+
+
+@pytest.mark.parametrize("alpha", [1e-40, 1e-6, 1e-3, 0.2, 0.5, 1.0, 2.0, 50.0])
+def test_beta_draws(alpha):
+    values = Mixup(num_classes=2, generator=seeded()).beta(100_000, alpha, "cpu")
+    assert values.dtype == torch.float32
+    assert torch.isfinite(values).all()
+    assert values.min() >= 0
+    assert values.max() <= 1
+    assert values.mean().item() == pytest.approx(0.5, abs=0.006)
+    assert values.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.02)
+    below = torch.distributions.Beta(alpha, alpha).sample((100_000,)).lt(0.1).float().mean() if alpha >= 0.2 else 0.5
+    assert values.lt(0.1).float().mean().item() == pytest.approx(float(below), abs=0.01)
+
+
+KNOBS = {
+    "num_classes": (3, 4),
+    "p": (0.0, 1.0),
+    "per_sample": (False, True),
+    "sigma": ((0.1, 0.2), (0.3, 0.9)),
+    "k": (0.0, 0.5),
+    "alpha": (0.5, 5.0),
+    "size": (2, 6),
+    "generator": (1, 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "knob"),
+    [(method, knob) for method in ALL if method is not Identity for knob in inspect.signature(method).parameters],
+)
+def test_every_knob_changes_something(method, knob):
+    """Every keyword of every signature: one without an entry in KNOBS fails here."""
+    images, labels = torch.randn(8, 3, 12, 12, generator=seeded()), torch.arange(8) % 3
+
+    def run(value):
+        arguments = {"num_classes": 3, "p": 1.0, "per_sample": True, "generator": 1, knob: value}
+        arguments["generator"] = seeded(arguments["generator"])
+        return method(**arguments)(images, labels)
+
+    (images_a, targets_a), (images_b, targets_b) = (run(value) for value in KNOBS[knob])
+    if knob == "num_classes":
+        assert (targets_a.shape, targets_b.shape) == ((8, 3), (8, 4))
+    else:
+        assert not torch.equal(images_a, images_b)
+
+
+def test_identity_knows_the_number_of_classes():
+    assert Identity(num_classes=7)(torch.zeros(2, 1, 1, 1), torch.tensor([0, 6]))[1].shape == (2, 7)
+
+
+def test_defaults():
+    defaults = {
+        method: {name: parameter.default for name, parameter in inspect.signature(method).parameters.items()}
+        for method in ALL
+    }
+    assert {method: (values["p"], values["per_sample"]) for method, values in defaults.items()} == {
+        Cutout: (1.0, True),
+        CutMix: (0.5, False),
+        Identity: (1.0, False),
+        Mixup: (1.0, False),
+        SmoothMixC: (0.5, False),
+        SmoothMixS: (0.5, False),
+    }
+    assert defaults[SmoothMixC]["sigma"] == (0.25, 0.5)
+    assert (defaults[SmoothMixS]["sigma"], defaults[SmoothMixS]["k"]) == ((0.0, 1.0), 0.2)
+    assert (defaults[CutMix]["alpha"], defaults[Mixup]["alpha"], defaults[Cutout]["size"]) == (1.0, 1.0, 16)
+    assert all(values["generator"] is None for values in defaults.values())
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_same_seed_same_output(method):
+    images, labels = torch.randn(8, 3, 12, 12), torch.arange(8)
+
+    def run(strategy):
+        return [strategy(images, labels) for _ in range(3)]
+
+    first = run(method(num_classes=8, p=0.5, generator=seeded(5)))
+    again = method(num_classes=8, p=0.5)
+    again.generator = seeded(5)  # a public attribute
+    second = run(again)
+    torch.manual_seed(7)
+    default_first = run(method(num_classes=8, p=0.5))
+    torch.manual_seed(7)
+    default_second = run(method(num_classes=8, p=0.5))
+    for a, b in ((first, second), (default_first, default_second)):
+        assert all(torch.equal(x, y) for pair in zip(a, b, strict=True) for x, y in zip(*pair, strict=True))
+
+
+@pytest.mark.parametrize("method", [Cutout, CutMix, Mixup, SmoothMixC, SmoothMixS])
+def test_a_saved_generator_state_continues_the_sequence(method):
+    images, labels = torch.randn(8, 3, 12, 12), torch.arange(8)
+    strategy = method(num_classes=8, p=1.0, per_sample=True, generator=seeded(5))
+    strategy(images, labels)
+    state = strategy.generator.get_state()
+    expected = strategy(images, labels)[0]
+    strategy.generator.set_state(state)
+    assert torch.equal(strategy(images, labels)[0], expected)
+    assert not torch.equal(strategy(images, labels)[0], expected)
+
+
+def test_own_generator_leaves_the_global_one_alone():
+    state = torch.get_rng_state()
+    for method in ALL:
+        method(num_classes=4, p=1.0, generator=seeded())(torch.zeros(4, 3, 8, 8), torch.arange(4))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_another_law_of_the_centre_or_the_spread_is_one_method():
+    class Corner(SmoothMixC):
+        def sample_center(self, n, size, device):
+            return torch.full((n,), -1.0, device=device), torch.full((n,), -1.0, device=device)
+
+        def sample_sigma(self, n, size, device):
+            return torch.full((n,), 8.0, device=device)
+
+    mask = Corner(num_classes=2).sample(2, (16, 16), "cpu")
+    assert mask[1, 0, 0, 0].item() == pytest.approx(torch.exp(torch.tensor(-(1.5**2) / 64)).item(), abs=1e-6)
+
+
+def test_repr_shows_the_knobs():
+    assert (
+        repr(SmoothMixC(num_classes=100)) == "SmoothMixC(num_classes=100, p=0.5, per_sample=False, sigma=(0.25, 0.5))"
+    )
+    assert "sigma=(0.0, 1.0), k=0.2" in repr(SmoothMixS(num_classes=2, sigma=[0, 1]))
+    assert repr(Cutout(num_classes=9, size=8)) == "Cutout(num_classes=9, p=1.0, per_sample=True, size=8)"

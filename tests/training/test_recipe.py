@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from smoothmix.training.recipe import Recipe, Settings
+
+RECIPES = Path(__file__).parents[2] / "configs" / "recipe"
+
+
+def written(name):
+    recipe = Recipe(**yaml.safe_load((RECIPES / f"{name}.yaml").read_text()))
+    recipe.check()
+    assert recipe.name == name
+    return recipe
+
+
+# (first epoch, last epoch, learning rate), as the paper's sec. 4.1.1 and the CutMix code state them
+SCHEDULES = {
+    "cifar": (32, [(0, 74, 0.25), (75, 149, 0.025), (150, 224, 0.0025), (225, 299, 0.00025)]),
+    "cifar_cutmix": (64, [(0, 149, 0.25), (150, 224, 0.025), (225, 299, 0.0025)]),
+    "imagenet": (128, [(0, 74, 0.1), (75, 149, 0.01), (150, 224, 0.001), (225, 299, 0.0001)]),
+    "imagenet_cutmix": (256, [(0, 74, 0.1), (75, 149, 0.01), (150, 224, 0.001), (225, 299, 0.0001)]),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_learning_rate_of_each_epoch(name):
+    batch_size, schedule = SCHEDULES[name]
+    recipe = written(name)
+    expected = [lr for first, last, lr in schedule for _ in range(first, last + 1)]
+    assert recipe.epochs == len(expected) == 300
+    assert [recipe.learning_rate(epoch) for epoch in range(300)] == pytest.approx(expected, rel=1e-12)
+    assert recipe.batch_size == batch_size
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_what_the_paper_takes_from_the_cutmix_code(name):
+    recipe = written(name)
+    assert (recipe.momentum, recipe.nesterov, recipe.weight_decay) == (0.9, True, 1e-4)
+
+
+def test_every_recipe_file_is_valid():
+    names = {path.stem for path in RECIPES.glob("*.yaml")}
+    assert names > set(SCHEDULES)
+    for name in names:
+        written(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 0}, "recipe.epochs"),
+        ({"batch_size": -1}, "recipe.batch_size"),
+        ({"lr": 0.0}, "recipe.lr"),
+        ({"lr": float("nan")}, "recipe.lr"),
+        ({"momentum": 1.0}, "recipe.momentum"),
+        ({"momentum": 0.0}, "recipe.nesterov"),
+        ({"decay_epochs": [150, 75]}, "recipe.decay_epochs"),
+        ({"decay_epochs": [0, 75]}, "recipe.decay_epochs"),
+        ({"decay_factor": 0.0}, "recipe.decay_factor"),
+        ({"weight_decay": -1e-4}, "recipe.weight_decay"),
+    ],
+)
+def test_values_out_of_range(changes, words):
+    good = {"name": "x", "epochs": 3, "batch_size": 4, "lr": 0.1}
+    Recipe(**good).check()
+    with pytest.raises(ValueError, match=words):
+        Recipe(**(good | changes)).check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"precision": "fp16"}, "fp32 or bf16"), ({"log_every": 0}, "log_every"), ({"seed": -1}, "seed")],
+)
+def test_settings_out_of_range(changes, words):
+    Settings().check()
+    with pytest.raises(ValueError, match=words):
+        Settings(**changes).check()

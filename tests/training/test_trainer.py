@@ -1,0 +1,319 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from smoothmix import Identity, SmoothMixC
+from smoothmix.errors import UserError
+from smoothmix.evaluation.classification import evaluate
+from smoothmix.training import checkpoint
+from smoothmix.training.distributed import Ranks
+from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.stopping import Stopped
+from smoothmix.training.trainer import Trainer
+
+CPU = Ranks(torch.device("cpu"))
+TIMES = {"seconds", "images_per_second"}
+
+
+@pytest.fixture
+def make_trainer(tmp_path, tiny_data, tiny_model):
+    def make(name="run", *, data=None, model=None, mixing=None, settings=None, **recipe):
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        generator = torch.Generator()
+        return Trainer(
+            model or tiny_model(),
+            mixing or SmoothMixC(num_classes=4, generator=generator),
+            data or tiny_data(),
+            Recipe(**({"name": "test", "epochs": 3, "batch_size": 8, "lr": 0.05, "decay_epochs": [2]} | recipe)),
+            settings or Settings(),
+            directory,
+            CPU,
+            generator,
+            {"who": "test"},
+        )
+
+    return make
+
+
+def without_times(history):
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in history]
+
+
+def assert_same_run(one, other):
+    """Weights, statistics, momentum, metrics and both checkpoint files, bit for bit."""
+    for name, tensor in one.model.state_dict().items():
+        assert torch.equal(tensor, other.model.state_dict()[name]), name
+    momenta = [[entry["momentum_buffer"] for entry in trainer.optimizer.state.values()] for trainer in (one, other)]
+    assert all(map(torch.equal, *momenta))
+    assert without_times(one.history) == without_times(other.history)
+    for file in ("last.pt", "best.pt"):
+        ours, theirs = (checkpoint.load(trainer.directory / file)["model"] for trainer in (one, other))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    lines = [(t.directory / "metrics.jsonl").read_text().splitlines() for t in (one, other)]
+    assert without_times(map(json.loads, lines[0])) == without_times(map(json.loads, lines[1]))
+
+
+def test_one_step_is_sgd_with_nesterov_on_the_mixed_batch(make_trainer, tiny_data, tiny_model):
+    trainer = make_trainer(epochs=1, batch_size=46)
+    trainer.fit()
+
+    model = tiny_model().train()
+    images, labels = next(tiny_data().train_batches(46, 0).epoch(0))
+    again = make_trainer("again", epochs=1, batch_size=46)
+    again.seed_streams()
+    images, targets = again.mixing(images, labels)
+    logits = model(images.contiguous())  # dropout draws in memory order
+    loss = -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+    loss.backward()
+    for ours, theirs in zip(trainer.model.parameters(), model.parameters(), strict=True):
+        step = theirs.grad + 1e-4 * theirs.detach()
+        torch.testing.assert_close(ours.detach(), theirs.detach() - 0.05 * (step + 0.9 * step))
+    assert trainer.history[0]["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_a_run_stopped_at_any_step_and_started_again_is_the_unbroken_run(make_trainer, monkeypatch):
+    unbroken = make_trainer("unbroken")
+    unbroken.fit()
+    for stop_at in range(1, 19):  # 6 steps an epoch: inside epochs, at their last step, and in the evaluation after it
+        requests = 0
+
+        def asked(self, stop_at=stop_at):
+            nonlocal requests
+            requests += 1
+            return requests == stop_at
+
+        monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", asked)
+        with pytest.raises(Stopped) as stopped:
+            make_trainer(f"stopped{stop_at}").fit()
+        assert stopped.value.code == 128 + signal.SIGTERM
+        monkeypatch.undo()
+        resumed = make_trainer(f"stopped{stop_at}")
+        resumed.fit()
+        assert_same_run(unbroken, resumed)
+
+
+def test_a_checkpoint_of_every_n_steps_resumes_to_the_same_end(make_trainer, monkeypatch):
+    unbroken = make_trainer("unbroken")
+    unbroken.fit()
+
+    crashing = make_trainer("crashed", settings=Settings(checkpoint_every=2))
+    steps = 0
+
+    def crash(*args, step=crashing.optimizer.step):
+        nonlocal steps
+        steps += 1
+        if steps == 12:  # the sixth step of the second epoch: its fourth was saved
+            raise OSError("power cut")
+        return step(*args)
+
+    monkeypatch.setattr(crashing.optimizer, "step", crash)
+    with pytest.raises(OSError, match="power cut"):
+        crashing.fit()
+    saved = checkpoint.load(crashing.directory / "last.pt")
+    assert (saved["epoch"], saved["step"]) == (1, 4)
+    resumed = make_trainer("crashed", settings=Settings(checkpoint_every=2))
+    resumed.fit()
+    assert_same_run(unbroken, resumed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_saves_and_leaves_and_the_handlers_are_put_back(make_trainer, number):
+    before = signal.getsignal(number)
+    trainer = make_trainer(epochs=10_000)
+    mixing, steps = trainer.mixing, 0
+
+    def mixing_and_kill(images, labels):
+        nonlocal steps
+        steps += 1
+        if steps == 15:
+            os.kill(os.getpid(), number)
+        return mixing(images, labels)
+
+    trainer.mixing = mixing_and_kill
+    with pytest.raises(SystemExit) as stopped:
+        trainer.fit()
+    assert stopped.value.code == 128 + number
+    assert signal.getsignal(number) is before
+    saved = checkpoint.load(trainer.directory / "last.pt")
+    assert (saved["epoch"], saved["step"]) == (2, 3)  # the step that was under way, of 6 an epoch
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_reaches_no_checkpoint(make_trainer):
+    trainer = make_trainer(settings=Settings(log_every=2))
+    real, steps = trainer.mixing, 0
+
+    def poisoned(images, labels):
+        nonlocal steps
+        steps += 1
+        images, targets = real(images, labels)
+        return (images * float("nan") if steps == 8 else images), targets
+
+    trainer.mixing = poisoned
+    with pytest.raises(UserError, match=r"the loss is not finite .* by step 2 of epoch 2"):
+        trainer.fit()
+    saved = checkpoint.load(trainer.directory / "last.pt")
+    assert saved["epoch"] == 1
+    assert all(tensor.isfinite().all() for tensor in saved["model"].values())
+
+
+def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(make_trainer, monkeypatch):
+    trainer = make_trainer(epochs=1)
+    step = trainer.optimizer.step
+
+    def poisoned(*args):
+        if trainer.step == 5:  # the last step, so that no later loss can tell
+            next(iter(trainer.model.parameters())).grad[0, 0, 0, 0] = float("inf")
+        return step(*args)
+
+    monkeypatch.setattr(trainer.optimizer, "step", poisoned)
+    monkeypatch.setattr("smoothmix.training.trainer.evaluate", lambda *a, **k: {"top1_error": 0.0})
+    with pytest.raises(UserError, match="momentum is not finite"):
+        trainer.fit()
+    assert not (trainer.directory / "last.pt").exists()
+
+
+def test_learning_rate_follows_the_recipe(make_trainer, monkeypatch):
+    trainer = make_trainer(epochs=4, decay_epochs=[1, 3], lr=0.1)
+    seen = []
+    step = trainer.optimizer.step
+    monkeypatch.setattr(
+        trainer.optimizer, "step", lambda *a: (seen.append(trainer.optimizer.param_groups[0]["lr"]), step(*a))[1]
+    )
+    trainer.fit()
+    assert seen == pytest.approx([0.1] * 6 + [0.01] * 12 + [0.001] * 6)
+    assert [row["lr"] for row in trainer.history] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+
+
+def test_best_is_chosen_on_the_held_out_images_when_there_are_some(make_trainer, tiny_data):
+    trainer = make_trainer(data=tiny_data(val_split=12), epochs=6)
+    history = trainer.fit()
+    errors = [row["val_top1_error"] for row in history]
+    best = checkpoint.load(trainer.directory / "best.pt")
+    assert trainer.select_on == "val"
+    assert best["metrics"]["epoch"] == errors.index(min(errors)) + 1
+    assert all("test_top1_error" in row for row in history)
+
+    model = trainer.model
+    model.load_state_dict(best["model"])
+    for split in ("val", "test"):
+        again = evaluate(model, trainer.data, split, 7, CPU)
+        assert again["top1_error"] == best["metrics"][f"{split}_top1_error"]
+
+
+def test_best_is_repaired_when_the_process_ended_between_the_two_files(make_trainer):
+    trainer = make_trainer(epochs=1)
+    trainer.fit()
+    (trainer.directory / "best.pt").unlink()
+    make_trainer(epochs=1).fit()
+    best = checkpoint.load(trainer.directory / "best.pt")
+    assert all(torch.equal(best["model"][name], tensor) for name, tensor in trainer.model.state_dict().items())
+
+
+def test_metrics_lines_of_epochs_that_were_lost_are_dropped(make_trainer):
+    trainer = make_trainer()
+    trainer.fit()
+    metrics = trainer.directory / "metrics.jsonl"
+    whole = metrics.read_text()
+    metrics.write_text(whole + whole.splitlines()[-1] + '\n{"epoch": 9')
+    make_trainer().fit()
+    assert metrics.read_text() == whole
+
+
+def test_other_seeds_and_knobs_change_the_result(make_trainer):
+    def weights(name, **kwargs):
+        trainer = make_trainer(name, epochs=1, **kwargs)
+        trainer.fit()
+        return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+
+    reference = weights("reference")
+    assert torch.equal(reference, weights("same"))
+    assert torch.equal(reference, weights("logging", settings=Settings(log_every=1, checkpoint_every=1)))
+    for name, changed in {
+        "seed": {"settings": Settings(seed=1)},
+        "bf16": {"settings": Settings(precision="bf16")},
+        "momentum": {"momentum": 0.5},
+        "nesterov": {"nesterov": False},
+        "decay": {"weight_decay": 0.0},
+        "batch": {"batch_size": 16},
+        "mixing": {"mixing": Identity(num_classes=4)},
+    }.items():
+        assert not torch.equal(reference, weights(name, **changed)), name
+
+
+def test_channels_last_is_the_same_network(make_trainer, tiny_model):
+    def without_dropout():  # which draws in memory order
+        return nn.Sequential(*(layer for layer in tiny_model() if not isinstance(layer, nn.Dropout)))
+
+    plain = make_trainer("plain", epochs=1, model=without_dropout())
+    last = make_trainer("last", epochs=1, model=without_dropout(), settings=Settings(channels_last=True))
+    plain.fit()
+    seen = []
+    last.model[0].register_forward_hook(
+        lambda module, args, output: seen.append(args[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    last.fit()
+    assert all(seen)
+    for ours, theirs in zip(plain.model.parameters(), last.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_torchvisions_cutmix_works_in_the_trainer_and_resumes(make_trainer, monkeypatch):
+    unbroken = make_trainer("unbroken", mixing=v2.CutMix(num_classes=4))
+    unbroken.fit()
+    requests = 0
+
+    def asked(self):
+        nonlocal requests
+        requests += 1
+        return requests == 9
+
+    monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", asked)
+    with pytest.raises(Stopped):
+        make_trainer("stopped", mixing=v2.CutMix(num_classes=4)).fit()
+    monkeypatch.undo()
+    resumed = make_trainer("stopped", mixing=v2.CutMix(num_classes=4))
+    resumed.fit()
+    assert_same_run(unbroken, resumed)
+
+
+def test_a_batch_larger_than_the_data_set_is_one_step(make_trainer):
+    trainer = make_trainer(batch_size=64, epochs=1)
+    assert len(trainer.batches) == 1
+    trainer.fit()
+
+
+def test_a_run_is_not_continued_on_other_images(make_trainer, tiny_data):
+    make_trainer(epochs=1).fit()
+    with pytest.raises(UserError, match="trained on other images"):
+        make_trainer(data=tiny_data(seed=1), epochs=2).fit()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(make_trainer):
+    make_trainer(epochs=1).fit()
+    other = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    with pytest.raises(UserError, match="holds another architecture"):
+        make_trainer(model=other, epochs=2).fit()
+
+
+def test_a_middle_of_an_epoch_needs_the_same_number_of_ranks(make_trainer, monkeypatch):
+    trainer = make_trainer(settings=Settings(checkpoint_every=4))
+    monkeypatch.setattr(trainer, "finish_epoch", lambda stop: (_ for _ in ()).throw(OSError("power cut")))
+    with pytest.raises(OSError, match="power cut"):
+        trainer.fit()
+    trainer = make_trainer()
+    trainer.ranks = Ranks(torch.device("cpu"), 0, 2)
+    with pytest.raises(UserError, match="middle of epoch 1 by 1 ranks, and there are 2 now"):
+        trainer.restore()
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused(make_trainer, monkeypatch):
+    monkeypatch.setitem(globals(), "CPU", Ranks(torch.device("cpu"), 0, 3))
+    with pytest.raises(UserError, match=r"recipe.batch_size=8 cannot be shared evenly by 3 ranks"):
+        make_trainer()

@@ -1,0 +1,55 @@
+"""Run by torchrun in test_distributed.py: `two_ranks.py steps|evaluate OUT`."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.arrays import ArrayData
+from smoothmix import Identity
+from smoothmix.evaluation.classification import evaluate
+from smoothmix.training.distributed import join, part
+from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.trainer import Trainer
+
+
+def data():
+    rng = np.random.default_rng(0)
+    parts = [(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), rng.integers(0, 7, n)) for n in (62, 23)]
+    return ArrayData(*parts, list("abcdefg"), (0.5,) * 3, (0.25,) * 3, padding=1)
+
+
+def network(norm):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6) if norm else nn.Identity(), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(216, 7))
+
+
+def main(what, out):
+    ranks = join("cpu")
+    if what == "steps":
+        recipe = Recipe(name="test", epochs=2, batch_size=12, lr=0.1)
+        directory = Path(out)
+        directory.mkdir(exist_ok=True)
+        strategy = Identity(num_classes=7)
+        trainer = Trainer(
+            network(norm=False), strategy, data(), recipe, Settings(), directory, ranks, torch.Generator(), {}
+        )
+        trainer.fit()
+    else:
+        # every rank has other BatchNorm statistics until rank 0's are copied
+        model = network(norm=True)
+        model[1].running_mean += ranks.rank
+        ranks.copy_buffers_from_main(model)
+        calls = []
+        result = evaluate(model, data(), "test", 4, ranks, after_batch=lambda: calls.append(1))
+        assert len(set(ranks.gather(len(calls)))) == 1
+        if ranks.is_main:
+            torch.save(result, out)
+    part()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

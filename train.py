@@ -1,0 +1,45 @@
+"""Train one run, or with -m several: `python train.py experiment=cifar100/smoothmix_c`."""
+
+from configs.cli import command
+
+
+def main(composed):
+    """Compose, build, train, and write the run's record."""
+    import torch
+
+    from configs import build, run_dir, schema
+    from smoothmix.training.distributed import join
+    from smoothmix.training.recipe import Recipe
+    from smoothmix.training.summary import write_summary
+    from smoothmix.training.trainer import Trainer
+
+    config = schema.check(composed)
+    directory = run_dir.run_directory(config)
+    ranks = join(config["device"])
+    if ranks.any((directory / "summary.json").exists()):
+        if ranks.is_main:
+            print(f"{directory} is finished; delete it to train again")
+        return
+    data = build.dataset(config)
+    generator = torch.Generator(ranks.device)
+    trainer = Trainer(
+        build.model(config, data.num_classes),
+        build.mixing(config, data.num_classes, generator),
+        data,
+        Recipe(**config["recipe"]),
+        schema.settings(config),
+        directory,
+        ranks,
+        generator,
+        config,
+    )
+    if ranks.is_main:
+        run_dir.claim(directory, config)
+        print(f"run directory: {directory}")
+    trainer.fit()
+    if ranks.is_main:
+        write_summary(trainer, run_dir.config_hash(config))
+
+
+if __name__ == "__main__":
+    command("train", main)
