@@ -377,9 +377,8 @@ def _loader(items: Dataset, batches: object, workers: int, device: torch.device)
 
 def _stop_workers(reference: "weakref.ref[DataLoader]") -> None:
     loader = reference()
-    iterator = loader and loader._iterator
-    if iterator:
-        iterator._shutdown_workers()
+    if loader is not None and loader._iterator is not None:
+        loader._iterator._shutdown_workers()
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

@@ -34,7 +34,8 @@ class SmoothMix(Strategy):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
-        if not isinstance(sigma, Sequence) or len(sigma) != 2 or not 0 <= sigma[0] <= sigma[1] < math.inf:
+        numbers = isinstance(sigma, Sequence) and all(isinstance(value, int | float) for value in sigma)
+        if not numbers or len(sigma) != 2 or not 0 <= sigma[0] <= sigma[1] < math.inf:
             raise ValueError(
                 f"sigma is {sigma}: pass (low, high) as fractions of the image size, finite and 0 <= low <= high."
             )

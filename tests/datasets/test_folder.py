@@ -252,6 +252,19 @@ def test_evaluation_covers_every_image_once(folder_root, workers, world_size):
             torch.testing.assert_close(images, torch.stack(expected[rank::world_size]), rtol=0, atol=1e-6)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_gpu_gets_the_same_batches(folder_root, reference, workers):
+    data = class_folders(folder_root, workers=workers, **SMALL)
+    got = list(data.train_batches(6, seed=2, device="cuda").epoch(1))
+    for (images, labels), (expected, expected_labels) in zip(got, reference[1], strict=True):
+        assert images.is_cuda
+        assert torch.equal(labels.cpu(), expected_labels)
+        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-4)
+    _, labels = collect(data.eval_batches("test", 5, device="cuda"))
+    assert labels.tolist() == [i // 4 for i in range(12)]
+
+
 def test_center_crop_is_that_of_torchvision():
     rng = np.random.default_rng(0)
     for height, width in ((40, 61), (61, 40), (37, 37), (10, 50), (33, 100)):
@@ -341,14 +354,15 @@ def test_signals_to_the_process_group_do_not_reach_the_workers(folder_root):
         from datasets import class_folders
 
         caught = []
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(name, lambda number, frame: caught.append(number))
         data = class_folders(sys.argv[1], image_size=16, resize=20, workers=2)
         batches = data.train_batches(1, seed=0)
         count = 0
         for images, labels in batches.epoch(0):
             count += len(labels)
             if count == 3:
+                # only now, so that the workers did not inherit the handlers
+                for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+                    signal.signal(name, lambda number, frame: caught.append(number))
                 for name in ("INT", "TERM", "USR2"):
                     subprocess.run(["kill", "-s", name, "--", f"-{os.getpgid(0)}"], start_new_session=True)
         print(count, len(caught))

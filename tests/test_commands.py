@@ -1,0 +1,261 @@
+"""The commands as a user types them."""
+
+import json
+import os
+import pickle
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+QUICK = ["recipe.batch_size=128", "recipe.epochs=2", "recipe.decay_epochs=[1]", "model.depth=8", "model.alpha=3"]
+
+
+def python(*arguments, cwd=ROOT, **environment):
+    command = [sys.executable, *map(str, arguments)]
+    settings = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(command, cwd=cwd, env=settings, capture_output=True, text=True, timeout=300)
+
+
+def train(output, *overrides):
+    return python("train.py", *QUICK, f"output={output}", *overrides)
+
+
+def the_run(output):
+    (path,) = Path(output).rglob("config.yaml")
+    return path.parent
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished")
+    done = train(output, "mixing=cutmix")
+    assert done.returncode == 0, done.stderr
+    return done, the_run(output)
+
+
+def test_a_run_leaves_its_record_and_nothing_elsewhere(finished):
+    done, directory = finished
+    names = {path.name for path in directory.iterdir()}
+    assert names == {"config.yaml", "metrics.jsonl", "summary.json", "last.pt", "best.pt", "tensorboard"}
+    assert not (ROOT / "multirun.yaml").exists()
+    assert not (ROOT / ".hydra").exists()
+
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert [line["lr"] for line in lines] == pytest.approx([0.1, 0.01])
+    record = json.loads((directory / "summary.json").read_text())
+    assert record["last"] == lines[-1]
+    assert record["best"] == min(lines, key=lambda line: line["test_top1_error"])
+    assert record["images"] == {"train": 1437, "test": 360}
+    assert record["method"] == "cutmix"
+    assert "Traceback" not in done.stderr
+    assert f"{lines[-1]['test_top1_error']:.2f}%" in done.stdout
+
+
+def test_tensorboard_holds_the_same_numbers(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(finished[1] / "tensorboard"))
+    board.Reload()
+    lines = [json.loads(line) for line in (finished[1] / "metrics.jsonl").read_text().splitlines()]
+    for name in ("test_top1_error", "train_loss", "lr"):
+        assert [event.value for event in board.Scalars(name)] == pytest.approx([line[name] for line in lines])
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    directory = finished[1]
+    before = {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
+    done = train(directory.parents[4], "mixing=cutmix")
+    assert done.returncode == 0
+    assert "is finished" in done.stdout
+    assert {path.name: path.stat().st_mtime_ns for path in directory.iterdir()} == before
+
+
+def test_evaluation_repeats_the_errors_of_both_checkpoints(finished):
+    record = json.loads((finished[1] / "summary.json").read_text())
+    for weights in ("best", "last"):
+        done = python("eval.py", f"run={finished[1]}", f"weights={weights}")
+        assert f"top-1 error {record[weights]['test_top1_error']:.2f}%" in done.stdout, done.stderr
+    alone = python("eval.py", f"checkpoint={finished[1] / 'best.pt'}", "batch_size=7")
+    assert f"top-1 error {record['best']['test_top1_error']:.2f}%" in alone.stdout
+
+
+def test_the_summary_is_a_table_of_the_records(finished):
+    record = json.loads((finished[1] / "summary.json").read_text())
+    done = python("scripts/summarize.py", finished[1].parents[4])
+    best, last = (record[when]["test_top1_error"] for when in ("best", "last"))
+    assert f"| CutMix | 1 | {best:.2f} | {last:.2f} |" in done.stdout
+
+
+def test_another_epoch_count_does_not_touch_the_first_run(finished, tmp_path):
+    directory = finished[1]
+    before = {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
+    done = train(directory.parents[4], "mixing=cutmix", "recipe.epochs=1", "recipe.decay_epochs=[]")
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in directory.iterdir()} == before
+    assert len(list(directory.parents[1].glob("*/seed0/summary.json"))) == 2
+
+
+def test_a_sweep_goes_on_after_a_bad_cell_and_reports_it(tmp_path):
+    done = python("train.py", "-m", *QUICK, f"output={tmp_path}", "recipe.epochs=1", "mixing.p=1,2,0")
+    assert done.returncode == 2
+    assert len(re.findall("^error: ", done.stderr, re.M)) == 1
+    assert "p is 2" in done.stderr
+    assert len(list(tmp_path.rglob("summary.json"))) == 2
+    assert not (ROOT / "multirun.yaml").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_ends_a_whole_sweep_within_seconds(tmp_path, number):
+    command = [sys.executable, "train.py", "-m", *QUICK, "recipe.epochs=5000", "seed=0,1", f"output={tmp_path}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    process.send_signal(number)
+    sent = time.monotonic()
+    rest = process.stdout.read()
+    assert process.wait(20) == 128 + number
+    assert time.monotonic() - sent < 10
+    assert "saved epoch" in rest
+    directory = the_run(tmp_path)  # one only: the second cell never began
+    saved = torch.load(directory / "last.pt", weights_only=True)
+    assert saved["epoch"] >= 1
+    assert not (directory / "summary.json").exists()
+
+
+def state_of(output):
+    """All of a finished run that must not depend on its history: weights, momentum, metrics without times."""
+    directory = the_run(output)
+    last, best = (torch.load(directory / name, weights_only=True) for name in ("last.pt", "best.pt"))
+    momenta = [entry["momentum_buffer"] for entry in last["optimizer"]["state"].values()]
+    tensors = [*last["model"].values(), *best["model"].values(), *momenta]
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    record = json.loads((directory / "summary.json").read_text())
+    for row in [*rows, record["best"], record["last"]]:
+        del row["seconds"], row["images_per_second"]
+    kept = {name: record[name] for name in ("best", "last", "epochs", "config_hash", "parameters", "world_sizes")}
+    return tensors, rows, kept
+
+
+def kill_at_random_moments(output, kills, seed, *overrides):
+    """Start the same command again and again, each time killed somewhere after its start; return the moments."""
+    rng = random.Random(seed)
+    command = [sys.executable, "train.py", *QUICK, f"output={output}", *overrides]
+    moments = []
+    while len(moments) < kills:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True
+        )
+        process.stdout.readline()  # "run directory": from here on there is something to lose
+        moment = rng.uniform(0, 1.5)
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            moments.append(moment)
+        process.stdout.close()
+        if process.wait() == 0:
+            return moments
+    assert train(output, *overrides).returncode == 0
+    return moments
+
+
+KILLED = ["mixing=smoothmix_c", "recipe.epochs=12", "checkpoint_every=3"]
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path, kills):
+    overrides = [*KILLED, f"recipe.epochs={3 * kills}"]
+    assert train(tmp_path / "unbroken", *overrides).returncode == 0
+    moments = kill_at_random_moments(tmp_path / "killed", kills, 0, *overrides)
+    assert len(moments) == kills
+    (tensors, *rest), (unbroken_tensors, *unbroken_rest) = state_of(tmp_path / "killed"), state_of(tmp_path / "unbroken")
+    assert all(map(torch.equal, tensors, unbroken_tensors))
+    assert len(tensors) == len(unbroken_tensors)
+    assert rest == unbroken_rest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train.py", "mixing=cutmx"], "there is no mixing cutmx; did you mean cutmix?"),
+        (["train.py", "experiment=cifar100/smothmix_c"], "did you mean smoothmix_c?"),
+        (["train.py", "mixng=cutmix"], "unknown key mixng; did you mean mixing?"),
+        (["train.py", "recipe.epcohs=3"], "unknown key recipe.epcohs; did you mean epochs?"),
+        (["train.py", "+recipe.epcohs=3"], "unknown key recipe.epcohs; did you mean epochs?"),
+        (["train.py", "recipe.epochs"], "missing EQUAL"),
+        (["train.py", "device=cuda:9"], "device must be auto, cpu or cuda"),
+        (["train.py", "dataset=cifar100", "dataset.root=nowhere"], "there is no nowhere/cifar-100-python"),
+        (["train.py", "output=/dev/null/runs"], "choose another output="),
+        (["train.py", "model._target_=os.system"], "model._target_=os.system is not allowed"),
+        (["eval.py"], "give either run=RUN_DIR or checkpoint=FILE"),
+        (["eval.py", "run=nowhere"], "there is no checkpoint nowhere/best.pt"),
+        (["eval.py", "+rnu=x"], "unknown key rnu; did you mean run?"),
+        (["eval.py", "run=x", "weights=worst"], "weights must be best or last"),
+        (["scripts/summarize.py", "nowhere"], "there is no folder nowhere"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments, words, tmp_path):
+    done = python(*arguments)
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_damaged_and_hostile_checkpoints_are_refused(finished, tmp_path):
+    good = finished[1] / "best.pt"
+    canary = tmp_path / "canary"
+    stored = torch.load(good, weights_only=True)
+    torch.save(stored | {"config": stored["config"] | {"model": {"name": "x", "_target_": "os.system"}}}, tmp_path / "t.pt")
+    torch.save(stored | {"model": {"fc.weight": torch.zeros(3)}}, tmp_path / "architecture.pt")
+    torch.save({"format": 1, "model": Bomb(canary)}, tmp_path / "bomb.pt")
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Bomb(canary)))
+    (tmp_path / "cut.pt").write_bytes(good.read_bytes()[:-1000])
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "text.pt").write_text("hello")
+    torch.save({"model": {}}, tmp_path / "foreign.pt")
+    for name, words in {
+        "t": "model._target_=os.system is not allowed",
+        "architecture": "holds another architecture",
+        "bomb": "not loaded",
+        "pickle": "not loaded",
+        "cut": "truncated or damaged",
+        "empty": "truncated or damaged",
+        "text": "not loaded",
+        "foreign": "not a checkpoint of this repository",
+    }.items():
+        done = python("eval.py", f"checkpoint={tmp_path / name}.pt")
+        assert done.returncode == 2, name
+        assert words in done.stderr, name
+        assert len(done.stderr.strip().splitlines()) == 1, name
+    assert not canary.exists()
+
+
+def test_a_damaged_last_checkpoint_stops_the_run_and_loses_nothing(tmp_path):
+    assert train(tmp_path).returncode == 0
+    directory = the_run(tmp_path)
+    (directory / "summary.json").unlink()
+    whole = (directory / "last.pt").read_bytes()
+    (directory / "last.pt").write_bytes(whole[: len(whole) // 2])
+    before = {path.name: path.read_bytes() for path in directory.glob("*.*")}
+    done = train(tmp_path)
+    assert done.returncode == 2
+    assert "truncated or damaged" in done.stderr
+    assert {path.name: path.read_bytes() for path in directory.glob("*.*")} == before
