@@ -31,7 +31,8 @@ def main(composed):
         raise UserError(f"split must be one of {', '.join(sorted(splits))}, not {asked['split']}")
     model = build.model(config, data.num_classes)
     checkpoint.load_model(model, state["model"], path)
-    result = evaluate(model.to(ranks.device), data, asked["split"], asked["batch_size"], ranks)
+    share = asked["batch_size"] * ranks.world_size, ranks.rank, ranks.world_size, ranks.device
+    result = evaluate(model.to(ranks.device), data.eval_batches(asked["split"], *share), ranks)
     if ranks.is_main:
         print(
             f"{path} on {config['dataset']['name']} {asked['split']}: top-1 error {result['top1_error']:.2f}%, "

@@ -36,6 +36,8 @@ def main(composed):
     if ranks.is_main:
         run_dir.claim(directory, config)
         print(f"run directory: {directory}")
+        if trainer.recipe.learning_rate(trainer.recipe.epochs - 1) == trainer.recipe.lr and trainer.recipe.decay_epochs:
+            print(f"note: no epoch of recipe.decay_epochs={trainer.recipe.decay_epochs} is reached")
     trainer.fit()
     if ranks.is_main:
         write_summary(trainer, run_dir.config_hash(config))

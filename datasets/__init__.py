@@ -19,6 +19,6 @@ all ranks. No random state is kept anywhere: what happens to an image follows fr
 
 from datasets.cifar import cifar10, cifar100
 from datasets.digits import digits
-from datasets.folder import class_folders, imagenet
+from datasets.folder import class_folders
 
-__all__ = ["cifar10", "cifar100", "class_folders", "digits", "imagenet"]
+__all__ = ["cifar10", "cifar100", "class_folders", "digits"]

@@ -77,22 +77,6 @@ def class_folders(
     return FolderData(Path(root).expanduser(), augment, resize, workers, val_split, num_classes)
 
 
-def imagenet(
-    root: str | Path,
-    image_size: int = 224,
-    resize: int = 256,
-    workers: int = 8,
-    val_split: int = 0,
-    scale: Sequence[float] = (0.08, 1.0),
-    ratio: Sequence[float] = (3 / 4, 4 / 3),
-    flip: bool = True,
-    jitter: float = 0.4,
-    lighting: float = 0.1,
-) -> "FolderData":
-    """Return ImageNet (ILSVRC 2012) from `root/train/<wnid>/` and `root/val/<wnid>/`: 1,000 :func:`class_folders`."""
-    return class_folders(root, image_size, resize, workers, val_split, 1000, scale, ratio, flip, jitter, lighting)
-
-
 @dataclass(frozen=True)
 class TrainAugment:
     """What happens to a training image; the arguments of :func:`class_folders`."""

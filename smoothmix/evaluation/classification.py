@@ -1,7 +1,6 @@
 """Exact top-1 and top-5 errors, on any number of ranks."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,28 +38,25 @@ def count_errors(logits: Tensor, labels: Tensor) -> Tensor:
 
 def evaluate(
     model: nn.Module,
-    data: Any,
-    split: str,
-    batch_size: int,
+    batches: Any,
     ranks: Ranks,
     after_batch: Callable[[], None] = lambda: None,
     channels_last: bool = False,
 ) -> dict[str, float]:
-    """Return ``{images, loss, top1_error, top5_error}`` of `model` on a split, errors in percent, in float32.
+    """Return ``{images, loss, top1_error, top5_error}`` of `model`, errors in percent, computed in float32.
 
-    `batch_size` is per rank. Rank r sees the images r, r + world size, ...: each exactly once, whatever the number of
-    ranks. `data` offers ``sizes`` and ``eval_batches`` as the data sets of this repository do. `after_batch` is called
-    equally often on every rank. The model's training mode is put back.
+    `batches` are this rank's share, (images, labels) on its device, as the data sets' `eval_batches` make them: every
+    image on one rank only, so the counts are exact for any number of ranks. `after_batch` is called equally often on
+    every rank. The model's training mode is put back.
     """
     training = model.training
     model.eval()
     totals = torch.zeros(4, dtype=torch.float64, device=ranks.device)
-    global_batch = batch_size * ranks.world_size
-    batches = iter(data.eval_batches(split, global_batch, ranks.rank, ranks.world_size, ranks.device))
-    most_batches = math.ceil(math.ceil(data.sizes[split] / ranks.world_size) / batch_size)
+    rounds = max(ranks.gather(len(batches)))  # one rank may have a batch more than another
+    remaining = iter(batches)
     with torch.inference_mode(), full_precision():
-        for _ in range(most_batches):
-            for images, labels in itertools.islice(batches, 1):  # this rank may have one batch less
+        for _ in range(rounds):
+            for images, labels in itertools.islice(remaining, 1):
                 if channels_last:
                     images = images.contiguous(memory_format=torch.channels_last)
                 totals += count_errors(model(images), labels)

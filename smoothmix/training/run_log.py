@@ -39,14 +39,21 @@ class RunLog:
         self._board: Any = None
         self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
 
-    def begin(self, history: list[dict[str, Any]], first_step: int) -> None:
-        """Make the files agree with `history`, the epochs that count: later lines and events are dropped."""
+    def begin(self, history: list[dict[str, Any]], global_step: int, in_epoch: bool) -> None:
+        """Make the files agree with the checkpoint: later lines and events are dropped.
+
+        At an epoch's start (`in_epoch` false) the last epoch's events are written again, since the process may have
+        ended between the checkpoint and them.
+        """
         if not self.active:
             return
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
         self._write_history(history)
-        self._board = SummaryWriter(self.directory / "tensorboard", purge_step=first_step)
+        first_dropped = global_step + in_epoch
+        self._board = SummaryWriter(self.directory / "tensorboard", purge_step=first_dropped)
+        if history and not in_epoch:
+            self._write_events(history[-1], global_step)
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Start the bar of `epoch` (from 0), of which `step` out of `steps` are done."""
@@ -57,7 +64,8 @@ class RunLog:
         """Report the mean loss of the epoch so far, at a log step."""
         if not self.active:
             return
-        self._board.add_scalar("train/loss_running", loss, global_step)
+        if step < steps:  # the epoch's own mean comes at its end
+            self._board.add_scalar("train_loss_so_far", loss, global_step)
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             self._bar.update(step - self._bar.n)
@@ -72,10 +80,7 @@ class RunLog:
         self.close_bar()
         row = history[-1]
         self._write_history(history)
-        for name, value in row.items():
-            if name != "epoch":
-                self._board.add_scalar(name, value, global_step)
-        self._board.flush()
+        self._write_events(row, global_step)
         errors = "  ".join(f"{name} {value:.2f}%" for name, value in row.items() if name.endswith("_error"))
         print(
             f"epoch {row['epoch']}/{self.epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.3f}  {errors}  "
@@ -83,6 +88,11 @@ class RunLog:
             flush=True,
         )
         self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def flush(self) -> None:
+        """Hand the events to the operating system; done at each checkpoint, which later events build on."""
+        if self._board is not None:
+            self._board.flush()
 
     def close_bar(self) -> None:
         """Take the bar off the terminal."""
@@ -95,6 +105,12 @@ class RunLog:
         self.close_bar()
         if self._board is not None:
             self._board.close()
+
+    def _write_events(self, row: dict[str, Any], global_step: int) -> None:
+        for name, value in row.items():
+            if name != "epoch":
+                self._board.add_scalar(name, value, global_step)
+        self._board.flush()
 
     def _write_history(self, history: list[dict[str, Any]]) -> None:
         write_text(self.directory / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))

@@ -22,7 +22,7 @@ from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.run_log import RunLog
 from smoothmix.training.stopping import StopSignal
 
-EVAL_BATCH = 500
+EVAL_BATCH = 500  # images per rank
 
 
 @contextmanager
@@ -88,9 +88,12 @@ class Trainer:
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
         )
-        self.batches = data.train_batches(
-            recipe.batch_size, settings.seed, ranks.rank, ranks.world_size, ranks.device
-        )
+        place = ranks.rank, ranks.world_size, ranks.device
+        self.batches = data.train_batches(recipe.batch_size, settings.seed, *place)
+        self.eval_batches = {
+            split: data.eval_batches(split, EVAL_BATCH * ranks.world_size, *place)
+            for split in sorted(data.sizes.keys() - {"train"})
+        }
         if len(self.batches) == 0:
             raise UserError(f"{data.sizes['train']} training images are too few for {ranks.world_size} ranks")
         self.epoch = 0
@@ -113,7 +116,7 @@ class Trainer:
         with numerics(self.settings.deterministic):
             self.restore()
             self.network = self._wrapped()
-            self.log.begin(self.history, self._global_step())
+            self.log.begin(self.history, self._global_step(), in_epoch=self.step > 0)
             try:
                 with StopSignal(self.ranks) as stop:
                     while self.epoch < self.recipe.epochs:
@@ -164,12 +167,10 @@ class Trainer:
             "lr": self.recipe.learning_rate(self.epoch),
             "train_loss": train_loss,
         }
-        for split in self.data.sizes.keys() - {"train"}:
+        for split, batches in self.eval_batches.items():
             result = evaluate(
                 self.model,
-                self.data,
-                split,
-                EVAL_BATCH,
+                batches,
                 self.ranks,
                 after_batch=lambda: self.leave_if_asked(stop),
                 channels_last=self.settings.channels_last,
@@ -199,6 +200,7 @@ class Trainer:
     def save(self) -> None:
         """Write `last.pt`: all that a later process needs to go on as if nothing had happened."""
         self.check_finite()
+        self.log.flush()
         streams = {"cpu": torch.get_rng_state(), "mixing": self.generator.get_state()}
         if self.ranks.device.type == "cuda":
             streams["cuda"] = torch.cuda.get_rng_state(self.ranks.device)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as TF
 
-from datasets import augment, class_folders, imagenet
+from datasets import augment, class_folders
 from datasets.batches import epoch_order
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD, _stop_workers, center_crop, load_rgb
 from smoothmix.errors import UserError
@@ -118,7 +118,7 @@ def test_empty_class_and_no_evaluation_folder(class_folder):
 
 def test_imagenet_has_1000_classes(class_folder):
     with pytest.raises(UserError, match="has 3 class folders, not 1000"):
-        imagenet(class_folder(), workers=0)
+        class_folders(class_folder(), num_classes=1000, workers=0)
 
 
 # ---- training batches

@@ -203,7 +203,7 @@ def test_best_is_chosen_on_the_held_out_images_when_there_are_some(make_trainer,
     model = trainer.model
     model.load_state_dict(best["model"])
     for split in ("val", "test"):
-        again = evaluate(model, trainer.data, split, 7, CPU)
+        again = evaluate(model, trainer.data.eval_batches(split, 7), CPU)
         assert again["top1_error"] == best["metrics"][f"{split}_top1_error"]
 
 

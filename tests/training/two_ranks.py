@@ -44,7 +44,8 @@ def main(what, out):
         model[1].running_mean += ranks.rank
         ranks.copy_buffers_from_main(model)
         calls = []
-        result = evaluate(model, data(), "test", 4, ranks, after_batch=lambda: calls.append(1))
+        batches = data().eval_batches("test", 4 * ranks.world_size, ranks.rank, ranks.world_size)
+        result = evaluate(model, batches, ranks, after_batch=lambda: calls.append(1))
         assert len(set(ranks.gather(len(calls)))) == 1
         if ranks.is_main:
             torch.save(result, out)
