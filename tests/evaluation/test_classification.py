@@ -1,0 +1,64 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from smoothmix.evaluation.classification import count_errors, evaluate
+from smoothmix.training.distributed import Ranks
+
+CPU = Ranks(torch.device("cpu"))
+
+
+@given(st.integers(1, 12), st.integers(2, 9), st.integers(0, 10_000))
+def test_counts_are_those_of_a_loop(n, classes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, classes, generator=generator)
+    labels = torch.randint(classes, (n,), generator=generator)
+    images, loss, top1, top5 = count_errors(logits, labels).tolist()
+    ranks = [sum(other > row[label] for other in row) for row, label in zip(logits, labels, strict=True)]
+    assert images == n
+    assert top1 == sum(rank >= 1 for rank in ranks)
+    assert top5 == sum(rank >= 5 for rank in ranks)
+    expected = [-math.log(row.exp()[label] / row.exp().sum()) for row, label in zip(logits, labels, strict=True)]
+    assert loss == pytest.approx(sum(expected), rel=1e-4)
+
+
+class Once(nn.Module):
+    """Logits that are right for even labels only; remembers how it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.modes, self.autocast = [], []
+
+    def forward(self, images):
+        self.modes.append(self.training)
+        self.autocast.append(torch.is_autocast_enabled("cpu"))
+        label = images[:, 0, 0, 0].long()
+        return nn.functional.one_hot((label - label % 2), 10).float()
+
+
+def test_batches_of_any_size_are_weighted_by_their_images():
+    labels = torch.arange(10)
+    batches = [
+        (labels[part].float()[:, None, None, None].expand(-1, 3, 2, 2), labels[part])
+        for part in (slice(0, 1), slice(1, 8), slice(8, 10))
+    ]
+    model = Once().train()
+    calls = []
+    result = evaluate(model, batches, CPU, after_batch=lambda: calls.append(1))
+    assert (result["images"], result["top1_error"]) == (10, 50.0)
+    assert len(calls) == 3
+    assert model.modes == [False] * 3
+    assert not any(model.autocast)
+    assert model.training
+
+
+def test_evaluation_changes_nothing():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 6)).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    evaluate(model, [(torch.randn(5, 3, 8, 8), torch.arange(5))], CPU)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

@@ -1,0 +1,76 @@
+import json
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+
+from smoothmix.errors import UserError
+from smoothmix.reporting.records import read_records
+from smoothmix.reporting.tables import summarize, to_markdown
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def record(method="cutmix", seed=0, best=10.0, last=12.0, **changes):
+    errors = {"best": best, "last": last}
+    return {
+        "dataset": "cifar100",
+        "model": "pyramidnet200",
+        "method": method,
+        "recipe": "cifar",
+        "epochs": 300,
+        "config_hash": method,
+        "seed": seed,
+        "selected_on": "test",
+        **{when: {"test_top1_error": error, "test_top5_error": error / 4} for when, error in errors.items()},
+    } | changes
+
+
+def test_mean_and_sample_deviation_over_seeds():
+    values = [14.23, 14.50, 14.68]
+    summary = summarize([record(seed=seed, best=value) for seed, value in enumerate(values)])
+    (row,) = summary.to_dict("records")
+    assert row["n"] == 3
+    assert row["best_top1"] == pytest.approx(statistics.mean(values))
+    assert row["best_top1_std"] == pytest.approx(statistics.stdev(values))
+    assert row["best_top5"] == pytest.approx(statistics.mean(values) / 4)
+    assert row["last_top1"] == 12.0
+    assert f"| CutMix | 3 | {statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} |" in to_markdown(summary)
+
+
+def test_one_seed_has_no_spread():
+    summary = summarize([record()])
+    assert math.isnan(summary["best_top1_std"].item())
+    assert "| CutMix | 1 | 10.00 | 12.00 | 2.50 | 3.00 |" in to_markdown(summary)
+
+
+def test_settings_are_never_mixed():
+    records = [record(), record(recipe="cifar_cutmix"), record(epochs=30), record(config_hash="x"), record(model="m")]
+    records.append(record(selected_on="val"))
+    assert summarize(records)["n"].tolist() == [1] * 6
+
+
+def test_methods_stand_in_the_papers_order():
+    methods = ["smoothmix_c", "mine", "identity", "cutmix"]
+    assert summarize([record(method) for method in methods])["method"].tolist() == [
+        "identity",
+        "cutmix",
+        "smoothmix_c",
+        "mine",
+    ]
+
+
+def test_records_are_found_and_damaged_ones_are_named(tmp_path):
+    (tmp_path / "a" / "seed0").mkdir(parents=True)
+    (tmp_path / "a" / "seed0" / "summary.json").write_text(json.dumps(record()))
+    assert [found["directory"] for found in read_records(tmp_path)] == [str(tmp_path / "a" / "seed0")]
+    for text in ("", "{", "[]", "3", '{"best": 1}', '"\\ud800'):
+        (tmp_path / "summary.json").write_text(text)
+        with pytest.raises(UserError, match=r"summary\.json is not a run record"):
+            read_records(tmp_path)
+
+
+def test_the_committed_table_is_the_one_that_the_committed_records_make():
+    folder = RESULTS / "cifar100_short"
+    assert (folder / "README.md").read_text().endswith(to_markdown(summarize(read_records(folder))))
