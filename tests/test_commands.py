@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).parents[1]
@@ -262,3 +263,66 @@ def test_a_damaged_last_checkpoint_stops_the_run_and_loses_nothing(tmp_path):
     assert done.returncode == 2
     assert "truncated or damaged" in done.stderr
     assert {path.name: path.read_bytes() for path in directory.glob("*.*")} == before
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    """Two classes of 24 drawn images each, in folders."""
+    rng = random.Random(0)
+    for split, count in (("train", 16), ("val", 8)):
+        for name, hue in (("rose", (200, 30, 60)), ("violet", (90, 40, 190))):
+            (tmp_path / "flowers" / split / name).mkdir(parents=True)
+            for i in range(count):
+                size = rng.randint(36, 60), rng.randint(36, 60)
+                color = tuple(value + rng.randint(-20, 20) for value in hue)
+                Image.new("RGB", size, color).save(tmp_path / "flowers" / split / name / f"{i}.png")
+    return tmp_path / "flowers"
+
+
+def train_on_folder(root, output, *overrides):
+    folder = ["dataset=folder", "dataset.name=flowers", f"dataset.root={root}", "dataset.workers=1"]
+    sizes = ["dataset.image_size=32", "dataset.resize=36", "recipe.batch_size=8", "recipe.lr=0.02"]
+    return train(output, *folder, *sizes, "mixing=smoothmix_s", *overrides)
+
+
+def test_a_users_own_class_folders(flowers, tmp_path):
+    done = train_on_folder(flowers, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((the_run(tmp_path / "out") / "summary.json").read_text())
+    assert record["dataset"] == "flowers"
+    assert record["images"] == {"train": 32, "test": 16}
+    again = python("eval.py", f"run={the_run(tmp_path / 'out')}", "dataset.workers=0")
+    assert f"top-1 error {record['best']['test_top1_error']:.2f}%" in again.stdout, again.stderr
+
+
+def test_bad_folders_are_one_sentence_and_the_image_is_named(flowers, tmp_path):
+    bad = flowers / "train" / "rose" / "3.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    done = train_on_folder(flowers, tmp_path / "out")
+    assert done.returncode == 2
+    assert f"cannot read the image {bad}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+    (flowers / "val" / "rose").rename(flowers / "val" / "tulip")
+    done = train_on_folder(flowers, tmp_path / "out")
+    assert done.returncode == 2
+    assert "differ: 'rose' (only in train), 'tulip' (only in val)" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_resnet50_on_real_photographs(tmp_path):
+    sample = ROOT.parent / "shared" / "data" / "imagenet-sample"
+    if not sample.is_dir():
+        pytest.skip(f"no sample of ImageNet at {sample}")
+    for split in ("train", "val"):
+        (tmp_path / split).symlink_to(sample)
+    done = python(
+        *["train.py", "experiment=imagenet/smoothmix_c", f"dataset.root={tmp_path}", "dataset.num_classes=160"],
+        *["dataset.workers=1", "recipe.epochs=1", "recipe.batch_size=32", f"output={tmp_path / 'out'}"],
+        OMP_NUM_THREADS="2",
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((the_run(tmp_path / "out") / "summary.json").read_text())
+    assert record["parameters"] == 25_557_032 - 840 * 2049
+    assert record["images"] == {"train": 160, "test": 160}
