@@ -16,14 +16,14 @@ def main(composed):
     config = schema.check(composed)
     directory = run_dir.run_directory(config)
     ranks = join(config["device"])
-    if ranks.any((directory / "summary.json").exists()):
+    data = build.dataset(config)
+    if ranks.any(run_dir.is_finished(directory, data.fingerprint)):
         if ranks.is_main:
             print(f"{directory} is finished; delete it to train again")
         return
-    data = build.dataset(config)
     generator = torch.Generator(ranks.device)
     trainer = Trainer(
-        build.model(config, data.num_classes),
+        build.model(config, data.num_classes, data.image_size),
         build.mixing(config, data.num_classes, generator),
         data,
         Recipe(**config["recipe"]),
@@ -34,13 +34,14 @@ def main(composed):
         config,
     )
     if ranks.is_main:
-        run_dir.claim(directory, config)
+        lock = run_dir.claim(directory, config)
         print(f"run directory: {directory}")
         if trainer.recipe.learning_rate(trainer.recipe.epochs - 1) == trainer.recipe.lr and trainer.recipe.decay_epochs:
             print(f"note: no epoch of recipe.decay_epochs={trainer.recipe.decay_epochs} is reached")
     trainer.fit()
     if ranks.is_main:
         write_summary(trainer, run_dir.config_hash(config))
+        lock.close()
 
 
 if __name__ == "__main__":

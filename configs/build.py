@@ -16,14 +16,23 @@ def dataset(config: dict[str, Any]) -> Any:
     return _call("dataset", config["dataset"])
 
 
-def model(config: dict[str, Any], num_classes: int) -> nn.Module:
-    """Return the network, initialised from the run's seed; torch's generator is left as it was."""
+def model(config: dict[str, Any], num_classes: int, image_size: int) -> nn.Module:
+    """Return the network, initialised from the run's seed and tried on one image; torch's generator is put back."""
+    name = config["model"]["name"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config["seed"], "init"))
         built = _call("model", config["model"], num_classes=num_classes)
-    if not isinstance(built, nn.Module):
-        raise UserError(f"model._target_={config['model']['_target_']} makes no network")
-    return built
+        if not isinstance(built, nn.Module):
+            raise UserError(f"model._target_={config['model']['_target_']} makes no network")
+        built.eval()
+        try:
+            with torch.no_grad():
+                logits = built(torch.zeros(1, 3, image_size, image_size))
+        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+            raise UserError(f"model={name} cannot take {image_size}x{image_size} images: {_line(error)}") from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (1, num_classes):
+        raise UserError(f"model={name} does not return {num_classes} logits an image")
+    return built.train()
 
 
 def mixing(config: dict[str, Any], num_classes: int, generator: torch.Generator | None = None) -> Any:
@@ -42,5 +51,9 @@ def _call(group: str, node: dict[str, Any], **supplied: Any) -> Any:
     supplied = {key: value for key, value in supplied.items() if key in names or (open_ended and key == "num_classes")}
     try:
         return target(**schema.arguments(group, node), **supplied)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{group}={node['name']}: {error}") from error
+    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
+        raise UserError(f"{group}={node['name']}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

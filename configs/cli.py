@@ -3,18 +3,20 @@
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from configs import schema
 from smoothmix.errors import UserError
 from smoothmix.training import distributed
+from smoothmix.training.stopping import Stopped
 
 CONFIGS = Path(__file__).parent
 
@@ -22,41 +24,51 @@ CONFIGS = Path(__file__).parent
 def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
     """Run `task` on the composed configuration, once or, with ``-m``, once per cell of the sweep.
 
-    A UserError is printed as one sentence; in a sweep the other cells go on. The exit status is then 2.
+    A UserError is printed as one sentence; in a sweep the other cells go on. The exit status is then 2. With several
+    ranks it ends this one at once, since the others may be waiting for it and only its end tells them.
     """
-    failures: list[UserError] = []
+    failed = False
 
     def guarded(composed: DictConfig) -> None:
+        nonlocal failed
         try:
             task(composed)
         except UserError as error:
-            failures.append(error)
-            _complain(error)
+            failed = True
+            _complain(str(error))
+            if os.environ.get("WORLD_SIZE", "1") != "1":
+                sys.stdout.flush()
+                os._exit(2)
+        except Exception:  # a bug: Hydra would go on with the sweep and report it later
+            traceback.print_exc()
+            sys.exit(1)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand its exceptions to us instead of printing them
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["SMOOTHMIX_SWEEP_DIR"] = scratch  # Hydra insists on writing a sweep's multirun.yaml somewhere
         try:
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()
-        except HydraException as error:
-            failures.append(UserError(_sentence(error)))
-            _complain(failures[-1])
+            distributed.part()
+        except Stopped:
+            distributed.part()
+            raise
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
             sys.exit(130)
-        finally:
-            distributed.part()
-    if failures:
+        except Exception as error:  # the task's own were dealt with above: this one is about the configuration
+            failed = True
+            _complain(_sentence(error))
+    if failed:
         sys.exit(2)
 
 
-def _complain(error: UserError) -> None:
+def _complain(sentence: str) -> None:
     rank, world_size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     where = "" if world_size == "1" else f" [rank {rank}]"
-    print(f"error{where}: {error}", file=sys.stderr, flush=True)
+    print(f"error{where}: {sentence}", file=sys.stderr, flush=True)
 
 
-def _sentence(error: HydraException) -> str:
+def _sentence(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")

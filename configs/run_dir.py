@@ -1,9 +1,12 @@
 """Where a run lives: a folder that its configuration alone decides, so that a requeued job finds its checkpoint."""
 
+import fcntl
 import hashlib
 import json
+import os
+import socket
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -39,26 +42,61 @@ def run_directory(config: dict[str, Any]) -> Path:
         if not name or name.startswith(".") or "/" in name or "\\" in name:
             raise UserError(f"{name!r} cannot name a folder of the run directory; use letters, digits, '-' and '_'")
     *folders, recipe = names
-    return Path(config["output"], *folders, f"{recipe}-{config_hash(config)}", f"seed{config['seed']}")
+    setting = Path(config["output"]).expanduser().joinpath(*folders, f"{recipe}-{config_hash(config)}")
+    return setting / f"seed{config['seed']}"
 
 
-def claim(directory: Path, config: dict[str, Any]) -> None:
-    """Make `directory` and store the configuration in it, or check the one that is stored.
+def is_finished(directory: Path, data_fingerprint: str) -> bool:
+    """Return whether `directory` holds a finished run.
 
     Raises:
-        UserError: the folder cannot be written, or holds a run of another configuration (the differing keys are named).
+        UserError: it does, but of other images, or its record cannot be read.
+    """
+    path = directory / "summary.json"
+    try:
+        fingerprint = json.loads(path.read_text())["data_fingerprint"]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"cannot read {path} ({error}); choose another output=, or move it away") from error
+    if fingerprint != data_fingerprint:
+        raise UserError(
+            f"{directory} holds a finished run on other images (fingerprint {fingerprint}, now {data_fingerprint}); "
+            "give this data set another dataset.name or output"
+        )
+    return True
+
+
+def claim(directory: Path, config: dict[str, Any]) -> IO[str]:
+    """Make `directory` this process's, and store the configuration in it or check the one that is stored.
+
+    The lock lasts until the returned file is closed, at the latest when the process ends, however it ends.
+
+    Raises:
+        UserError: the folder cannot be written, is another living process's, or holds a run of another
+            configuration (the differing keys are named).
     """
     path = directory / "config.yaml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / ".lock", "a+")  # noqa: SIM115 (the caller holds it)
     except OSError as error:
-        raise UserError(f"cannot make the folder {directory} ({error.strerror}); choose another output=") from error
+        raise UserError(f"cannot write to {directory} ({error.strerror}); choose another output=") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        raise UserError(f"{directory} is in use by {lock.read().strip()}; wait for it or stop it") from error
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
     if path.exists():
         stored = read(path)
         differing = sorted(_differences(what_counts(stored), what_counts(config)))
         if differing:
             raise UserError(f"{directory} holds a run of another configuration: {', '.join(differing)} differ")
     write_text(path, yaml.safe_dump(config, sort_keys=False))
+    return lock
 
 
 def read(path: Path) -> dict[str, Any]:

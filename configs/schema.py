@@ -44,7 +44,7 @@ EXPORTED_BY = {"dataset": "datasets", "model": "models", "mixing": "smoothmix"}
 CLASSES_OF = {
     "dataset": (),
     "model": ("timm.models", "torchvision.models"),
-    "mixing": ("timm.data", "torchvision.transforms"),
+    "mixing": ("torchvision.transforms.v2",),
 }
 
 
@@ -177,6 +177,8 @@ def _check_group(group: str, node: Any) -> None:
         if key not in parameters and not open_ended:
             known = (set(parameters) | READ_BY_OTHERS[group] | {"name"}) - SUPPLIED[group]
             raise UserError(f"unknown key {group}.{key}; {nearest(key, known)}")
+        if hints.get(key) is float and type(value) is int:
+            node[key] = value = float(value)  # so that p=1 and p=1.0 are the same run
         if not _fits(value, hints.get(key, Any)):
             raise UserError(f"{group}.{key}={value!r} should be of type {_type_name(hints[key])}")
     for key, parameter in parameters.items():
@@ -193,8 +195,6 @@ def _fits(value: Any, hint: Any) -> bool:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     plain = [option for option in options if option in (int, float, bool, str, type(None))]
     if len(plain) < len(options):
-        return True
-    if isinstance(value, int) and not isinstance(value, bool) and float in plain:
         return True
     return type(value) in plain
 

@@ -46,7 +46,7 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_its_record_and_nothing_elsewhere(finished):
     done, directory = finished
     names = {path.name for path in directory.iterdir()}
-    assert names == {"config.yaml", "metrics.jsonl", "summary.json", "last.pt", "best.pt", "tensorboard"}
+    assert names == {".lock", "config.yaml", "metrics.jsonl", "summary.json", "last.pt", "best.pt", "tensorboard"}
     assert not (ROOT / "multirun.yaml").exists()
     assert not (ROOT / ".hydra").exists()
 
@@ -161,10 +161,11 @@ def kill_at_random_moments(output, kills, seed, *overrides):
     positions = []
     for _ in range(kills):
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        for line in process.stdout:
-            if line.startswith("epoch "):  # at work; a few epochs take a second
-                break
-        time.sleep(rng.uniform(0, 0.7))
+        epochs = (line for line in process.stdout if line.startswith("epoch "))
+        next(epochs)
+        before = time.monotonic()
+        next(epochs)
+        time.sleep(rng.uniform(0, 1) * (time.monotonic() - before))  # anywhere in the epoch that follows
         process.kill()
         process.stdout.close()
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
@@ -204,6 +205,9 @@ def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path, kills
         (["eval.py", "run=nowhere"], "there is no checkpoint nowhere/best.pt"),
         (["eval.py", "+rnu=x"], "unknown key rnu; did you mean run?"),
         (["eval.py", "run=x", "weights=worst"], "weights must be best or last"),
+        (["eval.py", "run=x", "batch_size=0"], "batch_size must be at least 1"),
+        (["train.py", "mixing=null"], "mixing"),
+        (["train.py", f"output=/tmp/{'x' * 300}"], "choose another output="),
         (["scripts/summarize.py", "nowhere"], "there is no folder nowhere"),
     ],
 )
@@ -235,6 +239,8 @@ def test_damaged_and_hostile_checkpoints_are_refused(finished, tmp_path):
     (tmp_path / "empty.pt").write_bytes(b"")
     (tmp_path / "text.pt").write_text("hello")
     torch.save({"model": {}}, tmp_path / "foreign.pt")
+    torch.save({"format": 1}, tmp_path / "hollow.pt")
+    torch.save(stored | {"config": {"dataset": [1]}}, tmp_path / "config.pt")
     for name, words in {
         "target": "model._target_=os.system is not allowed",
         "architecture": "holds another architecture",
@@ -244,6 +250,8 @@ def test_damaged_and_hostile_checkpoints_are_refused(finished, tmp_path):
         "empty": "truncated or damaged",
         "text": "truncated or damaged",
         "foreign": "not a checkpoint of this repository",
+        "hollow": "not a checkpoint of this repository",
+        "config": "config.pt",
     }.items():
         done = python("eval.py", f"checkpoint={tmp_path / name}.pt")
         assert done.returncode == 2, name
@@ -258,11 +266,11 @@ def test_a_damaged_last_checkpoint_stops_the_run_and_loses_nothing(tmp_path):
     (directory / "summary.json").unlink()
     whole = (directory / "last.pt").read_bytes()
     (directory / "last.pt").write_bytes(whole[: len(whole) // 2])
-    before = {path.name: path.read_bytes() for path in directory.glob("*.*")}
+    before = {path.name: path.read_bytes() for path in directory.glob("[!.]*.*")}
     done = train(tmp_path)
     assert done.returncode == 2
     assert "truncated or damaged" in done.stderr
-    assert {path.name: path.read_bytes() for path in directory.glob("*.*")} == before
+    assert {path.name: path.read_bytes() for path in directory.glob("[!.]*.*")} == before
 
 
 @pytest.fixture

@@ -55,9 +55,11 @@ def to_markdown(summary: pd.DataFrame) -> str:
             "| method | n | best top-1 | last top-1 | best top-5 | last top-5 |",
             "|---|---|---|---|---|---|",
         ]
-        for _, row in rows.iterrows():
+        several = rows["method"].duplicated(keep=False)
+        for place, row in rows.iterrows():
+            name = METHODS.get(row["method"], row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
             cells = [_mean_and_spread(row, name) for name in ("best_top1", "last_top1", "best_top5", "last_top5")]
-            parts.append(f"| {METHODS.get(row['method'], row['method'])} | {row['n']} | " + " | ".join(cells) + " |")
+            parts.append(f"| {name} | {row['n']} | " + " | ".join(cells) + " |")
         parts.append("")
     return "\n".join(parts)
 

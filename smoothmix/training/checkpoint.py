@@ -37,19 +37,20 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, truncated, hostile, or not a checkpoint of this repository.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"there is no checkpoint {path}")
     try:
         with warnings.catch_warnings(action="ignore"):  # about foreign pickles, which are refused below
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is not a checkpoint of tensors and plain values only, so it was not loaded") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # damaged bytes make torch raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    parts = state if isinstance(state, dict) and state.get("format") == FORMAT else {}
+    if not (isinstance(parts.get("model"), dict) and isinstance(parts.get("config"), dict)):
         raise UserError(f"{path} is not a checkpoint of this repository (format {FORMAT})")
-    return state
+    return parts
 
 
 def load_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:

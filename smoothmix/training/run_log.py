@@ -22,7 +22,10 @@ def write_text(path: Path, text: str) -> None:
     """
     beside = path.with_name(path.name + ".part")
     try:
-        beside.write_text(text)
+        with open(beside, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error}); free space or fix its folder, and run again") from error

@@ -4,6 +4,8 @@ import json
 import platform
 import subprocess
 import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -37,13 +39,21 @@ def write_summary(trainer: Trainer, config_hash: str) -> Path:
         "precision": trainer.settings.precision,
         "world_sizes": trainer.world_sizes,
         "batch_per_rank": trainer.recipe.batch_size // ranks.world_size,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": {"python": platform.python_version(), **_versions("torch", "torchvision", "timm")},
         "git_commit": git_commit(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
     path = trainer.directory / "summary.json"
     write_text(path, json.dumps(record, indent=2) + "\n")
     return path
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    installed = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return installed
 
 
 def git_commit() -> str | None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothmix.errors import UserError
-from smoothmix.evaluation.classification import evaluate
+from smoothmix.evaluation.classification import evaluate, full_precision
 from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
 from smoothmix.training.distributed import Ranks
@@ -73,7 +73,7 @@ class Trainer:
                 f"recipe.batch_size={recipe.batch_size} cannot be shared evenly by {ranks.world_size} ranks; "
                 "it is the global size, so choose a multiple of the number of ranks"
             )
-        if settings.precision == "bf16" and ranks.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        if settings.precision == "bf16" and ranks.device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
             raise UserError(f"precision=bf16, but {torch.cuda.get_device_name()} has no bfloat16; use precision=fp32")
         self.data, self.mixing, self.recipe, self.settings = data, mixing, recipe, settings
         self.directory, self.ranks, self.generator, self.config = directory, ranks, generator, config
@@ -99,6 +99,7 @@ class Trainer:
         self.epoch = 0
         self.step = 0  # steps of this epoch that are done
         self.seconds = 0.0  # of training and evaluation of this epoch, before the last start
+        self.training_seconds = 0.0  # of training alone
         self.history: list[dict[str, Any]] = []
         self.world_sizes: list[int] = []
         self.totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # summed loss, images of this epoch
@@ -113,7 +114,8 @@ class Trainer:
             UserError: the loss is not finite, or a file cannot be read or written.
             Stopped: SIGTERM or SIGUSR2 came; the state was saved.
         """
-        with numerics(self.settings.deterministic):
+        on_gpu = [self.ranks.device] if self.ranks.device.type == "cuda" else []
+        with numerics(self.settings.deterministic), full_precision(), torch.random.fork_rng(devices=on_gpu):
             self.restore()
             self.network = self._wrapped()
             self.log.begin(self.history, self._global_step(), in_epoch=self.step > 0)
@@ -122,6 +124,8 @@ class Trainer:
                     while self.epoch < self.recipe.epochs:
                         self.train_epoch(stop)
                         self.finish_epoch(stop)
+                    if stop.requested():  # it came during the last save
+                        stop.leave(f"all {self.epoch} epochs in {self.directory}")
             finally:
                 self.log.close()
         return self.history
@@ -156,11 +160,11 @@ class Trainer:
             if self.settings.checkpoint_every and self.step % self.settings.checkpoint_every == 0:
                 self.save()
             self.leave_if_asked(stop)
+            self.training_seconds = self._seconds_of_epoch()
 
     def finish_epoch(self, stop: StopSignal) -> None:
         """Evaluate, and write the epoch down: first the checkpoint, then everything that can be made from it."""
         train_loss = self.mean_loss()
-        training_seconds = self._seconds_of_epoch()
         self.ranks.copy_buffers_from_main(self.model)
         row: dict[str, Any] = {
             "epoch": self.epoch + 1,
@@ -177,7 +181,7 @@ class Trainer:
             )
             row |= {f"{split}_{name}": value for name, value in result.items() if name != "images"}
         row["seconds"] = self._seconds_of_epoch()
-        row["images_per_second"] = self.ranks.sum(self.totals[1:].clone()).item() / training_seconds
+        row["images_per_second"] = self.ranks.sum(self.totals[1:].clone()).item() / self.training_seconds
         self.history.append(row)
         self.world_sizes = sorted({*self.world_sizes, self.ranks.world_size})
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
@@ -210,7 +214,9 @@ class Trainer:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self._seconds_of_epoch(),
+            "training_seconds": self.training_seconds,
             "history": self.history,
+            "device": self.ranks.device.type,
             "world_size": self.ranks.world_size,
             "world_sizes": self.world_sizes,
             "data": self.data.fingerprint,
@@ -238,14 +244,17 @@ class Trainer:
                 f"{self.directory} was trained on other images (fingerprint {state['data']}, now "
                 f"{self.data.fingerprint}); give this data set another dataset.name or output"
             )
-        if state["step"] and state["world_size"] != self.ranks.world_size:
+        then = f"{state['world_size']} ranks on {state['device']}"
+        now = f"{self.ranks.world_size} ranks on {self.ranks.device.type}"
+        if state["step"] and then != now:
             raise UserError(
-                f"{path} was saved in the middle of epoch {state['epoch'] + 1} by {state['world_size']} ranks, and "
-                f"there are {self.ranks.world_size} now; go on with {state['world_size']} up to an epoch's end"
+                f"{path} was saved in the middle of epoch {state['epoch'] + 1} by {then}, and now there are {now}; "
+                "another number or device can go on only from an epoch's end"
             )
         checkpoint.load_model(self.model, state["model"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.training_seconds = state["training_seconds"]
         self.history, self.world_sizes = state["history"], state["world_sizes"]
         if self.step:  # otherwise the streams start with the epoch
             self.totals.copy_(state["totals"][self.ranks.rank])
@@ -281,7 +290,7 @@ class Trainer:
         self.mean_loss()
         state = [*self.model.parameters(), *self.model.buffers()]
         state += [value for entry in self.optimizer.state.values() for value in entry.values() if value is not None]
-        floats = [tensor.detach() for tensor in state if torch.is_floating_point(tensor)]
+        floats = [tensor.detach() for tensor in state if torch.is_floating_point(tensor) and tensor.numel()]
         largest = torch.stack(torch._foreach_norm(floats, float("inf")))
         if self.ranks.any(not bool(torch.isfinite(largest).all())):
             self._refuse("a weight, BatchNorm statistic or momentum")

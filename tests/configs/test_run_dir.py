@@ -72,9 +72,9 @@ def test_a_name_that_is_no_folder_is_refused(name):
 
 
 def test_the_configuration_is_stored_and_compared(tmp_path):
-    run_dir.claim(tmp_path, CONFIG)
+    run_dir.claim(tmp_path, CONFIG).close()
     assert run_dir.read(tmp_path / "config.yaml") == CONFIG
-    run_dir.claim(tmp_path, changed("dataset.root", "/elsewhere"))
+    run_dir.claim(tmp_path, changed("dataset.root", "/elsewhere")).close()
     assert run_dir.read(tmp_path / "config.yaml")["dataset"]["root"] == "/elsewhere"
 
     other = changed("recipe.lr", 0.1)
@@ -92,7 +92,7 @@ def test_a_stored_file_that_is_no_configuration_is_refused(tmp_path, text, monke
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UserError, match=r"config\.yaml"):
         run_dir.claim(tmp_path, CONFIG)
-    assert os.listdir(tmp_path) == ["config.yaml"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", "config.yaml"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
@@ -104,3 +104,25 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
 def test_the_hash_does_not_depend_on_the_order_of_keys():
     shuffled = json.loads(json.dumps(CONFIG, sort_keys=True))
     assert run_dir.config_hash(shuffled) == run_dir.config_hash(CONFIG)
+
+
+def test_a_folder_is_one_living_process_s(tmp_path):
+    lock = run_dir.claim(tmp_path, CONFIG)
+    with pytest.raises(UserError, match=f"is in use by process {os.getpid()} on "):
+        run_dir.claim(tmp_path, CONFIG)
+    lock.close()  # as the system does when the holder dies
+    run_dir.claim(tmp_path, CONFIG).close()
+
+
+def test_finished_means_the_same_images(tmp_path):
+    assert not run_dir.is_finished(tmp_path, "abc")
+    (tmp_path / "summary.json").write_text('{"data_fingerprint": "abc"}')
+    assert run_dir.is_finished(tmp_path, "abc")
+    with pytest.raises(UserError, match="finished run on other images"):
+        run_dir.is_finished(tmp_path, "xyz")
+    for text in ("", "[]", "3", "{}"):
+        (tmp_path / "summary.json").write_text(text)
+        with pytest.raises(UserError, match="cannot read"):
+            run_dir.is_finished(tmp_path, "abc")
+    with pytest.raises(UserError, match="choose another output="):
+        run_dir.is_finished(tmp_path / ("x" * 300), "abc")

@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from torchvision.transforms import v2
 
-from configs import build, schema
+from configs import build, run_dir, schema
 from smoothmix.errors import UserError
 
 CONFIGS = Path(schema.__file__).parent
@@ -73,7 +73,7 @@ def test_every_model_group_passes(model):
 
 def test_the_network_depends_on_the_seed_alone():
     weights = [
-        [parameter.sum().item() for parameter in build.model(checked(f"seed={seed}"), 10).parameters()]
+        [parameter.sum().item() for parameter in build.model(checked(f"seed={seed}"), 10, 32).parameters()]
         for seed in (0, 0, 1)
     ]
     assert weights[0] == weights[1] != weights[2]
@@ -83,7 +83,7 @@ def test_classes_of_torchvision_and_timm_are_admitted():
     cutmix = checked("~mixing", "+mixing={name: theirs, _target_: torchvision.transforms.v2.CutMix, alpha: 0.5}")
     assert isinstance(build.mixing(cutmix, 7), v2.CutMix)
     network = checked("model=timm", "model.name=resnet18")
-    assert isinstance(build.model(network, 7), nn.Module)
+    assert isinstance(build.model(network, 7, 32), nn.Module)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_ranges_of_a_strategy_get_one_sentence(override, words):
 
 def test_ranges_of_a_model_get_one_sentence():
     with pytest.raises(UserError) as error:
-        build.model(checked("model.depth=21"), 10)
+        build.model(checked("model.depth=21"), 10, 32)
     assert "20" in one_sentence(error)
 
 
@@ -161,6 +161,8 @@ def test_ranges_of_a_model_get_one_sentence():
         ("mixing", "smoothmix.training.run_log.write_text"),  # writes files
         ("mixing", "smoothmix.mixing.strategy.torch.load"),
         ("mixing", "torchvision.transforms.functional.to_pil_image"),
+        ("mixing", "timm.data.ImageDataset"),  # opens files
+        ("mixing", "torchvision.transforms.v2.functional.to_pil_image"),
         ("mixing", "models.PyramidNet"),
         ("dataset", "datasets.cifar.download"),
         ("dataset", "torchvision.datasets.CIFAR100"),
@@ -171,3 +173,22 @@ def test_targets_outside_the_allowed_places_are_refused(group, target):
     with pytest.raises(UserError) as error:
         checked(f"{group}._target_={target}")
     assert target in one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size", "words"),
+    [
+        (["model=timm", "model.name=vit_tiny_patch16_224"], 32, "cannot take 32x32 images"),
+        (["model=timm", "model.name=resnet18", "+model.features_only=true"], 32, "does not return 10 logits"),
+        (["model=timm", "model.name=resnet18", "+model.output_stride=7"], 32, "model=resnet18"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_images_gets_one_sentence(overrides, size, words):
+    with pytest.raises(UserError) as error:
+        build.model(checked(*overrides), 10, size)
+    assert words in one_sentence(error)
+
+
+def test_whole_numbers_and_floats_are_the_same_run():
+    one, other = (run_dir.run_directory(checked(f"mixing.p={p}")) for p in ("1", "1.0"))
+    assert one == other

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,20 @@ import torch
 ROOT = Path(__file__).parents[2]
 
 
+QUICK = ["recipe.decay_epochs=[]", "recipe.epochs=1", "model.alpha=3"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def launcher(ranks):
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+
+
 STEPS = Path(__file__).with_name("two_ranks.py")
 
 
 def torchrun(ranks, *arguments, script=STEPS):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-    command = [*launcher, str(script), *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    command = [*launcher(ranks), str(script), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
 def test_two_ranks_take_the_steps_of_one_process(tmp_path):
@@ -54,13 +61,13 @@ def test_one_two_and_three_ranks_count_the_same_errors(tmp_path):
 
 def test_a_sweep_on_two_ranks_and_its_evaluation_on_one_and_two(tmp_path):
     """Through the real commands."""
-    options = ["mixing=identity,cutmix", "recipe.epochs=1", "recipe.batch_size=256", f"output={tmp_path}"]
-    done = torchrun(2, "-m", *options, script=ROOT / "train.py")
+    options = ["mixing=identity,cutmix", "recipe.batch_size=256", f"output={tmp_path}"]
+    done = torchrun(2, "-m", *QUICK, *options, script=ROOT / "train.py")
     assert done.returncode == 0, done.stderr
     records = sorted(tmp_path.rglob("summary.json"))
     assert len(records) == 2
 
-    refused = torchrun(2, *options[1:2], "recipe.batch_size=255", options[3], script=ROOT / "train.py")
+    refused = torchrun(2, *QUICK, "recipe.batch_size=255", options[2], script=ROOT / "train.py")
     assert refused.returncode != 0
     assert "recipe.batch_size=255 cannot be shared evenly by 2 ranks" in refused.stderr
     assert "Traceback" not in refused.stderr.split("elastic")[0]
@@ -72,3 +79,52 @@ def test_a_sweep_on_two_ranks_and_its_evaluation_on_one_and_two(tmp_path):
         printed.append(done.stdout.partition(", loss")[0])
     assert printed[0] == printed[1]
     assert "360 images" in done.stdout
+
+
+def stop_in_the_middle(output, *overrides):
+    """Start two ranks, send SIGTERM to torchrun after the first epoch, and return the checkpoint they left."""
+    command = [*launcher(2), str(ROOT / "train.py"), *QUICK, f"output={output}", *overrides]
+    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    process.send_signal(signal.SIGTERM)
+    said = process.stdout.read()
+    assert process.wait(30) != 0
+    assert said.count("SIGTERM: saved epoch") == 1  # rank 0 only
+    (path,) = Path(output).rglob("last.pt")
+    return torch.load(path, weights_only=True)
+
+
+def test_two_ranks_stopped_by_sigterm_go_on_to_the_unbroken_end(tmp_path):
+    overrides = ["mixing=smoothmix_c", "recipe.epochs=6", "recipe.batch_size=64"]
+    done = torchrun(2, *QUICK, *overrides, f"output={tmp_path / 'unbroken'}", script=ROOT / "train.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1/6") == 1  # rank 0 only
+
+    stopped = stop_in_the_middle(tmp_path / "stopped", *overrides)
+    assert stopped["epoch"] < 6
+    assert len(stopped["streams"]) == 2
+    done = torchrun(2, *QUICK, *overrides, f"output={tmp_path / 'stopped'}", script=ROOT / "train.py")
+    assert done.returncode == 0, done.stderr
+    (one,), (other,) = (list((tmp_path / name).rglob("last.pt")) for name in ("unbroken", "stopped"))
+    one, other = (torch.load(path, weights_only=True) for path in (one, other))
+    assert all(torch.equal(tensor, other["model"][name]) for name, tensor in one["model"].items())
+    assert [row["train_loss"] for row in one["history"]] == [row["train_loss"] for row in other["history"]]
+
+
+def test_another_number_of_ranks_goes_on_from_an_epochs_end_and_is_marked(tmp_path):
+    for ranks, epochs in ((1, 1), (2, 3)):
+        done = torchrun(ranks, "steps", tmp_path, epochs)
+        assert done.returncode == 0, done.stderr
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["world_sizes"] == [1, 2]
+    assert [row["epoch"] for row in state["history"]] == [1, 2, 3]
+
+
+def test_a_mistake_that_only_one_rank_sees_ends_them_all(tmp_path):
+    """Rank 0 alone makes the folder: in a sweep the others must not wait for it forever."""
+    (tmp_path / "digits").write_text("in the way")
+    done = torchrun(2, "-m", *QUICK, "seed=0,1", f"output={tmp_path}", script=ROOT / "train.py")
+    assert done.returncode != 0
+    assert "error [rank 0]: cannot write to" in done.stderr

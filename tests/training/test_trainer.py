@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import v2
 
 from smoothmix import Identity, SmoothMixC
@@ -14,7 +15,7 @@ from smoothmix.evaluation.classification import evaluate
 from smoothmix.training import checkpoint
 from smoothmix.training.distributed import Ranks
 from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.stopping import Stopped
+from smoothmix.training.stopping import Stopped, StopSignal
 from smoothmix.training.trainer import Trainer
 
 CPU = Ranks(torch.device("cpu"))
@@ -23,7 +24,7 @@ TIMES = {"seconds", "images_per_second"}
 
 @pytest.fixture
 def make_trainer(tmp_path, tiny_data, tiny_model):
-    def make(name="run", *, data=None, model=None, mixing=None, settings=None, **recipe):
+    def make(name="run", *, data=None, model=None, mixing=None, settings=None, ranks=CPU, **recipe):
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         generator = torch.Generator()
@@ -34,7 +35,7 @@ def make_trainer(tmp_path, tiny_data, tiny_model):
             Recipe(**({"name": "test", "epochs": 3, "batch_size": 8, "lr": 0.05, "decay_epochs": [2]} | recipe)),
             settings or Settings(),
             directory,
-            CPU,
+            ranks,
             generator,
             {"who": "test"},
         )
@@ -309,11 +310,47 @@ def test_a_middle_of_an_epoch_needs_the_same_number_of_ranks(make_trainer, monke
         trainer.fit()
     trainer = make_trainer()
     trainer.ranks = Ranks(torch.device("cpu"), 0, 2)
-    with pytest.raises(UserError, match="middle of epoch 1 by 1 ranks, and there are 2 now"):
+    with pytest.raises(UserError, match="middle of epoch 1 by 1 ranks on cpu, and now there are 2 ranks on cpu"):
         trainer.restore()
 
 
-def test_a_batch_that_the_ranks_cannot_share_is_refused(make_trainer, monkeypatch):
-    monkeypatch.setitem(globals(), "CPU", Ranks(torch.device("cpu"), 0, 3))
+def test_a_batch_that_the_ranks_cannot_share_is_refused(make_trainer):
     with pytest.raises(UserError, match=r"recipe.batch_size=8 cannot be shared evenly by 3 ranks"):
-        make_trainer()
+        make_trainer(ranks=Ranks(torch.device("cpu"), 0, 3))
+
+
+def test_a_signal_during_the_last_save_is_not_lost(make_trainer, monkeypatch):
+    trainer = make_trainer(epochs=1)
+    monkeypatch.setattr(trainer, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        trainer.fit()
+
+
+def test_the_process_is_left_as_it_was(make_trainer):
+    before = torch.get_rng_state(), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    make_trainer(epochs=1, settings=Settings(deterministic=True)).fit()
+    after = torch.get_rng_state(), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the operations by which the host reads a tensor's value, and on a GPU would wait for it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_host_reads_nothing_in_a_step_that_logs_nothing(make_trainer):
+    reads = []
+    for steps in (2, 6):
+        trainer = make_trainer(f"{steps}", batch_size=-(-46 // steps), epochs=1, settings=Settings(log_every=50))
+        trainer.network = trainer.model
+        with HostReads() as host, StopSignal(CPU) as stop:
+            trainer.train_epoch(stop)
+        assert trainer.step == steps
+        reads.append(host.count)
+    assert reads[0] == reads[1]  # the order of the epoch is read once

@@ -1,4 +1,4 @@
-"""Run by torchrun in test_distributed.py: `two_ranks.py steps|evaluate OUT`."""
+"""Run by torchrun in test_distributed.py: `two_ranks.py steps|evaluate OUT [EPOCHS]`."""
 
 import sys
 from pathlib import Path
@@ -27,10 +27,10 @@ def network(norm):
     return nn.Sequential(*layers, nn.Linear(216, 7))
 
 
-def main(what, out):
+def main(what, out, epochs=2):
     ranks = join("cpu")
     if what == "steps":
-        recipe = Recipe(name="test", epochs=2, batch_size=12, lr=0.1)
+        recipe = Recipe(name="test", epochs=int(epochs), batch_size=12, lr=0.1)
         directory = Path(out)
         directory.mkdir(exist_ok=True)
         strategy = Identity(num_classes=7)
