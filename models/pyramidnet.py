@@ -6,16 +6,15 @@ convolution, a BatchNorm after its last, and shortcuts without parameters (avera
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.regularisers import RegulariserFactory, choose_regulariser
+
 STEM_PLANES = 16
 BOTTLENECK_EXPANSION = 4
-
-# (index of the block, counted from 1; number of blocks) -> the module applied to that block's residual branch
-RegulariserFactory = Callable[[int, int], nn.Module]
 
 
 class PyramidNet(nn.Module):
@@ -31,9 +30,18 @@ class PyramidNet(nn.Module):
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions with 4 x planes at their end, instead of two 3x3.
         residual_regulariser: called once a block with (its index, counted from 1; the number of blocks); the module
             it returns is applied to the residual branch just before the addition. None leaves the branch as it is.
+        drop_path_rate: stochastic depth: block l of L loses its residual branch with probability l / L of this.
+        drop_block_keep: DropBlock at the end of the residual branches: the keep probability of each of the 3 stages.
+        drop_block_size: side of its blocks, in pixels of the feature map.
+        drop_block_schedule: "constant", or "linear": from 1 down to the keep probability as the training goes on.
+        shake_drop: ShakeDrop: the residual branch of block l of L is disturbed with probability l / L of this.
+
+    The last five choose one of the regularisers of this package in place of `residual_regulariser`; at most one may be
+    on, and none changes the weights or their names.
 
     Raises:
-        ValueError: on a depth that the blocks cannot add up to, or on an alpha or num_classes that is not positive.
+        ValueError: on a depth that the blocks cannot add up to, on an alpha or num_classes that is not positive, on a
+            regulariser's value out of range, or on two regularisers.
     """
 
     def __init__(
@@ -43,6 +51,11 @@ class PyramidNet(nn.Module):
         num_classes: int,
         bottleneck: bool = True,
         residual_regulariser: RegulariserFactory | None = None,
+        drop_path_rate: float = 0.0,
+        drop_block_keep: list[float] | None = None,
+        drop_block_size: int = 7,
+        drop_block_schedule: str = "constant",
+        shake_drop: float = 0.0,
     ) -> None:
         super().__init__()
         blocks_per_stage = _blocks_per_stage(depth, bottleneck)
@@ -50,6 +63,14 @@ class PyramidNet(nn.Module):
             raise ValueError(f"alpha, the widening factor, is {alpha}; give a positive number such as 240.")
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; give the number of classes, at least 1.")
+
+        chosen = choose_regulariser(
+            3, drop_path_rate, drop_block_keep, drop_block_size, drop_block_schedule, shake_drop
+        )
+        if residual_regulariser is None:
+            residual_regulariser = chosen
+        elif chosen is not None:
+            raise ValueError("A residual_regulariser is given and another one is switched on; leave one of them out.")
 
         num_blocks = 3 * blocks_per_stage
         widths = block_planes(num_blocks, alpha)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.regularisers import check_at_most_one, check_keep_probs, check_rate
+from models.resnet_dropblock import add_drop_block
 from smoothmix.errors import UserError
 
 # These options of timm.create_model choose the file that weights are read from. Weights come from timm's own list
@@ -15,18 +17,33 @@ from smoothmix.errors import UserError
 _WEIGHT_SOURCES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
-def timm_model(name: str, num_classes: int, pretrained: bool = False, **options: Any) -> nn.Module:
+def timm_model(
+    name: str,
+    num_classes: int,
+    pretrained: bool = False,
+    drop_block_keep: list[float] | None = None,
+    drop_block_size: int = 7,
+    drop_block_schedule: str = "constant",
+    **options: Any,
+) -> nn.Module:
     """Build a network of timm with a linear head of `num_classes` logits, from scratch unless `pretrained`.
 
     Args:
         name: a name of `timm.list_models()`, e.g. "resnet50", with or without a weight tag ("resnet50.a1_in1k").
         num_classes: number of classes, at least 1.
         pretrained: start from the weights that timm publishes under this name.
-        options: given to the network's own constructor, e.g. `zero_init_last=False` or `drop_path_rate=0.1`.
+        drop_block_keep: DropBlock in a ResNet of basic or bottleneck blocks, after each convolution and on the skip
+            connections: the keep probability of each of the 4 stages, 1.0 for a stage without.
+        drop_block_size: side of its blocks, in pixels of the feature map.
+        drop_block_schedule: "constant", or "linear": from 1 down to the keep probability as the training goes on.
+        options: given to the network's own constructor, e.g. `zero_init_last=False` or `drop_path_rate=0.1`
+            (stochastic depth; in timm's ResNets the rates grow linearly from 0 at the first block to this at the last).
 
     Raises:
         UserError: on a name that timm does not know or that points to a hub or a folder, on an option that the
             network does not know or that names a file to read weights from, on `num_classes` below 1.
+        ValueError: on a regulariser's value out of range, on two regularisers, on DropBlock in a network that is not
+            such a ResNet.
     """
     import timm  # here, because it takes seconds and most networks of this package do without
 
@@ -44,9 +61,10 @@ def timm_model(name: str, num_classes: int, pretrained: bool = False, **options:
     if num_classes < 1:
         raise UserError(f"num_classes is {num_classes}; give the number of classes, at least 1.")
     _check_name(name)
+    drop_block_on = _check_regularisers(drop_block_keep, options)
 
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+        network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
     except TypeError as error:
         # Python's own words, and those of the networks that look through their **kwargs themselves
         unknown = re.search(r"unexpected keyword argument(?:\(s\):)? \[?'(\w+)'", str(error))
@@ -55,6 +73,26 @@ def timm_model(name: str, num_classes: int, pretrained: bool = False, **options:
         raise UserError(
             f"The timm model {name!r} has no option {unknown[1]!r}{_nearest(unknown[1], _options_of(name))}."
         ) from error
+    if drop_block_keep is not None and drop_block_on:
+        add_drop_block(network, name, drop_block_keep, drop_block_size, drop_block_schedule)
+    return network
+
+
+def _check_regularisers(drop_block_keep: list[float] | None, options: dict[str, Any]) -> bool:
+    """Check the values that switch a regulariser on, before the network is built; True if DropBlock is on."""
+    if options.get("drop_block_rate"):
+        raise ValueError(
+            f"drop_block_rate={options['drop_block_rate']} is timm's own DropBlock, which drops far more than it says "
+            "on small maps (94 % of a 7x7 map at a rate of 0.1); use drop_block_keep=[1.0, 1.0, 0.9, 0.9] instead."
+        )
+    check_rate("drop_path_rate", options.get("drop_path_rate", 0.0))
+    if drop_block_keep is None:
+        return False
+    check_keep_probs(drop_block_keep, num_stages=4)
+    drop_block_on = min(drop_block_keep) < 1
+    if drop_block_on and options.get("drop_path_rate"):
+        check_at_most_one([f"drop_path_rate={options['drop_path_rate']}", f"drop_block_keep={drop_block_keep}"])
+    return drop_block_on
 
 
 def _check_name(name: str) -> None:

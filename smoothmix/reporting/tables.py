@@ -6,9 +6,13 @@ import pandas as pd
 
 METHODS = {
     "identity": "Baseline",
+    "stochdepth": "StochDepth",
     "cutout": "Cutout",
+    "dropblock": "DropBlock",
     "mixup": "Mixup",
+    "shakedrop": "ShakeDrop",
     "cutmix": "CutMix",
+    "shakedrop_cutmix": "ShakeDrop + CutMix",
     "smoothmix_s": "SmoothMix_S",
     "smoothmix_c": "SmoothMix_C",
 }

@@ -18,6 +18,7 @@ from smoothmix.evaluation.classification import evaluate, full_precision
 from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
 from smoothmix.training.distributed import Ranks
+from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.run_log import RunLog
 from smoothmix.training.stopping import StopSignal
@@ -137,6 +138,7 @@ class Trainer:
             self.seed_streams()
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(self.epoch)
+        set_progress(self.model, self.epoch / self.recipe.epochs)
         bf16 = self.settings.precision == "bf16"
         self.network.train()
         self.log.begin_epoch(self.epoch, self.step, len(self.batches))

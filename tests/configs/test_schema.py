@@ -32,6 +32,12 @@ MODELS = sorted(path.stem for path in CONFIGS.glob("model/*.yaml"))
 MIXINGS = sorted(path.stem for path in CONFIGS.glob("mixing/*.yaml"))
 
 
+# rows whose strategy does not have the row's name
+MIXING_OF_ROW = {"baseline": "identity", "shakedrop_cutmix": "cutmix"} | dict.fromkeys(
+    ("stochdepth", "dropblock", "shakedrop"), "identity"
+)
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
 def test_every_experiment_is_the_papers_setting(path):
     dataset, row = path.parts[0], path.stem
@@ -40,9 +46,9 @@ def test_every_experiment_is_the_papers_setting(path):
     assert config["dataset"]["name"] == dataset
     assert config["model"]["name"] == ("pyramidnet200" if cifar else "resnet50")
     assert config["recipe"]["name"] == ("cifar" if cifar else "imagenet")
-    assert config["mixing"]["name"] == {"baseline": "identity"}.get(row, row)
-    assert config["method"] == config["mixing"]["name"]
-    if row in ("cutmix", "smoothmix_s", "smoothmix_c"):
+    assert config["mixing"]["name"] == MIXING_OF_ROW.get(row, row)
+    assert config["method"] == ("identity" if row == "baseline" else row)
+    if row in ("cutmix", "shakedrop_cutmix", "smoothmix_s", "smoothmix_c"):
         assert config["mixing"]["p"] == (0.5 if cifar else 1.0)
     if row == "cutout":
         assert config["mixing"]["size"] == (16 if cifar else 112)
@@ -52,7 +58,9 @@ def test_the_experiments_are_the_papers_rows():
     rows = {str(path.with_suffix("")) for path in EXPERIMENTS}
     five = {"baseline", "cutout", "mixup", "cutmix", "smoothmix_c"}
     assert {f"{dataset}/{row}" for dataset in ("cifar10", "cifar100", "imagenet") for row in five} <= rows
-    assert "cifar100/smoothmix_s" in rows
+    inside_the_network = {"stochdepth", "dropblock"}
+    assert {f"{dataset}/{row}" for dataset in ("cifar100", "imagenet") for row in inside_the_network} <= rows
+    assert {"cifar100/smoothmix_s", "cifar100/shakedrop", "cifar100/shakedrop_cutmix"} <= rows
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)
