@@ -22,9 +22,10 @@ def main(composed):
         return
     data = build.dataset(config)
     generator = torch.Generator(ranks.device)
+    network = build.model(config, data.num_classes)
     trainer = Trainer(
-        build.model(config, data.num_classes),
-        build.mixing(config, data.num_classes, generator),
+        network,
+        build.mixing(config, data.num_classes, generator, network),
         data,
         Recipe(**config["recipe"]),
         schema.settings(config),
