@@ -22,9 +22,10 @@ def main(composed):
             print(f"{directory} is finished; delete it to train again")
         return
     generator = torch.Generator(ranks.device)
+    network = build.model(config, data.num_classes, data.image_size)
     trainer = Trainer(
-        build.model(config, data.num_classes, data.image_size),
-        build.mixing(config, data.num_classes, generator),
+        network,
+        build.mixing(config, data.num_classes, generator, network),
         data,
         Recipe(**config["recipe"]),
         schema.settings(config),

@@ -35,11 +35,24 @@ def model(config: dict[str, Any], num_classes: int, image_size: int) -> nn.Modul
     return built.train()
 
 
-def mixing(config: dict[str, Any], num_classes: int, generator: torch.Generator | None = None) -> Any:
-    """Return the mixing strategy: (images, labels) -> (images, targets), drawing from `generator` if it can."""
+def mixing(
+    config: dict[str, Any],
+    num_classes: int,
+    generator: torch.Generator | None = None,
+    network: nn.Module | None = None,
+) -> Any:
+    """Return the mixing strategy: (images, labels) -> (images, targets), drawing from `generator` if it can.
+
+    One that acts on hidden layers too has a method `attach`, which is given the `network`.
+    """
     built = _call("mixing", config["mixing"], num_classes=num_classes, generator=generator)
     if not callable(built):
         raise UserError(f"mixing._target_={config['mixing']['_target_']} makes no strategy")
+    if network is not None and hasattr(built, "attach"):
+        try:
+            built.attach(network)
+        except ValueError as error:
+            raise UserError(f"mixing={config['mixing']['name']}: {error}") from error
     return built
 
 

@@ -1,4 +1,4 @@
-"""SmoothMix, CutMix, Mixup and Cutout for PyTorch: callables on a batch that need nothing but torch.
+"""SmoothMix and the methods it is compared with, for PyTorch: callables on a batch that need nothing but torch.
 
 Each strategy takes ``(images, labels)`` and returns ``(images, targets)``, like torchvision's ``v2.MixUp``::
 
@@ -9,9 +9,13 @@ Each strategy takes ``(images, labels)`` and returns ``(images, targets)``, like
 """
 
 from smoothmix.mixing import (
+    CenterGaussian,
     CutMix,
     Cutout,
+    HideAndSeek,
     Identity,
+    LabelSmoothing,
+    ManifoldMixup,
     Mixup,
     SmoothMixC,
     SmoothMixS,
@@ -21,9 +25,13 @@ from smoothmix.mixing import (
 )
 
 __all__ = [
+    "CenterGaussian",
     "CutMix",
     "Cutout",
+    "HideAndSeek",
     "Identity",
+    "LabelSmoothing",
+    "ManifoldMixup",
     "Mixup",
     "SmoothMixC",
     "SmoothMixS",

@@ -39,6 +39,12 @@ def mix_images(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask == 0, others, mixed)
 
 
+def erase(images: Tensor, mask: Tensor) -> Tensor:
+    """Return a copy of `images` (N, C, H, W) with zeros where the mask (N or 1, 1, H, W) is 0."""
+    # where, not masked_fill, which loses the memory format; a zero made on the device, not copied to it.
+    return torch.where(mask == 0, images.new_zeros(()), images)
+
+
 def label_weight(mask: Tensor) -> Tensor:
     """Return the mean of a mask (N or 1, 1, H, W) over its pixels, float32 of shape (N or 1,): lambda of Eq. 2."""
     return mask.float().mean(dim=(1, 2, 3))

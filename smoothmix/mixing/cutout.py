@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from smoothmix.mixing.blend import to_targets
+from smoothmix.mixing.blend import erase, to_targets
 from smoothmix.mixing.masks import box_mask
 from smoothmix.mixing.strategy import Strategy
 
@@ -40,8 +40,7 @@ class Cutout(Strategy):
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cut the holes into copies of `images` (N, C, H, W) and return the labels whole; see `Strategy.__call__`."""
         targets = to_targets(images, labels, self.num_classes)
-        # where, not masked_fill, which loses the memory format; a zero made on the device, not copied to it.
-        return torch.where(self.draw_mask(images) == 0, images.new_zeros(()), images), targets
+        return erase(images, self.draw_mask(images)), targets
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` masks, (n, 1, H, W): 0 in the hole, 1 around it."""

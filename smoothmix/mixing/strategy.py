@@ -110,5 +110,5 @@ class Strategy:
             )
 
     def __repr__(self) -> str:
-        knobs = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name != "generator")
-        return f"{type(self).__name__}({knobs})"
+        shown = {name: value for name, value in vars(self).items() if name != "generator" and not name.startswith("_")}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

@@ -7,13 +7,22 @@ import pandas as pd
 METHODS = {
     "identity": "Baseline",
     "stochdepth": "StochDepth",
+    "label_smoothing": "Label smoothing",
     "cutout": "Cutout",
+    "hide_and_seek": "Hide-and-Seek",
     "dropblock": "DropBlock",
     "mixup": "Mixup",
+    "manifold_mixup": "Manifold Mixup",
     "shakedrop": "ShakeDrop",
     "cutmix": "CutMix",
     "shakedrop_cutmix": "ShakeDrop + CutMix",
     "smoothmix_s": "SmoothMix_S",
+    "center_gaussian": "Center Gaussian",
+    "center_gaussian_4": "Center Gaussian (sigma=4)",
+    "center_gaussian_12": "Center Gaussian (sigma=12)",
+    "sigma_8": "SmoothMix_C (sigma=8)",
+    "sigma_12": "SmoothMix_C (sigma=12)",
+    "sigma_16": "SmoothMix_C (sigma=16)",
     "smoothmix_c": "SmoothMix_C",
 }
 SETTING = ["dataset", "model", "recipe", "epochs", "method", "config_hash"]

@@ -1,12 +1,15 @@
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 from torchvision.transforms import v2
 
 from configs import build, run_dir, schema
 from smoothmix.errors import UserError
+from smoothmix.reporting.tables import METHODS
 
 CONFIGS = Path(schema.__file__).parent
 
@@ -32,10 +35,19 @@ MODELS = sorted(path.stem for path in CONFIGS.glob("model/*.yaml"))
 MIXINGS = sorted(path.stem for path in CONFIGS.glob("mixing/*.yaml"))
 
 
-# rows whose strategy does not have the row's name
-MIXING_OF_ROW = {"baseline": "identity", "shakedrop_cutmix": "cutmix"} | dict.fromkeys(
-    ("stochdepth", "dropblock", "shakedrop"), "identity"
-)
+# rows whose name is not their mixing's
+MIXING_OF = {
+    "baseline": "identity",
+    "stochdepth": "identity",
+    "dropblock": "identity",
+    "shakedrop": "identity",
+    "shakedrop_cutmix": "cutmix",
+    "center_gaussian_4": "center_gaussian",
+    "center_gaussian_12": "center_gaussian",
+    "sigma_8": "smoothmix_c",
+    "sigma_12": "smoothmix_c",
+    "sigma_16": "smoothmix_c",
+}
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
@@ -46,12 +58,67 @@ def test_every_experiment_is_the_papers_setting(path):
     assert config["dataset"]["name"] == dataset
     assert config["model"]["name"] == ("pyramidnet200" if cifar else "resnet50")
     assert config["recipe"]["name"] == ("cifar" if cifar else "imagenet")
-    assert config["mixing"]["name"] == MIXING_OF_ROW.get(row, row)
+    mixing = config["mixing"]
+    assert mixing["name"] == MIXING_OF.get(row, row)
     assert config["method"] == ("identity" if row == "baseline" else row)
-    if row in ("cutmix", "shakedrop_cutmix", "smoothmix_s", "smoothmix_c"):
-        assert config["mixing"]["p"] == (0.5 if cifar else 1.0)
+    assert config["method"] in METHODS
+    if mixing["name"] in ("cutmix", "smoothmix_s", "smoothmix_c", "center_gaussian"):
+        assert mixing["p"] == (0.5 if cifar else 1.0)
+    elif mixing["name"] != "identity":
+        assert mixing["p"] == 1.0
+    if mixing["name"] in ("smoothmix_c", "center_gaussian"):
+        fixed = {"sigma_8": 8 / 32, "sigma_12": 12 / 32, "sigma_16": 16 / 32}.get(row)
+        assert mixing["sigma"] == ([0.25, 0.5] if fixed is None else [fixed, fixed])
+    if mixing["name"] == "center_gaussian":
+        assert mixing["spread"] == int(row.rpartition("_")[2])
     if row == "cutout":
-        assert config["mixing"]["size"] == (16 if cifar else 112)
+        assert mixing["size"] == (16 if cifar else 112)
+    if row == "manifold_mixup":
+        assert mixing["alpha"] == 1.0
+        assert mixing["stages"] == ["stem" if cifar else "bn1", "layer1", "layer2", "layer3"]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
+def test_the_head_of_an_experiment_has_its_row_its_number_and_its_command(path):
+    """The numbers of the paper's tables, and a command that runs this very file."""
+    text = (CONFIGS / "experiment" / path).read_text()
+    head = text.partition("defaults:")[0]
+    assert text.startswith("# @package _global_\n# Table ")
+    assert re.search(r"^# The paper's error: top-1 \d", head, re.M)
+    assert re.search(r"\((cited|theirs)", head)
+    commands = re.findall(r"^#   python train\.py (?:-m )?experiment=(\S+)(.*)", head, re.M)
+    assert commands
+    assert {name for name, _ in commands} == {str(path.with_suffix(""))}
+    five_seeds = [rest for _, rest in commands if "seed=0,1,2,3,4" in rest]
+    assert bool(five_seeds) == bool(re.search(r"Table [678]", head))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
+def test_every_experiment_takes_two_steps_with_its_own_network(path):
+    config = checked(f"experiment={path.with_suffix('')}")
+    cifar = config["dataset"]["name"].startswith("cifar")
+    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[config["dataset"]["name"]]
+    side = 32 if cifar else 224
+    network = build.model(config, classes, side).train()
+    generator = torch.Generator().manual_seed(0)
+    strategy = build.mixing(config, classes, generator, network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    for step in range(2):
+        if hasattr(strategy, "draw_layer"):
+            strategy.draw_layer = lambda step=step: 4 * step  # the image and the last stage
+        images, labels = torch.randn(2, 3, side, side, generator=generator), torch.tensor([0, 1])
+        mixed, targets = strategy(images, labels)
+        loss = torch.nn.functional.cross_entropy(network(mixed), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert torch.isfinite(loss)
+        torch.testing.assert_close(targets.sum(1), torch.ones(2))
+    for old, new in zip(before, network.parameters(), strict=True):
+        assert torch.isfinite(new).all()
+        assert not torch.equal(old, new)
 
 
 def test_the_experiments_are_the_papers_rows():
@@ -60,7 +127,11 @@ def test_the_experiments_are_the_papers_rows():
     assert {f"{dataset}/{row}" for dataset in ("cifar10", "cifar100", "imagenet") for row in five} <= rows
     inside_the_network = {"stochdepth", "dropblock"}
     assert {f"{dataset}/{row}" for dataset in ("cifar100", "imagenet") for row in inside_the_network} <= rows
-    assert {"cifar100/smoothmix_s", "cifar100/shakedrop", "cifar100/shakedrop_cutmix"} <= rows
+    assert {"cifar100/shakedrop", "cifar100/shakedrop_cutmix"} <= rows
+    assert {f"{dataset}/manifold_mixup" for dataset in ("cifar10", "cifar100", "imagenet")} <= rows
+    ablations = {"center_gaussian_4", "center_gaussian_12", "sigma_8", "sigma_12", "sigma_16"}
+    assert {f"cifar100/{row}" for row in {"smoothmix_s", "label_smoothing"} | ablations} <= rows
+    assert "imagenet/hide_and_seek" in rows
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)
@@ -141,6 +212,31 @@ def test_ranges_of_a_strategy_get_one_sentence(override, words):
     with pytest.raises(UserError) as error:
         build.mixing(checked(override), 10)
     assert words in one_sentence(error)
+
+
+@pytest.mark.parametrize(("mixing", "knob"), [("manifold_mixup", "stages=[layr1]"), ("hide_and_seek", "grids=[0]")])
+def test_lists_of_a_strategy_get_one_sentence(mixing, knob):
+    config = checked(f"mixing={mixing}", f"mixing.{knob}")
+    with pytest.raises(UserError) as error:
+        build.mixing(config, 10, network=build.model(config, 10, 32))
+    assert f"mixing={mixing}: " in one_sentence(error)
+
+
+def test_manifold_mixup_on_a_network_without_its_stages_names_those_that_there_are():
+    config = checked("mixing=manifold_mixup", "model=timm", "model.name=resnet18")
+    with pytest.raises(UserError, match=r"mixing=manifold_mixup: the model has no module 'stem': .* bn1"):
+        build.mixing(config, 10, network=build.model(config, 10, 32))
+    config = checked("mixing=manifold_mixup", "model=timm", "model.name=resnet18", "mixing.stages=[bn1,layer1]")
+    network = build.model(config, 10, 32)
+    build.mixing(config, 10, network=network)
+    assert [len(part._forward_hooks) for part in (network.bn1, network.layer1, network.layer2)] == [1, 1, 0]
+
+
+def test_the_five_seed_ablations_have_runs_of_their_own():
+    """Their mixing has the name of another method's; `method` keeps the folders and the rows apart."""
+    rows = [f"experiment=cifar100/{row}" for row in ("smoothmix_c", "sigma_8", "sigma_12", "sigma_16")]
+    folders = [run_dir.run_directory(checked(row)).parts[3] for row in rows]
+    assert folders == ["smoothmix_c", "sigma_8", "sigma_12", "sigma_16"]
 
 
 def test_ranges_of_a_model_get_one_sentence():

@@ -3,11 +3,21 @@
 import pytest
 import torch
 
-from smoothmix import CutMix, Cutout, Identity, Mixup, SmoothMixC, SmoothMixS
+from smoothmix import (
+    CenterGaussian,
+    CutMix,
+    Cutout,
+    HideAndSeek,
+    Identity,
+    LabelSmoothing,
+    Mixup,
+    SmoothMixC,
+    SmoothMixS,
+)
 from smoothmix.mixing import blend, label_weight, mix_images, to_targets
 
 BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
-ALL = [Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS]
+ALL = [CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS]
 
 
 def awkward_images(dtype):
@@ -110,8 +120,9 @@ def test_inputs_are_not_modified(method, soft):
     assert torch.equal(labels, labels_before)
 
 
-def test_identity_returns_the_images_themselves():
+def test_identity_and_label_smoothing_return_the_images_themselves():
     images = torch.randn(3, 3, 4, 4)
+    assert LabelSmoothing(num_classes=3)(images, torch.tensor([2, 0, 1]))[0] is images
     same, targets = Identity(num_classes=3)(images, torch.tensor([2, 0, 1]))
     assert same is images
     assert targets.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]

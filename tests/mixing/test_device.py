@@ -2,16 +2,54 @@
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from smoothmix import CutMix, Cutout, Identity, Mixup, SmoothMixC, SmoothMixS
+from smoothmix import (
+    CenterGaussian,
+    CutMix,
+    Cutout,
+    HideAndSeek,
+    Identity,
+    LabelSmoothing,
+    ManifoldMixup,
+    Mixup,
+    SmoothMixC,
+    SmoothMixS,
+)
 
-STRATEGIES = [
-    method(num_classes=4, p=0.5, per_sample=per_sample)
-    for method in (Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS)
-    for per_sample in (False, True)
-] + [Mixup(num_classes=4, alpha=0.2), CutMix(num_classes=4, alpha=0.2)]
+METHODS = (CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS)
+ALONE = [method(num_classes=4, p=0.5, per_sample=per_sample) for method in METHODS for per_sample in (False, True)] + [
+    Mixup(num_classes=4, alpha=0.2),
+    CutMix(num_classes=4, alpha=0.2),
+]
+
+
+class WithNetwork:
+    """Manifold Mixup at a given layer, together with the network whose hidden layers it mixes.
+
+    The layer is drawn from a CPU generator, so reading it makes nobody wait; the dispatch checks below cannot tell
+    that read from others when the images are on the CPU too, and find the layer given here.
+    """
+
+    def __init__(self, layer, per_sample):
+        self.strategy = ManifoldMixup(num_classes=4, p=0.5, per_sample=per_sample, stages=("0", "1"))
+        self.network = nn.Sequential(nn.Identity(), nn.Identity())
+        self.strategy.attach(self.network)
+        if layer is not None:
+            self.strategy.draw_layer = lambda: layer
+        self.layer, self.per_sample = layer, per_sample
+
+    def __call__(self, images, labels):
+        images, targets = self.strategy(images, labels)
+        return self.network(images), targets
+
+    def __repr__(self):
+        return f"ManifoldMixup(layer={self.layer}, per_sample={self.per_sample})"
+
+
+STRATEGIES = ALONE + [WithNetwork(layer, per_sample) for layer in (0, 1, 2) for per_sample in (False, True)]
 
 
 class ReadsTheMask(SmoothMixC):
@@ -51,6 +89,14 @@ def test_runs_on_tensors_without_values(strategy):
     assert images.device.type == targets.device.type == "meta"
 
 
+@pytest.mark.parametrize("attempt", range(5))
+def test_the_draw_of_the_layer_reads_nothing_on_the_device(attempt):
+    """On the meta device the real draw works: it does not touch the images' device."""
+    strategy = WithNetwork(None, False)
+    images, targets = strategy(torch.empty(5, 3, 8, 8, device="meta"), torch.empty(5, dtype=torch.long, device="meta"))
+    assert images.device.type == targets.device.type == "meta"
+
+
 def test_the_checks_notice_a_read():
     strategy = ReadsTheMask(num_classes=4)
     with NoHostReads(), pytest.raises(AssertionError, match="waits for the device"):
@@ -78,7 +124,7 @@ def test_step_is_captured_in_a_cuda_graph(strategy):
     seen = []
     for _ in range(30):
         graph.replay()
-        seen.append(mixed.clone())
-        if not isinstance(strategy, Cutout):
+        seen.append(targets.clone() if isinstance(strategy, LabelSmoothing) else mixed.clone())
+        if not isinstance(strategy, (Cutout, HideAndSeek, LabelSmoothing)):
             torch.testing.assert_close(mixed.mean(dim=(2, 3)), targets, atol=1e-5, rtol=0)
     assert isinstance(strategy, Identity) or any(not torch.equal(seen[0], other) for other in seen)

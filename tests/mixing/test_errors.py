@@ -5,12 +5,23 @@ import math
 import pytest
 import torch
 
-from smoothmix import CutMix, Cutout, Identity, Mixup, SmoothMixC, SmoothMixS
+from smoothmix import (
+    CenterGaussian,
+    CutMix,
+    Cutout,
+    HideAndSeek,
+    Identity,
+    LabelSmoothing,
+    Mixup,
+    SmoothMixC,
+    SmoothMixS,
+)
 
+ALL = [CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS]
 IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 
 
-@pytest.mark.parametrize("method", [Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS])
+@pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -46,6 +57,21 @@ def test_common_knobs(method, arguments, sentence):
         (lambda: Cutout(num_classes=3, size=0), r"size is 0: pass the side of the hole in pixels"),
         (lambda: Cutout(num_classes=3, size=-16), r"size is -16: pass"),
         (lambda: Cutout(num_classes=3, size=8.5), r"size is 8\.5: pass"),
+        (lambda: CenterGaussian(num_classes=3, spread=-1), r"spread is -1: pass the centre's standard deviation"),
+        (lambda: CenterGaussian(num_classes=3, spread=math.inf), r"spread is inf: pass"),
+        (lambda: CenterGaussian(num_classes=3, spread=math.nan), r"spread is nan: pass"),
+        (lambda: CenterGaussian(num_classes=3, sigma=(0.5, 0.25)), r"sigma is \(0\.5, 0\.25\): pass"),
+        (lambda: HideAndSeek(num_classes=3, grids=()), r"grids is \(\): pass the sides of the patches in pixels"),
+        (lambda: HideAndSeek(num_classes=3, grids=(0,)), r"grids is \(0,\): pass .* at least one above 0\."),
+        (lambda: HideAndSeek(num_classes=3, grids=(0, -4)), r"grids is \(0, -4\): pass"),
+        (lambda: HideAndSeek(num_classes=3, grids=(0, 2.5)), r"grids is \(0, 2\.5\): pass"),
+        (lambda: HideAndSeek(num_classes=3, grids=16), r"grids is 16: pass"),
+        (lambda: HideAndSeek(num_classes=3, image_size=0), r"image_size is 0: pass the image size that grids"),
+        (lambda: HideAndSeek(num_classes=3, image_size=32.5), r"image_size is 32\.5: pass"),
+        (lambda: HideAndSeek(num_classes=3, hide_prob=1.5), r"hide_prob is 1\.5: pass .* between 0 and 1\."),
+        (lambda: HideAndSeek(num_classes=3, hide_prob=math.nan), r"hide_prob is nan: pass"),
+        (lambda: LabelSmoothing(num_classes=3, smoothing=-0.1), r"smoothing is -0\.1: pass .* between 0 and 1\."),
+        (lambda: LabelSmoothing(num_classes=3, smoothing=math.nan), r"smoothing is nan: pass"),
     ],
 )
 def test_knobs_of_each_method(build, sentence):
@@ -53,7 +79,7 @@ def test_knobs_of_each_method(build, sentence):
         build()
 
 
-@pytest.mark.parametrize("method", [Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS])
+@pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize(
     ("images", "labels", "error", "sentence"),
     [
@@ -76,7 +102,7 @@ def test_batches(method, images, labels, error, sentence):
         method(num_classes=3)(images, labels)
 
 
-@pytest.mark.parametrize("method", [Cutout, CutMix, Mixup, SmoothMixC, SmoothMixS])
+@pytest.mark.parametrize("method", [method for method in ALL if method is not Identity])
 def test_generator_of_another_device(method):
     strategy = method(num_classes=3, generator=torch.Generator())
     sentence = r"the generator is on cpu and the images on meta: build it with torch\.Generator\(device='meta'\)\."

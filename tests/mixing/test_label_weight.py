@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smoothmix import CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
+from smoothmix import CenterGaussian, CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
 from smoothmix.mixing import blend, gaussian_mask
 
 MIXING = [
@@ -19,6 +19,9 @@ MIXING = [
     lambda **kwargs: CutMix(**kwargs),
     lambda **kwargs: SmoothMixC(**kwargs),
     lambda **kwargs: SmoothMixC(sigma=(0.0, 3.0), **kwargs),  # from a point to far beyond the border
+    lambda **kwargs: SmoothMixC(sigma=(0.375, 0.375), **kwargs),
+    lambda **kwargs: CenterGaussian(**kwargs),
+    lambda **kwargs: CenterGaussian(spread=30.0, **kwargs),  # mostly outside the image
     lambda **kwargs: SmoothMixS(**kwargs),
     lambda **kwargs: SmoothMixS(sigma=(0.5, 2.0), k=0.0, **kwargs),
     lambda **kwargs: SmoothMixS(sigma=(0.0, 2.0), k=1.0, **kwargs),

@@ -5,9 +5,19 @@ import inspect
 import pytest
 import torch
 
-from smoothmix import CutMix, Cutout, Identity, Mixup, SmoothMixC, SmoothMixS
+from smoothmix import (
+    CenterGaussian,
+    CutMix,
+    Cutout,
+    HideAndSeek,
+    Identity,
+    LabelSmoothing,
+    Mixup,
+    SmoothMixC,
+    SmoothMixS,
+)
 
-ALL = [Cutout, CutMix, Identity, Mixup, SmoothMixC, SmoothMixS]
+ALL = [CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS]
 
 
 def seeded(seed=0):
@@ -101,10 +111,15 @@ def test_cutmix_box_is_the_partners():
 
 @pytest.mark.parametrize("per_sample", [False, True])
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("method", [Cutout, CutMix, Mixup, SmoothMixC, SmoothMixS])
+@pytest.mark.parametrize("method", [method for method in ALL if method is not Identity])
 def test_coin_frequency(method, p, per_sample):
     # Knobs with which no drawn mask is all ones by accident.
-    knobs = {CutMix: {"alpha": 50.0}, SmoothMixS: {"sigma": (0.2, 0.3)}, Cutout: {"size": 4}}.get(method, {})
+    knobs = {
+        CutMix: {"alpha": 50.0},
+        SmoothMixS: {"sigma": (0.2, 0.3)},
+        Cutout: {"size": 4},
+        HideAndSeek: {"hide_prob": 1.0, "grids": (56,)},
+    }.get(method, {})
     strategy = method(num_classes=2, p=p, per_sample=per_sample, generator=seeded(), **knobs)
     images = torch.zeros(4_000 if per_sample else 3, 1, 8, 8)
     masks = torch.cat([strategy.draw_mask(images) for _ in range(1 if per_sample else 1_500)])
@@ -159,6 +174,11 @@ KNOBS = {
     "k": (0.0, 0.5),
     "alpha": (0.5, 5.0),
     "size": (2, 6),
+    "spread": (1.0, 9.0),
+    "grids": ((0, 32), (0, 112)),
+    "image_size": (224, 112),
+    "hide_prob": (0.2, 0.8),
+    "smoothing": (0.1, 0.2),
     "generator": (1, 2),
 }
 
@@ -172,13 +192,17 @@ def test_every_knob_changes_something(method, knob):
     images, labels = torch.randn(8, 3, 12, 12, generator=seeded()), torch.arange(8) % 3
 
     def run(value):
-        arguments = {"num_classes": 3, "p": 1.0, "per_sample": True, "generator": 1, knob: value}
+        # a coin is all that label smoothing draws
+        p = 0.5 if method is LabelSmoothing else 1.0
+        arguments = {"num_classes": 3, "p": p, "per_sample": True, "generator": 1, knob: value}
         arguments["generator"] = seeded(arguments["generator"])
         return method(**arguments)(images, labels)
 
     (images_a, targets_a), (images_b, targets_b) = (run(value) for value in KNOBS[knob])
     if knob == "num_classes":
         assert (targets_a.shape, targets_b.shape) == ((8, 3), (8, 4))
+    elif method is LabelSmoothing:
+        assert not torch.equal(targets_a, targets_b)
     else:
         assert not torch.equal(images_a, images_b)
 
@@ -193,14 +217,20 @@ def test_defaults():
         for method in ALL
     }
     assert {method: (values["p"], values["per_sample"]) for method, values in defaults.items()} == {
+        CenterGaussian: (0.5, False),
         Cutout: (1.0, True),
         CutMix: (0.5, False),
+        HideAndSeek: (1.0, True),
         Identity: (1.0, False),
+        LabelSmoothing: (1.0, False),
         Mixup: (1.0, False),
         SmoothMixC: (0.5, False),
         SmoothMixS: (0.5, False),
     }
-    assert defaults[SmoothMixC]["sigma"] == (0.25, 0.5)
+    assert defaults[SmoothMixC]["sigma"] == defaults[CenterGaussian]["sigma"] == (0.25, 0.5)
+    hide_and_seek = defaults[HideAndSeek]
+    assert (hide_and_seek["grids"], hide_and_seek["image_size"]) == ((0, 16, 32, 44, 56), 224)
+    assert (hide_and_seek["hide_prob"], defaults[LabelSmoothing]["smoothing"]) == (0.5, 0.1)
     assert (defaults[SmoothMixS]["sigma"], defaults[SmoothMixS]["k"]) == ((0.0, 1.0), 0.2)
     assert (defaults[CutMix]["alpha"], defaults[Mixup]["alpha"], defaults[Cutout]["size"]) == (1.0, 1.0, 16)
     assert all(values["generator"] is None for values in defaults.values())
@@ -225,7 +255,7 @@ def test_same_seed_same_output(method):
         assert all(torch.equal(x, y) for pair in zip(a, b, strict=True) for x, y in zip(*pair, strict=True))
 
 
-@pytest.mark.parametrize("method", [Cutout, CutMix, Mixup, SmoothMixC, SmoothMixS])
+@pytest.mark.parametrize("method", [method for method in ALL if method not in (Identity, LabelSmoothing)])
 def test_a_saved_generator_state_continues_the_sequence(method):
     images, labels = torch.randn(8, 3, 12, 12), torch.arange(8)
     strategy = method(num_classes=8, p=1.0, per_sample=True, generator=seeded(5))

@@ -42,6 +42,18 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path):
         assert theirs["test_top1_error"] == ours["test_top1_error"]
 
 
+def test_manifold_mixup_on_two_ranks(tmp_path):
+    """Each rank draws layers of its own, and the weights stay the same on both."""
+    done = torchrun(2, "manifold", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    one, two = torch.load(tmp_path / "run" / "gathered.pt", weights_only=True)
+    assert torch.isfinite(one["weights"]).all()
+    assert torch.equal(one["weights"], two["weights"])
+    assert one["layers"] != two["layers"]
+    assert len(one["layers"]) == len(two["layers"]) == 12
+    assert set(one["layers"] + two["layers"]) == {0, 1, 2, 3}
+
+
 def test_one_two_and_three_ranks_count_the_same_errors(tmp_path):
     results = []
     for ranks in (1, 2, 3):  # none but 1 divides 23 images

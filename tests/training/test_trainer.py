@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import v2
 
-from smoothmix import Identity, SmoothMixC
+from smoothmix import HideAndSeek, Identity, LabelSmoothing, ManifoldMixup, SmoothMixC
 from smoothmix.errors import UserError
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.training import checkpoint
@@ -282,6 +282,73 @@ def test_torchvisions_cutmix_works_in_the_trainer_and_resumes(make_trainer, monk
     resumed = make_trainer("stopped", mixing=v2.CutMix(num_classes=4))
     resumed.fit()
     assert_same_run(unbroken, resumed)
+
+
+def manifold_mixup(make_trainer, name, **kwargs):
+    """A trainer whose network the strategy is attached to, drawing from the trainer's generator, as train.py has it."""
+    trainer = make_trainer(name, mixing=ManifoldMixup(num_classes=4, stages=["1", "2"]), **kwargs)
+    trainer.mixing.generator = trainer.generator
+    trainer.mixing.attach(trainer.model)
+    return trainer
+
+
+def test_manifold_mixup_stopped_at_any_step_ends_as_the_unbroken_run(make_trainer, monkeypatch):
+    """The layers go on from the saved state of torch's CPU generator, which dropout draws from too."""
+    unbroken = manifold_mixup(make_trainer, "unbroken", epochs=2)
+    layers = []
+    draw = unbroken.mixing.draw_layer
+    unbroken.mixing.draw_layer = lambda: layers.append(draw()) or layers[-1]
+    unbroken.fit()
+    assert len(set(layers)) == 3
+    for stop_at in range(1, 12):  # 6 steps an epoch
+        requests = 0
+
+        def asked(self, stop_at=stop_at):
+            nonlocal requests
+            requests += 1
+            return requests == stop_at
+
+        monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", asked)
+        with pytest.raises(Stopped):
+            manifold_mixup(make_trainer, f"stopped{stop_at}", epochs=2).fit()
+        monkeypatch.undo()
+        torch.manual_seed(stop_at)  # another process has drawn other numbers
+        resumed = manifold_mixup(make_trainer, f"stopped{stop_at}", epochs=2)
+        resumed.fit()
+        assert_same_run(unbroken, resumed)
+
+
+def test_the_layers_of_manifold_mixup_belong_to_seed_and_epoch(make_trainer):
+    def layers(name, seed):
+        trainer = manifold_mixup(make_trainer, name, epochs=4, settings=Settings(seed=seed))
+        drawn, draw = [], trainer.mixing.draw_layer
+        trainer.mixing.draw_layer = lambda: drawn.append(draw()) or drawn[-1]
+        trainer.fit()
+        return drawn
+
+    first = layers("first", 0)
+    assert layers("again", 0) == first
+    assert layers("other", 1) != first
+    assert first[:6] != first[6:12]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_manifold_mixup_trains_and_is_not_the_plain_network(make_trainer, precision):
+    settings = Settings(precision=precision, channels_last=precision == "bf16")
+    trainer = manifold_mixup(make_trainer, "mixed", settings=settings, epochs=1)
+    trainer.fit()
+    plain = make_trainer("plain", settings=settings, epochs=1, mixing=Identity(num_classes=4))
+    plain.fit()
+    ours, theirs = (torch.cat([p.detach().flatten() for p in t.model.parameters()]) for t in (trainer, plain))
+    assert torch.isfinite(ours).all()
+    assert not torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("build", [HideAndSeek, LabelSmoothing], ids=lambda build: build.__name__)
+def test_hide_and_seek_and_label_smoothing_train(make_trainer, build):
+    trainer = make_trainer(build.__name__, mixing=build(num_classes=4), epochs=2)
+    history = trainer.fit()
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
 def test_a_batch_larger_than_the_data_set_is_one_step(make_trainer):

@@ -1,4 +1,4 @@
-"""Run by torchrun in test_distributed.py: `two_ranks.py steps|evaluate OUT [EPOCHS]`."""
+"""Run by torchrun in test_distributed.py: `two_ranks.py steps|manifold|evaluate OUT [EPOCHS]`."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from datasets.arrays import ArrayData
-from smoothmix import Identity
+from smoothmix import Identity, ManifoldMixup
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.training.distributed import join, part
 from smoothmix.training.recipe import Recipe, Settings
@@ -38,6 +38,20 @@ def main(what, out, epochs=2):
             network(norm=False), strategy, data(), recipe, Settings(), directory, ranks, torch.Generator(), {}
         )
         trainer.fit()
+    elif what == "manifold":
+        recipe = Recipe(name="test", epochs=2, batch_size=12, lr=0.1)
+        directory = Path(out)
+        directory.mkdir(exist_ok=True)
+        model, generator, layers = network(norm=False), torch.Generator(), []
+        strategy = ManifoldMixup(num_classes=7, stages=["0", "1", "2"], generator=generator)
+        strategy.attach(model)
+        draw = strategy.draw_layer
+        strategy.draw_layer = lambda: layers.append(draw()) or layers[-1]
+        Trainer(model, strategy, data(), recipe, Settings(), directory, ranks, generator, {}).fit()
+        weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+        gathered = ranks.gather({"weights": weights, "layers": layers})
+        if ranks.is_main:
+            torch.save(gathered, directory / "gathered.pt")
     else:
         # every rank has other BatchNorm statistics until rank 0's are copied
         model = network(norm=True)

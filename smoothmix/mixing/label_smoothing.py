@@ -1,0 +1,45 @@
+"""Label smoothing: the images stay, the labels give a part of their weight to all classes."""
+
+import torch
+from torch import Tensor
+
+from smoothmix.mixing.blend import label_weight, to_targets
+from smoothmix.mixing.strategy import Strategy
+
+
+class LabelSmoothing(Strategy):
+    """Label smoothing (Szegedy et al., 2016): (1 - smoothing) * target + smoothing / K.
+
+    The same as `label_smoothing` of torch's cross entropy, for code whose methods all act on the batch.
+
+    Args:
+        num_classes, p, per_sample, generator: see `Strategy`. With p = 1 nothing is left to chance.
+        smoothing: the part that is shared out evenly among all K classes, in [0, 1].
+
+    Raises:
+        ValueError: `smoothing` outside [0, 1], and what `Strategy` raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        p: float = 1.0,
+        per_sample: bool = False,
+        smoothing: float = 0.1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
+        if not 0 <= smoothing <= 1:
+            raise ValueError(f"smoothing is {smoothing}: pass the part of a label to share out, between 0 and 1.")
+        self.smoothing = smoothing
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `images` (N, C, H, W), the very same tensor, and smoothed targets (N, K); see `Strategy.__call__`."""
+        targets = to_targets(images, labels, self.num_classes)
+        weight = label_weight(self.draw_mask(images))[:, None]
+        return images, weight * targets + (1 - weight) / self.num_classes
+
+    def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
+        """Return `n` constants, (n, 1, 1, 1): the part of the label that stays."""
+        return torch.full((n, 1, 1, 1), 1 - self.smoothing, dtype=torch.float32, device=device)

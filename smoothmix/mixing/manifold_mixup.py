@@ -1,0 +1,128 @@
+"""Manifold Mixup: Mixup of the images or of a hidden layer, drawn anew for each batch."""
+
+import difflib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from smoothmix.mixing.blend import blend, label_weight, mix_images, mix_targets, to_targets
+from smoothmix.mixing.mixup import Mixup
+
+
+class Pending(NamedTuple):
+    """A mix that waits for the forward pass: which stage's output, with which partners, in which proportion."""
+
+    stage: str
+    partner: Tensor  # (N,)
+    mask: Tensor  # (N or 1, 1, 1, 1)
+
+
+class ManifoldMixup(Mixup):
+    """Manifold Mixup (Verma et al., 2019): Mixup at a layer drawn uniformly for each batch, the image or a stage.
+
+    It belongs to one network::
+
+        mix = ManifoldMixup(num_classes=100, stages=("stem", "layer1", "layer2", "layer3"))
+        mix.attach(model)
+
+    A call draws layer, weight and partners. At layer 0 it mixes the images, exactly as `Mixup` does; otherwise it
+    returns them as they are with mixed targets, and the next forward pass in training mode mixes the output of that
+    stage. So run the network once on every batch that comes out of here. Evaluation mode is left alone.
+
+    The layer is drawn on the host, from torch's default CPU generator, so nothing waits for the device; a CUDA graph
+    would hold one layer only. At a stage the weight is rounded to eight bits, which bfloat16 and float32 hold alike, so
+    the weight of a label is the share of its activations in either precision.
+
+    Args:
+        num_classes, p, per_sample, alpha, generator: see `Mixup`.
+        stages: names of the network's modules whose outputs may be mixed, as in `named_modules()`; each must return a
+            tensor (N, ...). The default is PyramidNet's; a ResNet of timm has ("bn1", "layer1", "layer2", "layer3").
+
+    Raises:
+        ValueError: `stages` that are not different names, and what `Mixup` raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        p: float = 1.0,
+        per_sample: bool = False,
+        alpha: float = 1.0,
+        stages: Sequence[str] = ("stem", "layer1", "layer2", "layer3"),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, alpha=alpha, generator=generator)
+        names = isinstance(stages, Sequence) and not isinstance(stages, str) and all(isinstance(s, str) for s in stages)
+        if not names or not stages or len(set(stages)) < len(stages):
+            raise ValueError(f"stages is {stages!r}: pass different names of the network's modules, at least one.")
+        self.stages = tuple(stages)
+        self._hooks: list[RemovableHandle] = []
+        self._pending: Pending | None = None
+
+    def attach(self, model: nn.Module) -> None:
+        """Hook the stages of `model`, the network itself if it will be wrapped for several processes.
+
+        Hooks that an earlier call left on this or another network are taken off first.
+
+        Raises:
+            ValueError: the model has no module of that name.
+        """
+        modules = {name: module for name, module in model.named_modules() if name}
+        for stage in self.stages:
+            if stage not in modules:
+                nearest = difflib.get_close_matches(stage, modules, n=3) or [
+                    name for name in modules if "." not in name
+                ]
+                raise ValueError(f"the model has no module {stage!r}: choose stages such as {', '.join(nearest)}.")
+        for hook in self._hooks:
+            hook.remove()
+        self._pending = None
+        self._hooks = [modules[stage].register_forward_hook(partial(self._mix, stage)) for stage in self.stages]
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix the images, or have the next forward pass mix a stage's output; see `Strategy.__call__`.
+
+        Raises:
+            RuntimeError: no network is attached, or it did not run on the last batch.
+        """
+        if not self._hooks:
+            raise RuntimeError("ManifoldMixup is not attached to a network: call attach(model) first.")
+        if self._pending is not None:
+            stage, self._pending = self._pending.stage, None
+            raise RuntimeError(
+                f"the last batch was to be mixed at {stage!r}, but did not pass there in training mode: run the "
+                "attached network once on every mixed batch."
+            )
+        targets = to_targets(images, labels, self.num_classes)
+        layer = self.draw_layer()
+        mask = self.draw_mask(images)
+        partner = self.draw_partner(images)
+        if layer == 0:
+            return blend(images, targets, partner, mask)
+        mask = mask.bfloat16().float()
+        self._pending = Pending(self.stages[layer - 1], partner, mask)
+        return images, mix_targets(targets, partner, label_weight(mask))
+
+    def draw_layer(self) -> int:
+        """Draw where to mix: 0 is the image, i the output of the i-th stage."""
+        return int(torch.randint(1 + len(self.stages), (), device="cpu"))
+
+    def _mix(self, stage: str, module: nn.Module, args: Any, output: Any) -> Tensor | None:
+        """The forward hook of a stage: return what replaces its output, or None to leave it."""
+        pending = self._pending
+        if pending is None or pending.stage != stage or not module.training:
+            return None
+        self._pending = None
+        if not isinstance(output, Tensor) or len(output) != len(pending.partner):
+            found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
+            raise ValueError(
+                f"the output of {stage!r} has {found} for a batch of {len(pending.partner)}: choose stages that return "
+                "one tensor (N, ...)."
+            )
+        mask = pending.mask.view(-1, *[1] * (output.ndim - 1))
+        return mix_images(output, pending.partner, mask)

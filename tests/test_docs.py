@@ -1,0 +1,108 @@
+"""The pages tell the truth: the worked example works when it is followed, and the tables name all that there is."""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import smoothmix
+from smoothmix.reporting.tables import METHODS
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ["configs", "datasets", "models", "scripts", "smoothmix", "tests", "pyproject.toml", "train.py"]
+# what stands before a block: the file that it is, or the place where it goes
+BLOCK = re.compile(r"`([\w/.]+)`(?:, (above|below) `([^`]+)`)?:\n\n```(?:python|yaml)\n(.*?)```", re.S)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The repository as it is checked out, without its history and results."""
+    for name in SOURCES:
+        source, target = ROOT / name, tmp_path / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return tmp_path
+
+
+def follow(page, root):
+    """Do what the page says: write its files, insert its lines; return its commands."""
+    text = page.read_text()
+    done = []
+    for path, side, anchor, block in BLOCK.findall(text):
+        target = root / path
+        if not side:
+            assert not target.exists(), f"{path} is there already"
+            target.write_text(block)
+        else:
+            lines = target.read_text().splitlines(keepends=True)
+            (place,) = (i for i, line in enumerate(lines) if line.strip() == anchor)
+            place += side == "below"
+            target.write_text("".join([*lines[:place], block, *lines[place:]]))
+        done.append(path)
+    assert len(done) == len(re.findall(r"```(?:python|yaml)\n", text)), "a block has no file"
+    (commands,) = re.findall(r"```sh\n(.*?)```", text, re.S)
+    return done, [shlex.split(line) for line in commands.splitlines()]
+
+
+def test_the_worked_example_of_adding_a_method(copy):
+    written, commands = follow(ROOT / "docs" / "add-a-method.md", copy)
+    assert len(written) == 6
+    for path in written:
+        if path.endswith(".py"):
+            ast.parse((copy / path).read_text())
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    printed = []
+    assert len(commands) == 3
+    for program, *arguments in commands:
+        assert program == "python"
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        printed.append(done.stdout)
+    assert "4 passed" in printed[0]
+    rows = [line.split(" | ")[:2] for line in printed[2].splitlines() if line.startswith("| ")]
+    assert rows[1:] == [["| Baseline", "1"], ["| Vertical Concat", "1"]]
+
+
+def test_the_files_that_the_page_points_to_are_there():
+    for page in (ROOT / "docs").glob("*.md"):
+        for path in re.findall(r"`((?:smoothmix|configs|docs|scripts)/[\w/.]+\.(?:py|yaml|md))`", page.read_text()):
+            assert "vertical_concat" in path or (ROOT / path).exists(), (page.name, path)
+        for link in re.findall(r"\]\(([\w./-]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), (page.name, link)
+
+
+def test_the_table_of_methods_names_every_mixing_and_every_experiment_of_it():
+    text = (ROOT / "docs" / "methods.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    for path in (ROOT / "configs" / "mixing").glob("*.yaml"):
+        assert any(f"| `{path.stem}`" in row for row in rows), path.stem
+        assert yaml.safe_load(path.read_text())["name"] == path.stem
+        assert path.stem in METHODS
+    named = {name.split("/")[-1] for row in rows for name in re.findall(r"`([\w*/]+)`", row.rsplit(" | ", 1)[1])}
+    for path in (ROOT / "configs" / "experiment").glob("*/*.yaml"):
+        assert path.stem in named, path
+    for dataset, name in re.findall(r"`(\w+|\*)/(\w+)`", "\n".join(row.rsplit(" | ", 1)[1] for row in rows)):
+        folders = ["cifar10", "cifar100", "imagenet"] if dataset == "*" else [dataset]
+        for folder in folders:
+            assert (ROOT / "configs" / "experiment" / folder / f"{name}.yaml").exists(), (folder, name)
+
+
+def test_the_readme_lists_every_strategy():
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("| strategy |") : text.index("## Results")]
+    strategies = {name for name in smoothmix.__all__ if name[0].isupper()}
+    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == strategies
+    choices = next(line for line in text.splitlines() if line.startswith("| `mixing` |"))
+    mixings = {path.stem for path in (ROOT / "configs" / "mixing").glob("*.yaml")}
+    assert set(re.findall(r"`(\w+)`", choices)) - {"mixing"} == mixings
