@@ -8,6 +8,8 @@ METHODS = {
     "identity": "Baseline",
     "cutout": "Cutout",
     "mixup": "Mixup",
+    "autoaugment": "AutoAugment",
+    "augmix": "AugMix",
     "cutmix": "CutMix",
     "smoothmix_s": "SmoothMix_S",
     "smoothmix_c": "SmoothMix_C",

@@ -40,8 +40,13 @@ def test_every_experiment_is_the_papers_setting(path):
     assert config["dataset"]["name"] == dataset
     assert config["model"]["name"] == ("pyramidnet200" if cifar else "resnet50")
     assert config["recipe"]["name"] == ("cifar" if cifar else "imagenet")
-    assert config["mixing"]["name"] == {"baseline": "identity"}.get(row, row)
-    assert config["method"] == config["mixing"]["name"]
+    per_image = row in ("autoaugment", "augmix")
+    assert config["mixing"]["name"] == ("identity" if per_image or row == "baseline" else row)
+    assert config["method"] == (row if per_image else config["mixing"]["name"])
+    assert config["dataset"]["augment"] == (row if per_image else "none")
+    if not cifar:
+        knobs = (0.0, 0.0) if per_image else (0.4, 0.1)
+        assert (config["dataset"]["jitter"], config["dataset"]["lighting"]) == knobs
     if row in ("cutmix", "smoothmix_s", "smoothmix_c"):
         assert config["mixing"]["p"] == (0.5 if cifar else 1.0)
     if row == "cutout":
@@ -52,7 +57,7 @@ def test_the_experiments_are_the_papers_rows():
     rows = {str(path.with_suffix("")) for path in EXPERIMENTS}
     five = {"baseline", "cutout", "mixup", "cutmix", "smoothmix_c"}
     assert {f"{dataset}/{row}" for dataset in ("cifar10", "cifar100", "imagenet") for row in five} <= rows
-    assert "cifar100/smoothmix_s" in rows
+    assert {"cifar100/smoothmix_s", "imagenet/autoaugment", "imagenet/augmix"} <= rows
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)
