@@ -2,14 +2,18 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from datasets.augment import crop_flip, draw_crop_flip, normalize, to_float
 from datasets.batches import check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
+from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
+from datasets.per_image import PerImage, per_image
 from smoothmix.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -21,6 +25,9 @@ class ArrayData:
     Each epoch's random numbers are drawn at once for all images from (seed, epoch), and looked up by image: they do not
     depend on the ranks, the batch size, or the step at which an epoch starts.
 
+    AutoAugment and AugMix act on one image at a time, so with them worker processes crop, flip and augment the images
+    on the CPU.
+
     Args:
         train: images, uint8 (N, S, S, 3) or (N, 3, S, S), and labels (N,) in 0..num_classes-1.
         test: the same.
@@ -30,6 +37,11 @@ class ArrayData:
         padding: zeros put around a training image before the random crop (before normalisation: black).
         flip: mirror half of the training images.
         val_split: how many training images to hold out as the split "val": fixed, and not augmented.
+        augment: "none", "autoaugment" (the policy found on CIFAR-10) or "augmix" (severity 3), after crop and flip.
+        workers: processes that augment, used only where `augment` is not "none"; 0 does it in the training process.
+
+    Raises:
+        UserError: an `augment` of another name, or a negative number of workers.
     """
 
     def __init__(
@@ -42,7 +54,13 @@ class ArrayData:
         padding: int = 4,
         flip: bool = True,
         val_split: int = 0,
+        augment: str = "none",
+        workers: int = 2,
     ):
+        check_workers(workers)
+        self.augment = per_image(augment, policy="cifar10", severity=3)  # AugMix's severity on CIFAR (its code)
+        self.in_workers, self.workers = augment != "none", workers
+        self.views = self.augment.views
         self.class_names = list(class_names)
         self.num_classes = len(self.class_names)
         self.mean, self.std = tuple(mean), tuple(std)
@@ -68,9 +86,10 @@ class ArrayData:
 
     def train_batches(
         self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
-    ) -> "TrainBatches":
+    ) -> "TrainBatches | WorkerBatches":
         """Return the augmented training batches of `rank`; `batch_size` is over all ranks."""
-        return TrainBatches(self, batch_size, seed, rank, world_size, torch.device(device))
+        kind = WorkerBatches if self.in_workers else TrainBatches
+        return kind(self, batch_size, seed, rank, world_size, torch.device(device))
 
     def eval_batches(
         self, split: str, batch_size: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
@@ -118,8 +137,7 @@ class TrainBatches:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on."""
         data, n = self.data, self.data.sizes["train"]
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "augment", epoch))
-        offsets, flips = draw_crop_flip(n, data.padding, data.flip, generator)
+        offsets, flips = _draw_epoch(n, data.padding, data.flip, self.seed, epoch)
         order = torch.tensor(epoch_order(n, self.seed, epoch))
         # The epoch's numbers cross to the device here, once; from now on the host waits for nothing.
         offsets, flips, order = (_to_device(numbers, self.device) for numbers in (offsets, flips, order))
@@ -128,6 +146,48 @@ class TrainBatches:
             index = order[piece]
             batch = crop_flip(images, index, offsets[index], flips[index], data.image_size)
             yield normalize(to_float(batch), data.mean, data.std), labels[index]
+
+
+class WorkerBatches:
+    """The training batches of one rank where workers augment the images one by one. One epoch runs at a time."""
+
+    def __init__(self, data: ArrayData, batch_size: int, seed: int, rank: int, world_size: int, device: torch.device):
+        self.data, self.device = data, device
+        self.pieces = rank_pieces(data.sizes["train"], batch_size, rank, world_size)
+        self.sampler = EpochSampler(data.sizes["train"], self.pieces, seed)
+        items = _Items(*data._splits["train"], data.image_size, data.padding, data.flip, data.augment, seed)
+        self.loader = make_loader(items, self.sampler, data.workers, device)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield what :meth:`TrainBatches.epoch` yields; with three views, batches three times as long."""
+        data = self.data
+        self.sampler.start(epoch, start_step)
+        for labels, *columns in batches_on(self.loader, self.device):
+            images = normalize(data.augment.to_float(*columns), data.mean, data.std)
+            yield images, torch.cat([labels] * data.views)
+
+
+class _Items(Dataset):
+    """Padded images by (epoch, index), cropped, flipped and augmented: a pure function of seed and key."""
+
+    def __init__(
+        self, padded: Tensor, labels: Tensor, size: int, padding: int, flip: bool, augment: PerImage, seed: int
+    ):
+        self.padded, self.labels, self.size, self.padding, self.flip = padded, labels, size, padding, flip
+        self.augment, self.seed = augment, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
+        from PIL import Image
+
+        epoch, index = key
+        offsets, flips = _draw_epoch(len(self.labels), self.padding, self.flip, self.seed, epoch)
+        top, left = offsets[index].tolist()
+        image = self.padded[index, top : top + self.size, left : left + self.size].numpy()
+        image = Image.fromarray(np.ascontiguousarray(image[:, ::-1] if flips[index] else image))
+        return self.labels[index], *self.augment(image, derive_seed(self.seed, "augment", epoch, index))
 
 
 class EvalBatches:
@@ -149,6 +209,12 @@ class EvalBatches:
             index = slice(piece.start, piece.stop, piece.step)
             batch = images[index].permute(0, 3, 1, 2)
             yield normalize(to_float(batch), data.mean, data.std), labels[index]
+
+
+@lru_cache(maxsize=1)  # for the workers, who ask again for every image
+def _draw_epoch(n: int, padding: int, flip: bool, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+    """Draw the crops and flips of an epoch for all `n` images."""
+    return draw_crop_flip(n, padding, flip, torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)))
 
 
 def _channels_last(images: np.ndarray | Tensor) -> Tensor:

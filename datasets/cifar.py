@@ -11,6 +11,7 @@ import numpy as np
 from datasets.arrays import ArrayData
 from datasets.download import download as download_file
 from datasets.download import md5, unpack
+from datasets.per_image import check_augment
 from smoothmix.errors import UserError
 
 # Of both data sets, as in the CutMix code: the numbers of CIFAR-10's training images.
@@ -70,7 +71,14 @@ CIFAR100 = Release(
 )
 
 
-def cifar10(root: str | Path, download: bool = False, verify: bool = True, val_split: int = 0) -> ArrayData:
+def cifar10(
+    root: str | Path,
+    download: bool = False,
+    verify: bool = True,
+    val_split: int = 0,
+    augment: str = "none",
+    workers: int = 2,
+) -> ArrayData:
     """Return CIFAR-10: 50,000 training and 10,000 test images of 10 classes, augmented by 4-pixel crops and flips.
 
     Args:
@@ -78,16 +86,25 @@ def cifar10(root: str | Path, download: bool = False, verify: bool = True, val_s
         download: fetch what is not there.
         verify: insist on the publisher's files by their md5; false accepts repacked ones.
         val_split: how many training images to hold out as the split "val".
+        augment: "none", "autoaugment" (the policy found on CIFAR-10) or "augmix" (severity 3), after crop and flip.
+        workers: processes that augment, used only where `augment` is not "none"; 0 does it in the training process.
 
     Raises:
-        UserError: files that are missing, damaged, or not what they should be.
+        UserError: files that are missing, damaged, or not what they should be, or an `augment` of another name.
     """
-    return _load(CIFAR10, Path(root).expanduser(), download, verify, val_split)
+    return _load(CIFAR10, Path(root).expanduser(), download, verify, val_split, augment, workers)
 
 
-def cifar100(root: str | Path, download: bool = False, verify: bool = True, val_split: int = 0) -> ArrayData:
+def cifar100(
+    root: str | Path,
+    download: bool = False,
+    verify: bool = True,
+    val_split: int = 0,
+    augment: str = "none",
+    workers: int = 2,
+) -> ArrayData:
     """Return CIFAR-100 with its 100 fine labels; as :func:`cifar10`, from `cifar-100-python/` under `root`."""
-    return _load(CIFAR100, Path(root).expanduser(), download, verify, val_split)
+    return _load(CIFAR100, Path(root).expanduser(), download, verify, val_split, augment, workers)
 
 
 def fetch(release: Release, root: Path) -> Path:
@@ -130,7 +147,10 @@ def _missing(release: Release, root: Path) -> list[Path]:
     return [path for name in names if not (path := root / release.folder / name).is_file()]
 
 
-def _load(release: Release, root: Path, download: bool, verify: bool, val_split: int) -> ArrayData:
+def _load(
+    release: Release, root: Path, download: bool, verify: bool, val_split: int, augment: str, workers: int
+) -> ArrayData:
+    check_augment(augment)
     if download:
         fetch(release, root)
     if missing := _missing(release, root):
@@ -152,6 +172,8 @@ def _load(release: Release, root: Path, download: bool, verify: bool, val_split:
         padding=4,
         flip=True,
         val_split=val_split,
+        augment=augment,
+        workers=workers,
     )
 
 

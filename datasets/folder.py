@@ -1,11 +1,7 @@
 """Images in class folders, decoded by worker processes and finished on the device: ImageNet and its like."""
 
-import atexit
 import hashlib
 import os
-import signal
-import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from datasets.augment import color_jitter, draw_color, draw_resized_crop, lighting, normalize, to_float
-from datasets.batches import check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
+from datasets.batches import check_split, eval_pieces, hold_out, rank_pieces
+from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
+from datasets.per_image import PerImage, per_image, pixels
 from smoothmix.errors import UserError
 from smoothmix.seeding import derive_seed
 
@@ -43,6 +41,7 @@ def class_folders(
     flip: bool = True,
     jitter: float = 0.4,
     lighting: float = 0.1,
+    augment: str = "none",
 ) -> "FolderData":
     """Return the images of `root/train/<class>/` and `root/val/<class>/` (or `root/test/<class>/`).
 
@@ -62,23 +61,26 @@ def class_folders(
         flip: mirror half of the training images.
         jitter: strength of the brightness, contrast and saturation changes; 0 for none.
         lighting: standard deviation of the PCA lighting noise; 0 for none.
+        augment: "none", "autoaugment" (the policy found on ImageNet) or "augmix" (severity 1), after the crop and the
+            flip; jitter and lighting come after it, the same for all views of an image.
 
     Raises:
-        UserError: folders that are missing, empty or do not agree, or sizes that make no sense.
+        UserError: folders that are missing, empty or do not agree, sizes that make no sense, or an `augment` of another
+            name.
     """
     if resize < image_size:
         raise UserError(f"resize={resize} is smaller than image_size={image_size}: the central crop does not fit")
     for name, (low, high) in (("scale", scale), ("ratio", ratio)):
         if not 0 < low <= high:
             raise UserError(f"{name}=[{low}, {high}] is no range of positive numbers: give the smaller one first")
-    if workers < 0:
-        raise UserError(f"workers={workers} is negative: 0 reads images in the training process itself")
-    augment = TrainAugment(image_size, tuple(scale), tuple(ratio), flip, jitter, lighting)
-    return FolderData(Path(root).expanduser(), augment, resize, workers, val_split, num_classes)
+    check_workers(workers)
+    one_by_one = per_image(augment, policy="imagenet", severity=1)  # AugMix's severity on ImageNet (its code)
+    transform = TrainTransform(image_size, tuple(scale), tuple(ratio), flip, jitter, lighting, one_by_one)
+    return FolderData(Path(root).expanduser(), transform, resize, workers, val_split, num_classes)
 
 
 @dataclass(frozen=True)
-class TrainAugment:
+class TrainTransform:
     """What happens to a training image; the arguments of :func:`class_folders`."""
 
     image_size: int
@@ -87,6 +89,7 @@ class TrainAugment:
     flip: bool
     jitter: float
     lighting: float
+    augment: PerImage
 
 
 class FolderData:
@@ -95,15 +98,15 @@ class FolderData:
     mean, std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(
-        self, root: Path, augment: TrainAugment, resize: int, workers: int, val_split: int, num_classes: int | None
+        self, root: Path, transform: TrainTransform, resize: int, workers: int, val_split: int, num_classes: int | None
     ):
         train, test = root / "train", _eval_folder(root)
         self.class_names = _class_names(train, test)
         self.num_classes = len(self.class_names)
         if num_classes not in (None, self.num_classes):
             raise UserError(f"{train} has {self.num_classes} class folders, not {num_classes}: is it the right folder?")
-        self.image_size = augment.image_size
-        self.augment, self.resize, self.workers = augment, resize, workers
+        self.image_size, self.views = transform.image_size, transform.augment.views
+        self.transform, self.resize, self.workers = transform, resize, workers
 
         paths, labels = _list_images(train, self.class_names)
         kept, held = (part.numpy() for part in hold_out(torch.from_numpy(labels), val_split))
@@ -137,9 +140,9 @@ class TrainBatches:
     def __init__(self, data: FolderData, batch_size: int, seed: int, rank: int, world_size: int, device: torch.device):
         self.data, self.seed, self.device = data, seed, device
         self.pieces = rank_pieces(data.sizes["train"], batch_size, rank, world_size)
-        self.sampler = _EpochSampler(data.sizes["train"], self.pieces, seed)
-        items = _TrainItems(*data._splits["train"], data.augment, seed)
-        self.loader = _loader(items, self.sampler, data.workers, device)
+        self.sampler = EpochSampler(data.sizes["train"], self.pieces, seed)
+        items = _TrainItems(*data._splits["train"], data.transform, seed)
+        self.loader = make_loader(items, self.sampler, data.workers, device)
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -147,16 +150,22 @@ class TrainBatches:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on.
 
+        With three views (AugMix) the batch is three times as long; see the package's docstring.
+
         Raises:
             UserError: an image that cannot be read.
         """
-        data, augment = self.data, self.data.augment
+        data, transform = self.data, self.data.transform
         self.sampler.start(epoch, start_step)
-        for images, labels, order, factors, alphas in _on_device(self.loader, self.device):
-            images = to_float(images.permute(0, 3, 1, 2))
-            if augment.jitter:
+        for labels, order, factors, alphas, *columns in batches_on(self.loader, self.device):
+            images = transform.augment.to_float(*columns)
+            if data.views > 1:
+                labels, order, factors, alphas = (
+                    torch.cat([numbers] * data.views) for numbers in (labels, order, factors, alphas)
+                )
+            if transform.jitter:
                 images = color_jitter(images, order, factors)
-            if augment.lighting:
+            if transform.lighting:
                 images = lighting(images, alphas)
             yield normalize(images, data.mean, data.std), labels
 
@@ -170,13 +179,13 @@ class EvalBatches:
         self.data, self.device = data, device
         self.pieces = eval_pieces(data.sizes[split], batch_size, rank, world_size)
         items = _EvalItems(*data._splits[split], data.image_size, data.resize)
-        self.loader = _loader(items, self.pieces, data.workers, device)
+        self.loader = make_loader(items, self.pieces, data.workers, device)
 
     def __len__(self) -> int:
         return len(self.pieces)
 
     def __iter__(self) -> Iterator[Batch]:
-        for images, labels in _on_device(self.loader, self.device):
+        for images, labels in batches_on(self.loader, self.device):
             yield normalize(to_float(images.permute(0, 3, 1, 2)), self.data.mean, self.data.std), labels
 
 
@@ -259,36 +268,33 @@ def center_crop(image: "Image", size: int, resize: int) -> "Image":
     return image.resize((width, height), Resampling.BILINEAR).crop((left, top, left + size, top + size))
 
 
-def _pixels(image: "Image") -> Tensor:
-    return torch.from_numpy(np.array(image))
-
-
 class _TrainItems(Dataset):
     """Images by (epoch, index), with the numbers that finish them on the device: a pure function of seed and key."""
 
-    def __init__(self, paths: np.ndarray, labels: np.ndarray, augment: TrainAugment, seed: int):
-        self.paths, self.labels, self.augment, self.seed = paths, labels, augment, seed
+    def __init__(self, paths: np.ndarray, labels: np.ndarray, transform: TrainTransform, seed: int):
+        self.paths, self.labels, self.transform, self.seed = paths, labels, transform, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...] | UserError:
         from PIL.Image import Resampling, Transpose
 
         epoch, index = key
-        augment = self.augment
+        transform = self.transform
         try:
             image = load_rgb(os.fsdecode(self.paths[index]))
         except UserError as error:
             return error
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "item", epoch, index))
         top, left, height, width = draw_resized_crop(
-            image.height, image.width, augment.scale, augment.ratio, generator
+            image.height, image.width, transform.scale, transform.ratio, generator
         )
         # Cropped first, as torchvision does: resize(box=...) would let pixels from outside the crop in.
         image = image.crop((left, top, left + width, top + height))
-        image = image.resize((augment.image_size, augment.image_size), Resampling.BILINEAR)
-        if augment.flip and torch.rand((), generator=generator) < 0.5:
+        image = image.resize((transform.image_size, transform.image_size), Resampling.BILINEAR)
+        if transform.flip and torch.rand((), generator=generator) < 0.5:
             image = image.transpose(Transpose.FLIP_LEFT_RIGHT)
-        color = draw_color(augment.jitter, augment.lighting, generator)
-        return _pixels(image), torch.tensor(self.labels[index]), *color
+        color = draw_color(transform.jitter, transform.lighting, generator)
+        columns = transform.augment(image, derive_seed(self.seed, "augment", epoch, index))
+        return torch.tensor(self.labels[index]), *color, *columns
 
 
 class _EvalItems(Dataset):
@@ -302,84 +308,4 @@ class _EvalItems(Dataset):
             image = load_rgb(os.fsdecode(self.paths[index]))
         except UserError as error:
             return error
-        return _pixels(center_crop(image, self.image_size, self.resize)), torch.tensor(self.labels[index])
-
-
-# ---- many images: from the workers to the device
-
-
-class _EpochSampler:
-    """The batches of (epoch, index) of the epoch that was started last."""
-
-    def __init__(self, n: int, pieces: list[slice], seed: int):
-        self.n, self.pieces, self.seed = n, pieces, seed
-        self.epoch, self.steps = 0, pieces
-
-    def start(self, epoch: int, start_step: int) -> None:
-        self.epoch, self.steps = epoch, remaining(self.pieces, start_step)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = epoch_order(self.n, self.seed, self.epoch)
-        for piece in self.steps:
-            yield [(self.epoch, index) for index in order[piece]]
-
-
-def _collate(items: list) -> tuple[Tensor, ...] | UserError:
-    """Stack a batch; an error among the items comes instead of the batch.
-
-    An exception raised in a worker would reach the parent as another one, with the worker's traceback for a message.
-    """
-    for item in items:
-        if isinstance(item, UserError):
-            return item
-    return tuple(torch.stack(column) for column in zip(*items, strict=True))
-
-
-def _on_device(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
-    for batch in loader:
-        if isinstance(batch, UserError):
-            raise UserError(*batch.args)  # a new one: `batch` would tie this frame and the workers into a cycle
-        yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)
-
-
-def _loader(items: Dataset, batches: object, workers: int, device: torch.device) -> DataLoader:
-    loader = DataLoader(
-        items,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_parent,
-        generator=torch.Generator(),  # or the loader would draw from, and change, the global generator
-    )
-    # A program that fails in the middle of an epoch would otherwise wait 5 seconds for each worker.
-    atexit.register(_stop_workers, weakref.ref(loader))
-    return loader
-
-
-def _stop_workers(reference: "weakref.ref[DataLoader]") -> None:
-    loader = reference()
-    if loader is not None and loader._iterator is not None:
-        loader._iterator._shutdown_workers()
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Make a worker deaf to a signal that is sent to the whole process group: the parent finishes its step and saves.
-
-    A SIGTERM from the parent itself, with which it ends its children, still counts.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_exit_when_told, args=(os.getppid(),), daemon=True).start()
-
-
-def _exit_when_told(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
-    os._exit(0)
+        return pixels(center_crop(image, self.image_size, self.resize)), torch.tensor(self.labels[index])

@@ -12,7 +12,7 @@ from datasets.arrays import ArrayData
 def tiny_data():
     """46 training, 23 test images of 8x8 in 4 classes; no number of ranks up to 5 divides the test set but 1."""
 
-    def make(val_split=0, seed=0):
+    def make(val_split=0, seed=0, **options):
         rng = np.random.default_rng(seed)
 
         def split(n):
@@ -21,7 +21,8 @@ def tiny_data():
             images[np.arange(n), labels * 2] += 90  # a bright row tells the class
             return images, labels
 
-        return ArrayData(split(46), split(23), list("abcd"), (0.4,) * 3, (0.3,) * 3, padding=1, val_split=val_split)
+        options = {"padding": 1, "val_split": val_split} | options
+        return ArrayData(split(46), split(23), list("abcd"), (0.4,) * 3, (0.3,) * 3, **options)
 
     return make
 

@@ -13,6 +13,8 @@ METHODS = {
     "dropblock": "DropBlock",
     "mixup": "Mixup",
     "manifold_mixup": "Manifold Mixup",
+    "autoaugment": "AutoAugment",
+    "augmix": "AugMix",
     "shakedrop": "ShakeDrop",
     "cutmix": "CutMix",
     "shakedrop_cutmix": "ShakeDrop + CutMix",

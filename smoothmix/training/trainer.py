@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothmix.errors import UserError
 from smoothmix.evaluation.classification import evaluate, full_precision
+from smoothmix.mixing.identity import Identity
 from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
 from smoothmix.training.distributed import Ranks
+from smoothmix.training.losses import classification_loss
 from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.run_log import RunLog
@@ -48,7 +49,7 @@ class Trainer:
     Args:
         model: maps float images (N, C, H, W) to logits (N, K).
         mixing: maps (images, labels) to (images, targets), targets (N, K) being probabilities.
-        data: a data set of this repository, or anything with its `sizes`, `fingerprint`, `train_batches` and
+        data: a data set of this repository, or anything with its `sizes`, `fingerprint`, `views`, `train_batches` and
             `eval_batches`.
         recipe, settings: what is trained, and how it is executed.
         directory: where `last.pt`, `best.pt`, `metrics.jsonl` and `tensorboard/` go. It must exist.
@@ -76,6 +77,11 @@ class Trainer:
             )
         if settings.precision == "bf16" and ranks.device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
             raise UserError(f"precision=bf16, but {torch.cuda.get_device_name()} has no bfloat16; use precision=fp32")
+        if data.views > 1 and not isinstance(mixing, Identity):
+            raise UserError(
+                f"{type(mixing).__name__} would change the {data.views} views of an image that AugMix compares; "
+                "use mixing=identity with dataset.augment=augmix"
+            )
         self.data, self.mixing, self.recipe, self.settings = data, mixing, recipe, settings
         self.directory, self.ranks, self.generator, self.config = directory, ranks, generator, config
         self.select_on = "val" if "val" in data.sizes else "test"
@@ -148,13 +154,14 @@ class Trainer:
                 images = images.contiguous(memory_format=self.memory_format)
             with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
                 logits = self.network(images)
-            loss = F.cross_entropy(logits.float(), targets)
+            loss = classification_loss(logits, targets, self.data.views)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
 
-            self.totals[0] += loss.detach() * len(labels)
-            self.totals[1] += len(labels)
+            count = len(labels) // self.data.views
+            self.totals[0] += loss.detach() * count
+            self.totals[1] += count
             self.step += 1
             if self.step % self.settings.log_every == 0:
                 mean_loss = self.mean_loss()

@@ -59,9 +59,14 @@ def test_every_experiment_is_the_papers_setting(path):
     assert config["model"]["name"] == ("pyramidnet200" if cifar else "resnet50")
     assert config["recipe"]["name"] == ("cifar" if cifar else "imagenet")
     mixing = config["mixing"]
-    assert mixing["name"] == MIXING_OF.get(row, row)
+    per_image = row in ("autoaugment", "augmix")
+    assert mixing["name"] == ("identity" if per_image else MIXING_OF.get(row, row))
     assert config["method"] == ("identity" if row == "baseline" else row)
     assert config["method"] in METHODS
+    assert config["dataset"]["augment"] == (row if per_image else "none")
+    if not cifar:
+        knobs = (0.0, 0.0) if per_image else (0.4, 0.1)
+        assert (config["dataset"]["jitter"], config["dataset"]["lighting"]) == knobs
     if mixing["name"] in ("cutmix", "smoothmix_s", "smoothmix_c", "center_gaussian"):
         assert mixing["p"] == (0.5 if cifar else 1.0)
     elif mixing["name"] != "identity":
@@ -131,7 +136,7 @@ def test_the_experiments_are_the_papers_rows():
     assert {f"{dataset}/manifold_mixup" for dataset in ("cifar10", "cifar100", "imagenet")} <= rows
     ablations = {"center_gaussian_4", "center_gaussian_12", "sigma_8", "sigma_12", "sigma_16"}
     assert {f"cifar100/{row}" for row in {"smoothmix_s", "label_smoothing"} | ablations} <= rows
-    assert "imagenet/hide_and_seek" in rows
+    assert {f"imagenet/{row}" for row in ("hide_and_seek", "autoaugment", "augmix")} <= rows
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)

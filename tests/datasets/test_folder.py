@@ -16,7 +16,8 @@ from torchvision.transforms import functional as TF
 
 from datasets import augment, class_folders
 from datasets.batches import epoch_order
-from datasets.folder import IMAGENET_MEAN, IMAGENET_STD, _stop_workers, center_crop, load_rgb
+from datasets.folder import IMAGENET_MEAN, IMAGENET_STD, center_crop, load_rgb
+from datasets.loader import stop_workers
 from smoothmix.errors import UserError
 from smoothmix.seeding import derive_seed
 
@@ -408,7 +409,7 @@ def test_workers_end_when_the_parent_says_so(folder_root):
     first.terminate()
     first.join(timeout=10)
     assert first.exitcode == 0
-    _stop_workers(weakref.ref(batches.loader))
+    stop_workers(weakref.ref(batches.loader))
     second.join(timeout=10)
     assert second.exitcode == 0
     assert not multiprocessing.active_children()

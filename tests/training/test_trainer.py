@@ -9,11 +9,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import v2
 
-from smoothmix import HideAndSeek, Identity, LabelSmoothing, ManifoldMixup, SmoothMixC
+from smoothmix import Cutout, HideAndSeek, Identity, LabelSmoothing, ManifoldMixup, SmoothMixC
 from smoothmix.errors import UserError
 from smoothmix.evaluation.classification import evaluate
+from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
 from smoothmix.training.distributed import Ranks
+from smoothmix.training.losses import classification_loss
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.stopping import Stopped, StopSignal
 from smoothmix.training.trainer import Trainer
@@ -349,6 +351,67 @@ def test_hide_and_seek_and_label_smoothing_train(make_trainer, build):
     trainer = make_trainer(build.__name__, mixing=build(num_classes=4), epochs=2)
     history = trainer.fit()
     assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_three_views_are_one_network_call_and_count_as_one_image(make_trainer, tiny_data, tiny_model, monkeypatch):
+    data = tiny_data(augment="augmix", workers=0)
+    seen = []
+
+    def loss_of(logits, targets, views):
+        loss = classification_loss(logits, targets, views)
+        seen.append((loss.item(), len(logits), len(targets), views))
+        return loss
+
+    monkeypatch.setattr("smoothmix.training.trainer.classification_loss", loss_of)
+    trainer = make_trainer(data=data, mixing=Identity(num_classes=4), epochs=1)
+    trainer.fit()
+    assert [call[1:] for call in seen] == [(24, 24, 3)] * 5 + [(18, 18, 3)]
+    mean = sum(call[0] * call[1] for call in seen) / (3 * 46)
+    assert trainer.history[0]["train_loss"] == pytest.approx(mean, rel=1e-6)
+    row = trainer.history[0]
+    assert row["images_per_second"] * row["seconds"] < 2 * 46
+
+    # the first step is that of the written loss on the data set's batch
+    images, labels = next(data.train_batches(8, 0).epoch(0))
+    torch.manual_seed(derive_seed(0, "layers", 0, 0))
+    logits = tiny_model().train()(images.contiguous())
+    clean, one, two = (part.softmax(dim=1) for part in logits.chunk(3))
+    log_mixture = ((clean + one + two) / 3).log()
+    divergence = sum(F.kl_div(log_mixture, p, reduction="batchmean") for p in (clean, one, two))
+    assert seen[0][0] == pytest.approx((F.cross_entropy(logits[:8], labels[:8]) + 4 * divergence).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("augment", "workers"), [("augmix", 0), ("augmix", 1), ("autoaugment", 1)])
+def test_a_run_with_augmentation_in_workers_resumes_bit_for_bit(make_trainer, tiny_data, monkeypatch, augment, workers):
+    def trainer(name):
+        data = tiny_data(augment=augment, workers=workers)
+        return make_trainer(name, data=data, mixing=Identity(num_classes=4), epochs=2)
+
+    unbroken = trainer("unbroken")
+    unbroken.fit()
+    for stop_at in (3, 6, 9):  # in the first epoch, at its end, in the second
+        requests = 0
+
+        def asked(self, stop_at=stop_at):
+            nonlocal requests
+            requests += 1
+            return requests == stop_at
+
+        monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", asked)
+        with pytest.raises(Stopped):
+            trainer(f"stopped{stop_at}").fit()
+        monkeypatch.undo()
+        resumed = trainer(f"stopped{stop_at}")
+        resumed.fit()
+        assert_same_run(unbroken, resumed)
+
+
+@pytest.mark.parametrize("strategy", [SmoothMixC, Cutout])
+def test_three_views_are_not_mixed(make_trainer, tiny_data, strategy):
+    data = tiny_data(augment="augmix", workers=0)
+    with pytest.raises(UserError, match=f"{strategy.__name__} would change the 3 views .*; use mixing=identity"):
+        make_trainer(data=data, mixing=strategy(num_classes=4))
+    make_trainer(data=tiny_data(augment="autoaugment", workers=0), mixing=strategy(num_classes=4))
 
 
 def test_a_batch_larger_than_the_data_set_is_one_step(make_trainer):

@@ -1,0 +1,224 @@
+"""AutoAugment and AugMix in the two kinds of data sets that have them."""
+
+import multiprocessing
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import functional as TF
+
+import datasets
+from datasets import class_folders
+from datasets.arrays import ArrayData, TrainBatches
+from datasets.augment import draw_color, draw_crop_flip, draw_resized_crop
+from datasets.batches import epoch_order
+from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
+from datasets.per_image import check_augment
+from smoothmix.errors import UserError
+from smoothmix.seeding import derive_seed
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+N, SEED, EPOCH = 21, 6, 2
+PIXELS = np.random.default_rng(0).integers(0, 256, (N, 24, 30, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    """A function that makes the data set, one that makes image i as it is before the augmentation, and facts."""
+    images = np.ascontiguousarray(PIXELS[:, :, :24])
+
+    def make(augment="none", workers=0):
+        split = images, torch.arange(N)
+        return ArrayData(split, split, [str(i) for i in range(N)], MEAN, STD, augment=augment, workers=workers)
+
+    def cropped(i):
+        stream = torch.Generator().manual_seed(derive_seed(SEED, "augment", EPOCH))
+        offsets, flips = draw_crop_flip(N, 4, True, stream)
+        image = TF.crop(TF.pad(Image.fromarray(images[i]), 4), *offsets[i].tolist(), 24, 24)
+        return TF.hflip(image) if flips[i] else image
+
+    return SimpleNamespace(make=make, cropped=cropped, mean=MEAN, std=STD, policy="cifar10", fill=(125, 123, 114))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("folders")
+    for i in range(N):
+        for split in ("train", "val"):
+            folder = root / split / f"class{i:02}"
+            folder.mkdir(parents=True)
+            Image.fromarray(PIXELS[i]).save(folder / "image.png")
+
+    def make(augment="none", workers=0, jitter=0.0, lighting=0.0):
+        knobs = {"jitter": jitter, "lighting": lighting, "image_size": 16, "resize": 20}
+        return class_folders(root, augment=augment, workers=workers, **knobs)
+
+    def cropped(i):
+        stream = torch.Generator().manual_seed(derive_seed(SEED, "item", EPOCH, i))
+        box = draw_resized_crop(24, 30, (0.08, 1.0), (3 / 4, 4 / 3), stream)
+        image = TF.resized_crop(Image.fromarray(PIXELS[i]), *box, [16, 16])
+        return TF.hflip(image) if torch.rand((), generator=stream) < 0.5 else image
+
+    grey = (128, 128, 128)
+    return SimpleNamespace(
+        make=make, cropped=cropped, mean=IMAGENET_MEAN, std=IMAGENET_STD, policy="imagenet", fill=grey
+    )
+
+
+@pytest.fixture(params=["arrays", "folder"])
+def kind(request):
+    return request.getfixturevalue(request.param)
+
+
+def collect(batches):
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def by_view(batches, views):
+    """(views, n, 3, S, S) and (views, n), in the order of the epoch."""
+    images, labels = zip(*batches, strict=True)
+    return (torch.cat([part.unflatten(0, (views, -1)) for part in parts], dim=1) for parts in (images, labels))
+
+
+def test_views(kind):
+    assert [kind.make(name).views for name in ("none", "autoaugment", "augmix")] == [1, 1, 3]
+    assert datasets.digits().views == 1
+
+
+def test_autoaugment_is_torchvisions(kind):
+    data = kind.make("autoaugment")
+    images, labels = collect(data.train_batches(8, SEED).epoch(EPOCH))
+    order = epoch_order(N, SEED, EPOCH)
+    assert labels.tolist() == order
+    theirs = transforms.AutoAugment(transforms.AutoAugmentPolicy(kind.policy), fill=kind.fill)
+    changed = 0
+    for got, i in zip(images, order, strict=True):
+        plain = kind.cropped(i)
+        torch.manual_seed(derive_seed(SEED, "augment", EPOCH, i))
+        expected = theirs(plain)
+        changed += not np.array_equal(expected, plain)
+        assert torch.equal(got, TF.normalize(TF.to_tensor(expected), kind.mean, kind.std))
+    assert changed >= N / 2
+
+
+def test_augmix_yields_clean_images_and_two_blends(kind):
+    plain_images, plain_labels = collect(kind.make().train_batches(8, SEED).epoch(EPOCH))
+    batches = list(kind.make("augmix").train_batches(8, SEED).epoch(EPOCH))
+    assert [len(images) for images, _ in batches] == [24, 24, 15]
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in batches)
+    (clean, one, two), labels = by_view(batches, 3)
+    assert torch.equal(clean, plain_images)
+    assert torch.equal(labels, plain_labels.expand(3, N))
+    for a, b in ((clean, one), (clean, two), (one, two)):
+        assert ((a - b).abs().mean((1, 2, 3)) > 0.01).float().mean() > 0.7
+    # each blend keeps a part of its own image and of no other
+    alike = torch.cdist(one.flatten(1), clean.flatten(1)).argmin(dim=1)
+    assert (alike == torch.arange(N)).float().mean() > 0.7
+
+
+def test_augmix_has_the_severity_of_its_data_set(kind):
+    data = kind.make("augmix")
+    augment = data.augment if kind.policy == "cifar10" else data.transform.augment
+    assert augment.severity == {"cifar10": 3, "imagenet": 1}[kind.policy]
+    images, _ = by_view(data.train_batches(8, SEED).epoch(EPOCH), 3)
+    i = epoch_order(N, SEED, EPOCH)[13]
+    columns = augment(kind.cropped(i), derive_seed(SEED, "augment", EPOCH, i))
+    expected = TF.normalize(augment.to_float(*(column[None] for column in columns)), kind.mean, kind.std)
+    assert torch.equal(images[:, 13], expected)
+
+
+def test_jitter_and_lighting_are_those_of_the_plain_images(folder):
+    knobs = {"jitter": 0.4, "lighting": 0.1}
+    plain, _ = collect(folder.make(**knobs).train_batches(8, SEED).epoch(EPOCH))
+    (clean, one, _), _ = by_view(folder.make("augmix", **knobs).train_batches(8, SEED).epoch(EPOCH), 3)
+    assert torch.equal(clean, plain)
+    # a blend gets the same: brightness first of all is a factor, so the means go up and down together
+    (before, blend, _), _ = by_view(folder.make("augmix").train_batches(8, SEED).epoch(EPOCH), 3)
+    changes = torch.stack([(clean - before).mean((1, 2, 3)), (one - blend).mean((1, 2, 3))])
+    assert changes.corrcoef()[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("augment", ["autoaugment", "augmix"])
+def test_workers_ranks_steps_and_the_global_generator(kind, augment):
+    views = kind.make(augment).views
+    alone = {epoch: list(kind.make(augment).train_batches(6, SEED).epoch(epoch)) for epoch in (0, 1)}
+    assert not torch.equal(alone[0][0][0], alone[1][0][0])
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    for workers in (0, 1, 2):
+        batches = kind.make(augment, workers).train_batches(6, SEED)
+        for epoch in (0, 1):
+            for (a, b), (c, d) in zip(batches.epoch(epoch), alone[epoch], strict=True):
+                assert torch.equal(a, c)
+                assert torch.equal(b, d)
+            assert len(multiprocessing.active_children()) == workers
+        next(batches.epoch(0))  # an epoch that is left
+        rest = list(batches.epoch(1, start_step=2))
+        assert len(rest) == 2
+        assert all(torch.equal(a, c) for (a, _), (c, _) in zip(rest, alone[1][2:], strict=True))
+        del batches
+    whole, labels = by_view(alone[1][:3], views)  # without the last, partial batch
+    ranks = [list(kind.make(augment).train_batches(6, SEED, rank, 2).epoch(1)) for rank in range(2)]
+    for step in range(3):
+        parts, their_labels = by_view([rank[step] for rank in ranks], views)
+        assert torch.equal(parts, whole[:, 6 * step : 6 * step + 6])
+        assert torch.equal(their_labels, labels[:, 6 * step : 6 * step + 6])
+    assert torch.equal(torch.get_rng_state(), before), "the global generator was used"
+
+
+def test_the_generators_of_gpus_are_left_alone(kind, monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("a GPU's generator was seeded")
+
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, fail)
+    list(kind.make("autoaugment").train_batches(8, SEED).epoch(0))
+
+
+@pytest.mark.parametrize("augment", ["autoaugment", "augmix"])
+def test_evaluation_and_the_fingerprint_do_not_change(kind, augment):
+    plain, other = kind.make(), kind.make(augment)
+    assert plain.fingerprint == other.fingerprint
+    (a, b), (c, d) = (collect(data.eval_batches("test", 8)) for data in (plain, other))
+    assert torch.equal(a, c)
+    assert torch.equal(b, d)
+
+
+def test_plain_images_in_memory_need_no_workers():
+    split = PIXELS[:, :, :24], torch.arange(N)
+    data = ArrayData(split, split, [str(i) for i in range(N)], MEAN, STD, workers=2)
+    batches = data.train_batches(8, SEED)
+    assert isinstance(batches, TrainBatches)
+    list(batches.epoch(0))
+    assert not multiprocessing.active_children()
+
+
+def refusal(make, *arguments, **options) -> str:
+    with pytest.raises(UserError) as error:
+        make(*arguments, **options)
+    return str(error.value)
+
+
+def test_other_names_are_refused(kind, tmp_path):
+    names = "is not one of none, autoaugment, augmix"
+    assert refusal(kind.make, "augmx") == f"augment=augmx {names}; did you mean augmix?"
+    assert refusal(check_augment, "xyz") == f"augment=xyz {names}"
+    assert "workers=-1 is negative" in refusal(kind.make, "augmix", workers=-1)
+    # said before the files are looked for
+    assert refusal(datasets.cifar100, tmp_path, augment="auto_augment").endswith("did you mean autoaugment?")
+
+
+def test_the_numbers_of_an_image_are_those_of_its_key(folder):
+    items = folder.make("none", jitter=0.4, lighting=0.1).train_batches(8, SEED).loader.dataset
+    label, order, factors, alphas, image = items[EPOCH, 5]
+    stream = torch.Generator().manual_seed(derive_seed(SEED, "item", EPOCH, 5))
+    draw_resized_crop(24, 30, (0.08, 1.0), (3 / 4, 4 / 3), stream)
+    torch.rand((), generator=stream)
+    expected = draw_color(0.4, 0.1, stream)
+    assert label == 5
+    assert all(map(torch.equal, (order, factors, alphas), expected))
+    assert torch.equal(image.permute(2, 0, 1), TF.pil_to_tensor(folder.cropped(5)))
