@@ -179,6 +179,15 @@ def test_the_generators_of_gpus_are_left_alone(kind, monkeypatch):
     list(kind.make("autoaugment").train_batches(8, SEED).epoch(0))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("augment", ["autoaugment", "augmix"])
+def test_the_gpu_gets_the_same_batches(kind, augment):
+    data = kind.make(augment, workers=1)
+    here, there = (collect(data.train_batches(8, SEED, device=device).epoch(EPOCH)) for device in ("cpu", "cuda"))
+    assert torch.equal(there[1].cpu(), here[1])
+    torch.testing.assert_close(there[0].cpu(), here[0], rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("augment", ["autoaugment", "augmix"])
 def test_evaluation_and_the_fingerprint_do_not_change(kind, augment):
     plain, other = kind.make(), kind.make(augment)

@@ -26,11 +26,12 @@ def torchrun(ranks, *arguments, script=STEPS):
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
-def test_two_ranks_take_the_steps_of_one_process(tmp_path):
+@pytest.mark.parametrize("augment", ["none", "augmix"])
+def test_two_ranks_take_the_steps_of_one_process(tmp_path, augment):
     """Weights and loss after two epochs, the last batch of each being partial; the network has no BatchNorm."""
     states = []
     for ranks in (1, 2):
-        done = torchrun(ranks, "steps", tmp_path / str(ranks))
+        done = torchrun(ranks, "steps", tmp_path / str(ranks), 2, augment)
         assert done.returncode == 0, done.stderr
         states.append(torch.load(tmp_path / str(ranks) / "last.pt", weights_only=True))
     one, two = states

@@ -88,8 +88,9 @@ def test_the_gradient_is_that_of_the_divergences():
 
 
 def test_certain_predictions_have_a_finite_gradient():
-    logits = (500 * torch.eye(3)[:, None].expand(3, 2, 3)).reshape(6, 3).clone().requires_grad_()
-    loss = classification_loss(logits, torch.eye(3)[[0, 0] * 3], views=3)
+    certain = 500 * torch.eye(3, 4)  # and all three agree that it is not the fourth class
+    logits = certain.repeat_interleave(2, dim=0).requires_grad_()
+    loss = classification_loss(logits, torch.eye(4)[[0, 0] * 3], views=3)
     loss.backward()
     assert loss.item() == pytest.approx(12 * math.log(3), rel=1e-5)
     assert logits.grad.isfinite().all()

@@ -1,4 +1,4 @@
-"""Run by torchrun in test_distributed.py: `two_ranks.py steps|manifold|evaluate OUT [EPOCHS]`."""
+"""Run by torchrun in test_distributed.py: `two_ranks.py steps|manifold|evaluate OUT [EPOCHS [AUGMENT]]`."""
 
 import sys
 from pathlib import Path
@@ -15,10 +15,10 @@ from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 
 
-def data():
+def data(augment="none"):
     rng = np.random.default_rng(0)
     parts = [(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), rng.integers(0, 7, n)) for n in (62, 23)]
-    return ArrayData(*parts, list("abcdefg"), (0.5,) * 3, (0.25,) * 3, padding=1)
+    return ArrayData(*parts, list("abcdefg"), (0.5,) * 3, (0.25,) * 3, padding=1, augment=augment, workers=1)
 
 
 def network(norm):
@@ -27,7 +27,7 @@ def network(norm):
     return nn.Sequential(*layers, nn.Linear(216, 7))
 
 
-def main(what, out, epochs=2):
+def main(what, out, epochs=2, augment="none"):
     ranks = join("cpu")
     if what == "steps":
         recipe = Recipe(name="test", epochs=int(epochs), batch_size=12, lr=0.1)
@@ -35,7 +35,7 @@ def main(what, out, epochs=2):
         directory.mkdir(exist_ok=True)
         strategy = Identity(num_classes=7)
         trainer = Trainer(
-            network(norm=False), strategy, data(), recipe, Settings(), directory, ranks, torch.Generator(), {}
+            network(norm=False), strategy, data(augment), recipe, Settings(), directory, ranks, torch.Generator(), {}
         )
         trainer.fit()
     elif what == "manifold":
