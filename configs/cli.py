@@ -75,7 +75,11 @@ def _sentence(error: Exception) -> str:
         choices = error.options or [path.stem for path in (CONFIGS / group).glob("*.yaml")]
         return f"there is no {group or 'configuration'} {name}; {schema.nearest(name, choices)}"
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)) and cause.parent_node is not None:
-        return f"unknown key {cause.full_key}; {schema.nearest(str(cause.key), map(str, cause.parent_node))}"
+        group, _, rest = str(cause.full_key).partition(".")
+        # Hydra composes once without the swept experiment, with the default data set and network
+        swept = any("experiment=" in word and "," in word for word in sys.argv)
+        hint = f" (in a sweep over experiments, name the group as well: {group}=...)" if swept and rest else ""
+        return f"unknown key {cause.full_key}; {schema.nearest(str(cause.key), map(str, cause.parent_node))}{hint}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     return " ".join(str(error).split())
