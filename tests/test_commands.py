@@ -104,6 +104,17 @@ def test_another_epoch_count_does_not_touch_the_first_run(finished, tmp_path):
     assert len(list(directory.parents[1].glob("*/seed0/summary.json"))) == 2
 
 
+def test_a_strategy_on_hidden_layers_is_attached_to_the_network(tmp_path):
+    done = train(tmp_path, "mixing=manifold_mixup", "recipe.epochs=1", "recipe.decay_epochs=[]")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((the_run(tmp_path) / "summary.json").read_text())["method"] == "manifold_mixup"
+
+    done = train(tmp_path, "mixing=manifold_mixup", "mixing.stages=[layr1]")
+    assert done.returncode == 2
+    assert "mixing=manifold_mixup: the model has no module 'layr1': choose stages such as layer1" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_a_sweep_goes_on_after_a_bad_cell_and_reports_it(tmp_path):
     done = python("train.py", "-m", *QUICK, f"output={tmp_path}", "recipe.epochs=1", "mixing.p=1,2,0")
     assert done.returncode == 2
