@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +15,8 @@ from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.stopping import Stopped
 from smoothmix.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
 
 
 class Listener(nn.Module):
@@ -98,3 +105,18 @@ def test_a_run_stopped_at_any_step_and_started_again_is_the_unbroken_run(make_tr
         resumed = make_trainer(f"stopped{stop_at}", pyramidnet(**options))
         resumed.fit()
         assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.model.state_dict().items())
+
+
+def test_two_ranks_draw_for_themselves_and_keep_the_same_weights(tmp_path):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    script = Path(__file__).with_name("regularisers_on_ranks.py")
+    done = subprocess.run(
+        [*launcher, str(script), str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    results = torch.load(tmp_path / "results.pt", weights_only=True)
+    assert len(results) == 3
+    for name, result in results.items():
+        assert torch.equal(*result["weights"]), name
+        assert not torch.equal(*result["kept"]), name
