@@ -12,8 +12,9 @@ demo: .venv/installed
 	@echo "Evaluate:   $(BIN)/python eval.py run=RUN_DIR      (a run directory printed above)"
 	@echo "A real run: $(BIN)/python train.py experiment=cifar100/smoothmix_c dataset.download=true"
 
+# two workers of one thread each: most tests wait for short commands
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
