@@ -1,0 +1,80 @@
+"""Corrupt a batch of images as in the CIFAR-10-C, CIFAR-100-C and ImageNet-C benchmarks.
+
+Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019.
+"""
+
+import difflib
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from smoothmix.corruptions.corruption import Corruption, Draws
+
+CORRUPTIONS: dict[str, Corruption] = {
+}
+SIDES = {"cifar": 32, "imagenet": 224}
+SAVED_QUALITY = 85  # of the JPEG files that ImageNet-C consists of
+
+
+def corrupt(
+    images: Tensor,
+    name: str,
+    severity: int,
+    benchmark: str = "cifar",
+    generator: Generator | None = None,
+    save_as_jpeg: bool = True,
+) -> Tensor:
+    """Return corrupted copies of `images`, uint8 (N, 3, S, S), on the same device.
+
+    Args:
+        images: RGB, uint8 (N, 3, S, S); S is 32 for "cifar", 224 for "imagenet".
+        name: one of `CORRUPTIONS`.
+        severity: 1 to 5.
+        benchmark: whose constants to use: "cifar" (CIFAR-10-C and CIFAR-100-C) or "imagenet" (ImageNet-C).
+        generator: where random numbers come from, on the images' device; torch's default one if None.
+        save_as_jpeg: pass "imagenet" images through JPEG of quality 85 at the end, as the published files were.
+
+    Raises:
+        ValueError: an unknown name, severity or benchmark, or images of another type or size.
+        ImportError: a library or texture that this corruption needs is not installed.
+    """
+    draws = sample(images, name, severity, benchmark, generator)
+    corrupted = apply(images, name, severity, benchmark, draws)
+    if benchmark == "imagenet" and save_as_jpeg:
+        corrupted = through_jpeg(corrupted, SAVED_QUALITY)
+    return corrupted
+
+
+def sample(
+    images: Tensor, name: str, severity: int, benchmark: str = "cifar", generator: Generator | None = None
+) -> Draws:
+    """Return the random numbers of one corruption of `images`; each tensor has the batch as its first dimension."""
+    setting = _setting(images, name, severity, benchmark)
+    return CORRUPTIONS[name].sample(images, setting, generator)
+
+
+def apply(images: Tensor, name: str, severity: int, benchmark: str, draws: Draws) -> Tensor:
+    """Return `images` corrupted with the random numbers `draws`: a pure function; no JPEG at the end."""
+    setting = _setting(images, name, severity, benchmark)
+    return CORRUPTIONS[name].apply(images, setting, draws)
+
+
+def _setting(images: Tensor, name: str, severity: int, benchmark: str) -> Any:
+    if name not in CORRUPTIONS:
+        close = difflib.get_close_matches(name, CORRUPTIONS, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(CORRUPTIONS)}"
+        raise ValueError(f"unknown corruption {name!r}; {hint}")
+    if benchmark not in SIDES:
+        raise ValueError(f"unknown benchmark {benchmark!r}; there is {', '.join(SIDES)}")
+    if severity not in (1, 2, 3, 4, 5):
+        raise ValueError(f"severity must be 1, 2, 3, 4 or 5, not {severity!r}")
+    side = SIDES[benchmark]
+    if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):
+        raise ValueError(
+            f"benchmark={benchmark!r} corrupts uint8 images (N, 3, {side}, {side}), "
+            f"not {images.dtype} {tuple(images.shape)}; resize them, or choose the other benchmark"
+        )
+    corruption = CORRUPTIONS[name]
+    settings = corruption.cifar if benchmark == "cifar" else corruption.imagenet
+    return settings[severity - 1]
