@@ -61,8 +61,27 @@ class Evaluation:
 
     run: str | None = None
     checkpoint: str | None = None
+    published: str | None = None
     weights: str = "best"
     split: str = "test"
+    batch_size: int = 500
+    device: str = "auto"
+    dataset: Any = MISSING
+
+
+@dataclass
+class CorruptedEvaluation:
+    """The top level of configs/eval_corruption.yaml."""
+
+    benchmark: str = MISSING
+    source: str = "files"
+    files: str | None = None
+    corruptions: list[str] | None = None
+    seed: int = 0
+    run: str | None = None
+    checkpoint: str | None = None
+    published: str | None = None
+    weights: str = "best"
     batch_size: int = 500
     device: str = "auto"
     dataset: Any = MISSING

@@ -12,6 +12,7 @@
                          ``epoch(epoch, start_step=0)``: yields augmented batches
 ``eval_batches(...)``    ``(split, batch_size, rank=0, world_size=1, device="cpu")``: yields a split's batches, as often
                          as it is iterated
+``image_batches(...)``   ``(split, pieces, device="cpu")``: yields a split's images of these indices, uint8, with labels
 =======================  ===============================================================================================
 
 A batch is images (n, 3, S, S), float32, normalised, and labels (n,), int64, both on the device. `batch_size` is over

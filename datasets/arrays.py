@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from datasets.augment import crop_flip, draw_crop_flip, normalize, to_float
+from datasets.augment import Normalized, crop_flip, draw_crop_flip, normalize, to_float
 from datasets.batches import check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
 from datasets.per_image import PerImage, per_image
@@ -93,10 +93,16 @@ class ArrayData:
 
     def eval_batches(
         self, split: str, batch_size: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
-    ) -> "EvalBatches":
+    ) -> Normalized:
         """Return the images rank, rank + world_size, ... of `split`, not augmented, in batches."""
         check_split(split, self.sizes)
-        return EvalBatches(self, split, batch_size, rank, world_size, torch.device(device))
+        pieces = eval_pieces(self.sizes[split], batch_size, rank, world_size)
+        return Normalized(self.image_batches(split, pieces, device), self.mean, self.std)
+
+    def image_batches(self, split: str, pieces: list[range], device: str | torch.device = "cpu") -> "ImageBatches":
+        """Return the images of `split` whose indices are in `pieces`, a batch each, as they are."""
+        check_split(split, self.sizes)
+        return ImageBatches(self, split, pieces, torch.device(device))
 
     def _arrays(self, split: str, device: torch.device) -> Batch:
         """Return the images of a split without the padding, and its labels, on `device`."""
@@ -190,25 +196,20 @@ class _Items(Dataset):
         return self.labels[index], *self.augment(image, derive_seed(self.seed, "augment", epoch, index))
 
 
-class EvalBatches:
-    """The evaluation batches of one rank; can be iterated again and again."""
+class ImageBatches:
+    """Batches of (images uint8 (n, 3, S, S), labels int64 (n,)); can be iterated again and again."""
 
-    def __init__(
-        self, data: ArrayData, split: str, batch_size: int, rank: int, world_size: int, device: torch.device
-    ):
-        self.data, self.split, self.device = data, split, device
-        self.pieces = eval_pieces(data.sizes[split], batch_size, rank, world_size)
+    def __init__(self, data: ArrayData, split: str, pieces: list[range], device: torch.device):
+        self.data, self.split, self.pieces, self.device = data, split, pieces, device
 
     def __len__(self) -> int:
         return len(self.pieces)
 
     def __iter__(self) -> Iterator[Batch]:
-        data = self.data
-        images, labels = data._arrays(self.split, self.device)
+        images, labels = self.data._arrays(self.split, self.device)
         for piece in self.pieces:
             index = slice(piece.start, piece.stop, piece.step)
-            batch = images[index].permute(0, 3, 1, 2)
-            yield normalize(to_float(batch), data.mean, data.std), labels[index]
+            yield images[index].permute(0, 3, 1, 2), labels[index]
 
 
 @lru_cache(maxsize=1)  # for the workers, who ask again for every image

@@ -5,8 +5,9 @@ batch at a time. No function keeps state, and none makes the host wait for the d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,3 +151,23 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     """Return (images - mean) / std, channel by channel; `images` (n, C, H, W) floating, in [0, 1]."""
     mean, std = (_constant(tuple(values), images.device)[:, None, None] for values in (mean, std))
     return (images - mean) / std
+
+
+class Normalized:
+    """Evaluation batches as a network takes them: (uint8 images, labels) become (float32 normalised images, labels).
+
+    `batches` has a length and can be iterated again and again; so does this. What is not on `device` is copied there.
+    """
+
+    def __init__(
+        self, batches: Any, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | None = None
+    ):
+        self.batches, self.mean, self.std, self.device = batches, mean, std, device
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in self.batches:
+            images = normalize(to_float(images.to(self.device)), self.mean, self.std)
+            yield images, labels.to(self.device)

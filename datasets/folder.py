@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.augment import color_jitter, draw_color, draw_resized_crop, lighting, normalize, to_float
+from datasets.augment import Normalized, color_jitter, draw_color, draw_resized_crop, lighting, normalize
 from datasets.batches import check_split, eval_pieces, hold_out, rank_pieces
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
 from datasets.per_image import PerImage, per_image, pixels
@@ -128,10 +128,16 @@ class FolderData:
 
     def eval_batches(
         self, split: str, batch_size: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
-    ) -> "EvalBatches":
+    ) -> Normalized:
         """Return the images rank, rank + world_size, ... of `split`, resized and cropped centrally, in batches."""
         check_split(split, self.sizes)
-        return EvalBatches(self, split, batch_size, rank, world_size, torch.device(device))
+        pieces = eval_pieces(self.sizes[split], batch_size, rank, world_size)
+        return Normalized(self.image_batches(split, pieces, device), self.mean, self.std)
+
+    def image_batches(self, split: str, pieces: list[range], device: str | torch.device = "cpu") -> "ImageBatches":
+        """Return the images of `split` whose indices are in `pieces`, a batch each, resized and cropped centrally."""
+        check_split(split, self.sizes)
+        return ImageBatches(self, split, pieces, torch.device(device))
 
 
 class TrainBatches:
@@ -170,23 +176,20 @@ class TrainBatches:
             yield normalize(images, data.mean, data.std), labels
 
 
-class EvalBatches:
-    """The evaluation batches of one rank; can be iterated again and again."""
+class ImageBatches:
+    """Batches of (images uint8 (n, 3, S, S), labels int64 (n,)); can be iterated again and again."""
 
-    def __init__(
-        self, data: FolderData, split: str, batch_size: int, rank: int, world_size: int, device: torch.device
-    ):
-        self.data, self.device = data, device
-        self.pieces = eval_pieces(data.sizes[split], batch_size, rank, world_size)
+    def __init__(self, data: FolderData, split: str, pieces: list[range], device: torch.device):
+        self.pieces, self.device = pieces, device
         items = _EvalItems(*data._splits[split], data.image_size, data.resize)
-        self.loader = make_loader(items, self.pieces, data.workers, device)
+        self.loader = make_loader(items, pieces, data.workers, device)
 
     def __len__(self) -> int:
         return len(self.pieces)
 
     def __iter__(self) -> Iterator[Batch]:
         for images, labels in batches_on(self.loader, self.device):
-            yield normalize(to_float(images.permute(0, 3, 1, 2)), self.data.mean, self.data.std), labels
+            yield images.permute(0, 3, 1, 2), labels
 
 
 # ---- reading the folders

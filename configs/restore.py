@@ -1,0 +1,53 @@
+"""From a checkpoint to the network and the images that it was made with."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from configs import build, schema
+from models.published import load_published
+from smoothmix.errors import UserError
+from smoothmix.training import checkpoint
+from smoothmix.training.distributed import Ranks, join
+
+
+def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module, Ranks]:
+    """Return (configuration of the run, path of its weights, data set, network on the device, ranks).
+
+    `asked` has the keys that configs/eval.yaml and configs/eval_corruption.yaml share.
+
+    Raises:
+        UserError: keys that contradict each other, or a file that is not what it should be.
+    """
+    if (asked["run"] is None) == (asked["checkpoint"] is None):
+        raise UserError("give either run=RUN_DIR or checkpoint=FILE")
+    if asked["weights"] not in ("best", "last"):
+        raise UserError(f"weights must be best or last, not {asked['weights']!r}")
+    if asked["batch_size"] < 1:
+        raise UserError(f"batch_size must be at least 1, not {asked['batch_size']}")
+    path = Path(asked["checkpoint"] or Path(asked["run"], f"{asked['weights']}.pt")).expanduser()
+    if asked["published"] is not None:
+        if asked["checkpoint"] is None:
+            raise UserError(f"published={asked['published']} is about a file: give it as checkpoint=FILE")
+        config, weights = compose("train", [f"experiment={asked['published']}"]), load_published(path)
+    else:
+        state = checkpoint.load(path)
+        config, weights = state["config"], state["model"]
+    changes = {"dataset": {key: value for key, value in asked["dataset"].items() if value is not None}}
+    try:
+        config = OmegaConf.merge(config, changes)
+        for group, key in (("dataset", "download"), ("model", "pretrained")):
+            if OmegaConf.select(config, f"{group}.{key}"):  # nothing is fetched for what may be a stranger's file
+                config[group][key] = False
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path} holds no configuration of a run") from error
+    config = schema.check(config)
+    ranks = join(asked["device"])
+    data = build.dataset(config)
+    model = build.model(config, data.num_classes, data.image_size)
+    checkpoint.load_model(model, weights, path)
+    return config, path, data, model.to(ranks.device), ranks

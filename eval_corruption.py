@@ -1,0 +1,111 @@
+"""Evaluate a checkpoint on corrupted images: `python eval_corruption.py run=RUN_DIR benchmark=cifar100_c`."""
+
+from pathlib import Path
+
+from configs.cli import command
+
+
+def main(composed):
+    """Rebuild data set and network, evaluate the cells that the record lacks, print the averages."""
+    from configs import schema
+    from configs.restore import restore
+    from datasets.augment import Normalized
+    from datasets.corrupted import find_set, open_files
+    from smoothmix.corruptions import CORRUPTIONS
+    from smoothmix.errors import UserError
+    from smoothmix.evaluation.averages import BENCHMARK
+    from smoothmix.evaluation.classification import evaluate
+    from smoothmix.evaluation.generated import GeneratedCells
+    from smoothmix.evaluation.robustness import CellRecord, evaluate_cells
+    from smoothmix.training.environment import environment
+
+    asked = schema.typed(composed, schema.CorruptedEvaluation)
+    corrupted_set, source = find_set(asked["benchmark"]), asked["source"]
+    names = asked["corruptions"] or (BENCHMARK if corrupted_set.constants == "imagenet" else list(CORRUPTIONS))
+    for name in names:
+        if name not in CORRUPTIONS:
+            raise UserError(f"there is no corruption {name}; {schema.nearest(name, CORRUPTIONS)}")
+    if source not in ("files", "generate"):
+        raise UserError(f"source must be files or generate, not {source!r}")
+    config, path, data, model, ranks = restore(asked)
+    if config["dataset"]["name"] != corrupted_set.dataset:
+        raise UserError(
+            f"{path} was trained on {config['dataset']['name']}, but {corrupted_set.title} is made of "
+            f"{corrupted_set.dataset}; choose its own benchmark"
+        )
+    place = ranks.rank, ranks.world_size
+    batch_size = asked["batch_size"] * ranks.world_size
+    if source == "files":
+        root = config["dataset"].get("root", "data")
+        cells = open_files(corrupted_set, Path(asked["files"] or Path(root, corrupted_set.folder)).expanduser(), data)
+        share = asked["batch_size"], *place
+    else:
+        cells, share = GeneratedCells(data, corrupted_set.constants, asked["seed"], ranks), ()
+    missing = cells.missing(names)
+    record = CellRecord(
+        path.with_name(f"{path.stem}.{corrupted_set.name}-{source}.json"),
+        _identity(asked, config, path) | {"source": cells.source, "data_fingerprint": data.fingerprint},
+    )
+
+    def batches(name, severity):
+        return Normalized(cells.cell(name, severity, *share), data.mean, data.std, ranks.device)
+
+    clean_batches = data.eval_batches("test", batch_size, *place, ranks.device)
+    clean = evaluate(model, clean_batches, ranks, channels_last=config["channels_last"])
+    facts = {
+        "clean_top1_error": clean["top1_error"],
+        "images": clean["images"],
+        "world_size": ranks.world_size,
+        **environment(ranks.device),
+    }
+    there = [name for name in names if name not in missing]
+    evaluate_cells(
+        model, batches, there, clean["images"], ranks, record.errors, lambda: record.save(**facts),
+        config["channels_last"],
+    )  # fmt: skip
+    if ranks.is_main:
+        _report(record, corrupted_set, clean["top1_error"], missing)
+
+
+def _identity(asked, config, path):
+    """Return whose errors the record holds."""
+    import hashlib
+
+    from configs.run_dir import config_hash
+
+    published = asked["published"] is not None
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return {
+        "benchmark": asked["benchmark"],
+        "weights": path.stem,
+        "weights_sha256": digest,
+        "dataset": config["dataset"]["name"],
+        "model": config["model"]["name"],
+        "method": config["method"],
+        "recipe": "published" if published else config["recipe"]["name"],
+        "config_hash": digest[:8] if published else config_hash(config),
+        "seed": None if published else config["seed"],
+        "epochs": None if published else config["recipe"]["epochs"],
+    }
+
+
+def _report(record, corrupted_set, clean, missing):
+    """Print the error of each corruption and severity, and the averages."""
+    from smoothmix.evaluation.averages import means, summarize
+
+    print(f"{corrupted_set.title} ({record.identity['source']}), top-1 error in %, severities 1 to 5 and their mean")
+    for name, mean in means(record.errors).items():
+        cells = " ".join(f"{error:6.2f}" for _, error in sorted(record.errors[name].items()))
+        print(f"{name:<18} {cells}  {mean:6.2f}")
+    print(f"{'clean':<53} {clean:6.2f}")
+    for name, value in summarize(record.errors, clean, with_alexnet=corrupted_set.constants == "imagenet").items():
+        print(f"{name:<53} {value:6.2f}")
+    for name, reason in missing.items():
+        print(f"not evaluated: {name}: {reason}")
+    if missing:
+        print(f"incomplete: these averages leave out {', '.join(missing)}")
+    print(f"record: {record.path}")
+
+
+if __name__ == "__main__":
+    command("eval_corruption", main)

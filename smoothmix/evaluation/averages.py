@@ -1,0 +1,105 @@
+"""The averages of a corruption benchmark, each under its own name."""
+
+from collections.abc import Mapping
+
+from smoothmix.corruptions import CORRUPTIONS
+
+SEVERITIES = (1, 2, 3, 4, 5)
+CATEGORIES = ("noise", "blur", "weather", "digital")
+EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # outside the 15 of the benchmark
+BENCHMARK = tuple(name for name in CORRUPTIONS if name not in EXTRA)
+
+# Top-1 errors of AlexNet in %, severities 1 to 5 (github.com/hendrycks/robustness, issue 10).
+ALEXNET = {
+    "gaussian_noise": (69.528, 82.542, 93.554, 98.138, 99.452),
+    "shot_noise": (71.224, 85.108, 93.574, 98.182, 99.146),
+    "impulse_noise": (78.374, 89.808, 94.870, 98.720, 99.548),
+    "defocus_blur": (65.624, 73.202, 85.036, 91.364, 94.714),
+    "glass_blur": (64.308, 75.054, 88.806, 91.622, 93.344),
+    "motion_blur": (58.430, 70.048, 82.108, 89.750, 92.638),
+    "zoom_blur": (70.008, 76.992, 80.784, 84.198, 87.198),
+    "snow": (71.726, 88.392, 86.468, 91.870, 94.952),
+    "frost": (61.390, 79.734, 88.790, 89.942, 93.430),
+    "fog": (67.474, 76.050, 84.378, 87.260, 94.500),
+    "brightness": (45.140, 48.502, 54.048, 62.166, 72.440),
+    "contrast": (64.548, 76.150, 88.874, 97.760, 99.270),
+    "elastic_transform": (52.596, 70.116, 55.686, 64.076, 80.554),
+    "pixelate": (52.218, 54.620, 73.728, 87.092, 91.262),
+    "jpeg_compression": (51.002, 54.718, 57.294, 65.458, 74.778),
+}
+ALEXNET_CLEAN = 43.48  # torchvision's AlexNet has 56.52 % top-1 accuracy on the clean images
+
+Errors = Mapping[str, Mapping[int, float]]
+
+
+def means(errors: Errors) -> dict[str, float]:
+    """Return the mean over the severities of each corruption of which all five are there."""
+    return {
+        name: _mean([cells[severity] for severity in SEVERITIES])
+        for name, cells in errors.items()
+        if all(severity in cells for severity in SEVERITIES)
+    }
+
+
+def category_means(errors: Errors) -> dict[str, float]:
+    """Return the mean over the corruptions of each category that has any."""
+    over_severities = means(errors)
+    members = {
+        category: [error for name, error in over_severities.items() if CORRUPTIONS[name].category == category]
+        for category in CATEGORIES
+    }
+    return {category: _mean(values) for category, values in members.items() if values}
+
+
+def mean_of_category_means(errors: Errors) -> float:
+    """Return what the SmoothMix paper calls Average.All in Table 5: categories weigh alike, whatever their size."""
+    return _mean(list(category_means(errors).values()))
+
+
+def mean_corruption_error(errors: Errors) -> float:
+    """Return mCE in %: each corruption's summed error divided by AlexNet's, averaged over the 15 (ICLR 2019, sec. 4).
+
+    Raises:
+        KeyError: one of the 75 cells is missing.
+    """
+    return 100 * _mean([_total(errors[name]) / sum(ALEXNET[name]) for name in BENCHMARK])
+
+
+def relative_mean_corruption_error(errors: Errors, clean: float) -> float:
+    """Return relative mCE in %: as mCE, of what corruption adds to the `clean` error (in %) of each network.
+
+    Raises:
+        KeyError: one of the 75 cells is missing.
+    """
+    n = len(SEVERITIES)
+    return 100 * _mean(
+        [(_total(errors[name]) - n * clean) / (sum(ALEXNET[name]) - n * ALEXNET_CLEAN) for name in BENCHMARK]
+    )
+
+
+def summarize(errors: Errors, clean: float, with_alexnet: bool) -> dict[str, float]:
+    """Return all averages in %, by the names under which they are printed.
+
+    An average over a fixed set of corruptions is there only if all of them are; `with_alexnet` adds mCE and relative
+    mCE, which are defined on ImageNet-C only.
+    """
+    over_severities = means(errors)
+    rows = {f"mean of {category}": error for category, error in category_means(errors).items()}
+    if over_severities:
+        rows[f"mean over {len(over_severities)} corruptions"] = _mean(list(over_severities.values()))
+        rows["mean of the category means"] = mean_of_category_means(errors)
+    if over_severities.keys() >= set(BENCHMARK):
+        if len(over_severities) > len(BENCHMARK):
+            rows["mean over the 15 corruptions of the benchmark"] = _mean([over_severities[name] for name in BENCHMARK])
+        if with_alexnet:
+            rows["mCE"] = mean_corruption_error(errors)
+            rows["relative mCE"] = relative_mean_corruption_error(errors, clean)
+    return rows
+
+
+def _total(cells: Mapping[int, float]) -> float:
+    return sum(cells[severity] for severity in SEVERITIES)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,62 @@
+"""Corrupted images made from clean ones while they are evaluated or written."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smoothmix.corruptions import SIDES, corrupt
+from smoothmix.seeding import derive_seed
+from smoothmix.training.distributed import Ranks
+
+CHUNK = {"cifar": 250, "imagenet": 50}  # images that draw their random numbers together: part of what a seed means
+
+
+class GeneratedCells:
+    """The cells (corruption, severity) of a benchmark, generated from the test images of a data set.
+
+    The images of a cell follow from (`seed`, corruption, severity) on a CPU: not from the number of ranks, nor from
+    which cells came before. On a GPU other numbers are drawn.
+    """
+
+    def __init__(self, data: Any, constants: str, seed: int, ranks: Ranks, save_as_jpeg: bool = True) -> None:
+        n = data.sizes["test"]
+        chunks = [range(start, min(start + CHUNK[constants], n)) for start in range(0, n, CHUNK[constants])]
+        self.numbers = range(len(chunks))[ranks.rank :: ranks.world_size]
+        self.batches = data.image_batches("test", [chunks[number] for number in self.numbers], ranks.device)
+        self.constants, self.seed, self.save_as_jpeg = constants, seed, save_as_jpeg
+        self.generator = torch.Generator(ranks.device)
+        self.source = f"generated (seed {seed})"
+
+    def missing(self, names: Iterable[str]) -> dict[str, str]:
+        """Return those of the corruptions `names` for which a library or texture is not installed, and the remedy."""
+        reasons = {}
+        side = SIDES[self.constants]
+        for name in names:
+            try:
+                corrupt(torch.zeros(1, 3, side, side, dtype=torch.uint8), name, 1, self.constants)
+            except ImportError as error:
+                reasons[name] = str(error)
+        return reasons
+
+    def cell(self, name: str, severity: int) -> "_Cell":
+        """Return this rank's batches of (uint8 images (n, 3, S, S), labels (n,)) of one cell."""
+        return _Cell(self, name, severity)
+
+
+class _Cell:
+    def __init__(self, cells: GeneratedCells, name: str, severity: int) -> None:
+        self.cells, self.name, self.severity = cells, name, severity
+
+    def __len__(self) -> int:
+        return len(self.cells.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        cells = self.cells
+        for number, (images, labels) in zip(cells.numbers, cells.batches, strict=True):
+            cells.generator.manual_seed(derive_seed(cells.seed, self.name, self.severity, number))
+            yield (
+                corrupt(images, self.name, self.severity, cells.constants, cells.generator, cells.save_as_jpeg),
+                labels,
+            )

@@ -1,0 +1,90 @@
+"""Errors on corrupted images, cell by cell, kept in a record that an interrupted evaluation goes on from."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from tqdm import tqdm
+
+from smoothmix.errors import UserError
+from smoothmix.evaluation.averages import SEVERITIES
+from smoothmix.evaluation.classification import evaluate
+from smoothmix.training.distributed import Ranks
+from smoothmix.training.run_log import write_text
+
+
+class CellRecord:
+    """A JSON file: what was evaluated, and the top-1 error in % of every (corruption, severity) so far.
+
+    `identity` says what the errors are of (weights, benchmark, source); a file with another one is refused.
+
+    Raises:
+        UserError: the file is there and cannot be read, or is of something else (the differing keys are named).
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path, self.identity = path, identity
+        self.errors: dict[str, dict[int, float]] = {}
+        if path.exists():
+            stored = read_cells(path)
+            differing = sorted(key for key, value in identity.items() if stored.get(key) != value)
+            if differing:
+                raise UserError(
+                    f"{path} is the record of another evaluation: {', '.join(differing)} differ; move it away to begin anew"
+                )
+            self.errors = stored["top1_errors"]
+
+    def save(self, **facts: Any) -> None:
+        """Write the file anew, with `facts` beside the errors."""
+        write_text(self.path, json.dumps({**self.identity, **facts, "top1_errors": self.errors}, indent=2) + "\n")
+
+
+def read_cells(path: Path) -> dict[str, Any]:
+    """Return the record in `path`, with ``top1_errors`` as {corruption: {severity: error in %}}.
+
+    Raises:
+        UserError: it is not such a record.
+    """
+    try:
+        record = json.loads(path.read_text())
+        record["top1_errors"] = {
+            str(name): {int(severity): float(error) for severity, error in cells.items()}
+            for name, cells in record["top1_errors"].items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a record of corrupted errors ({error}); move it away to begin anew") from error
+    return dict(record)
+
+
+def evaluate_cells(
+    model: nn.Module,
+    batches: Callable[[str, int], Any],
+    names: Iterable[str],
+    images: int,
+    ranks: Ranks,
+    errors: dict[str, dict[int, float]],
+    after_cell: Callable[[], None],
+    channels_last: bool = False,
+) -> None:
+    """Fill `errors` with the top-1 error in % of each corruption of `names` at all severities.
+
+    ``batches(name, severity)`` are this rank's, as :func:`evaluate` takes them. Cells that `errors` holds are skipped.
+    `after_cell` is called on rank 0.
+
+    Raises:
+        UserError: a cell has not `images` images.
+    """
+    cells = [(name, severity) for name in names for severity in SEVERITIES if severity not in errors.get(name, {})]
+    for name, severity in tqdm(cells, desc="cells", disable=not (ranks.is_main and sys.stderr.isatty())):
+        result = evaluate(model, batches(name, severity), ranks, channels_last=channels_last)
+        if result["images"] != images:
+            raise UserError(
+                f"{name} of severity {severity} has {result['images']} images, the clean test set {images}: "
+                "errors of a part are not those of the benchmark; complete its files"
+            )
+        errors.setdefault(name, {})[severity] = result["top1_error"]
+        if ranks.is_main:
+            after_cell()

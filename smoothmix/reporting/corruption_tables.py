@@ -1,0 +1,114 @@
+"""Tables 4 and 5: the paper's numbers beside ours, in the paper's rows."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from smoothmix.errors import UserError
+from smoothmix.evaluation.robustness import read_cells
+from smoothmix.reporting.tables import METHODS
+
+BENCHMARKS = {4: "cifar100_c", 5: "imagenet_c"}
+SETTING = ["benchmark", "model", "recipe", "epochs", "source", "weights"]
+CELL = ["category", "corruption", "severity"]
+
+
+def read_corruption_records(folder: Path, benchmark: str) -> list[dict[str, Any]]:
+    """Return the records of evaluations on `benchmark` beneath `folder`, sorted by path.
+
+    Raises:
+        UserError: there is no such folder, or a record in it is damaged (it is named).
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    return [read_cells(path) for path in sorted(folder.rglob(f"*.{benchmark}-*.json"))]
+
+
+def read_paper(path: Path) -> pd.DataFrame:
+    """Return a file of results/paper/: columns category, corruption, severity, method, top1_error, origin."""
+    return pd.read_csv(path, dtype={"severity": str}, keep_default_na=False).astype({"top1_error": float})
+
+
+def compare(records: list[dict[str, Any]], paper: pd.DataFrame, by_category: bool) -> pd.DataFrame:
+    """Return a row for every cell of the paper's table and method: the paper's error and ours, in %.
+
+    Args:
+        records: of one setting, any methods and seeds.
+        paper: columns category, corruption, severity, method, top1_error; the corruption "average" stands for the mean
+            over a category, or without one over the table; the severity "average" for the mean over five.
+        by_category: the mean over the table is the mean of the category means (Table 5), not over corruptions (4).
+
+    Returns:
+        columns category, corruption, severity, method, paper (NaN where it printed none), ours (mean over seeds, NaN
+        where an error is missing), std (sample standard deviation), n, difference.
+    """
+    rows = paper[CELL].drop_duplicates()
+    members = rows[rows["corruption"] != "average"][["category", "corruption"]].drop_duplicates()
+    categories = members.groupby("category", sort=False)["corruption"].apply(list)
+    measured = []
+    for record in records:
+        for row in rows.itertuples():
+            if row.corruption != "average":
+                groups = [[row.corruption]]
+            elif row.category:
+                groups = [categories[row.category]]
+            else:
+                groups = list(categories) if by_category else [list(members["corruption"])]
+            error = _mean([_mean([_error(record, name, row.severity) for name in group]) for group in groups])
+            key = {name: getattr(row, name) for name in CELL}
+            measured.append({**key, "method": record["method"], "ours": error})
+    columns = [*CELL, "method", "ours"]
+    groups = pd.DataFrame(measured, columns=columns).groupby([*CELL, "method"], sort=False)["ours"]
+    # a seed that lacks a cell makes the mean NaN: it is not left out silently
+    ours = groups.agg(ours=lambda errors: errors.mean(skipna=False), std="std", n="count").reset_index()
+    printed = paper.rename(columns={"top1_error": "paper"})[[*CELL, "method", "paper"]]
+    table = printed.merge(ours, how="outer", on=[*CELL, "method"], sort=False)
+    table["difference"] = table["ours"] - table["paper"]
+    place = {key: number for number, key in enumerate(rows.itertuples(index=False, name=None))}
+    order = [place[key] for key in table[CELL].itertuples(index=False, name=None)]
+    return table.iloc[pd.Series(order).argsort(kind="stable")].reset_index(drop=True)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Return what `compare` made as Markdown: a row for each corruption, a column for each severity and method.
+
+    A cell reads ``paper / ours / difference``, or ours alone for a method that the paper's table lacks.
+    """
+    known = [method for method in METHODS if method in set(table["method"])]
+    methods = [*known, *sorted(set(table["method"]) - set(known))]
+    severities = list(dict.fromkeys(table["severity"]))
+    heads = [
+        METHODS.get(method, method) + ("" if severity == "average" else f", level {severity}")
+        for severity in severities
+        for method in methods
+    ]
+    lines = ["| category | corruption | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
+    by_cell = {(row.category, row.corruption, row.severity, row.method): row for row in table.itertuples()}
+    for category, corruption in dict.fromkeys(zip(table["category"], table["corruption"], strict=True)):
+        cells = [
+            _cell(by_cell.get((category, corruption, severity, method)))
+            for severity in severities
+            for method in methods
+        ]
+        lines.append(f"| {category} | {corruption} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: Any) -> str:
+    if row is None:
+        return "-"
+    ours = "-" if pd.isna(row.ours) else f"{row.ours:.2f}" + (f" ± {row.std:.2f}" if row.n > 1 else "")
+    if pd.isna(row.paper):
+        return ours
+    return f"{row.paper:.2f} / {ours} / " + ("-" if pd.isna(row.difference) else f"{row.difference:+.2f}")
+
+
+def _error(record: dict[str, Any], name: str, severity: str) -> float:
+    cells = record["top1_errors"].get(name, {})
+    wanted = range(1, 6) if severity == "average" else [int(severity)]
+    return _mean([cells.get(number, float("nan")) for number in wanted])
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

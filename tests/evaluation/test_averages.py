@@ -1,0 +1,85 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.evaluation import averages
+
+PAPER = Path(__file__).parents[2] / "results" / "paper"
+
+
+def as_errors(rows):
+    return {name: dict(enumerate(cells, 1)) for name, cells in rows.items()}
+
+
+def printed(table, method):
+    """The errors and the averages of a table of the paper."""
+    errors, average = {}, {}
+    with open(PAPER / f"table{table}.csv") as file:
+        for row in csv.DictReader(file):
+            if row["method"] != method:
+                continue
+            if row["corruption"] != "average" and row["severity"] != "average":
+                errors.setdefault(row["corruption"], {})[int(row["severity"])] = float(row["top1_error"])
+            elif row["corruption"] == "average" and row["severity"] == "average":
+                average[row["category"]] = float(row["top1_error"])
+    return errors, average
+
+
+def test_alexnets_own_rows_have_an_mce_of_100():
+    rows = as_errors(averages.ALEXNET)
+    assert averages.mean_corruption_error(rows) == pytest.approx(100)
+    assert averages.relative_mean_corruption_error(rows, averages.ALEXNET_CLEAN) == pytest.approx(100)
+
+
+def test_mce_weighs_each_corruption_by_alexnets_error():
+    halved = {name: {s: e / 2 for s, e in cells.items()} for name, cells in as_errors(averages.ALEXNET).items()}
+    assert averages.mean_corruption_error(halved) == pytest.approx(50)
+    assert averages.mean_corruption_error(halved | {"fog": dict(enumerate([0] * 5, 1))}) == pytest.approx(50 * 14 / 15)
+    # a network that corruption does not hurt, however bad it is
+    flat = {name: dict.fromkeys(averages.SEVERITIES, 30.0) for name in averages.BENCHMARK}
+    assert averages.relative_mean_corruption_error(flat, 30.0) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("method", "average", "over_15", "mce"), [
+    ("cutmix", 59.61, 59.09, 74.7), ("smoothmix_c", 56.64, 56.15, 71.3),
+])  # fmt: skip
+def test_the_papers_average_is_the_mean_of_category_means(method, average, over_15, mce):
+    errors, printed_means = printed(5, method)
+    by_category = averages.category_means(errors)
+    for category, mean in by_category.items():
+        assert mean == pytest.approx(printed_means[category], abs=0.011)
+    rows = averages.summarize(errors, clean=21.4, with_alexnet=True)
+    assert rows["mean of the category means"] == pytest.approx(average, abs=0.01)
+    assert printed_means[""] == average
+    assert rows["mean over 15 corruptions"] == pytest.approx(over_15, abs=0.01)
+    assert rows["mCE"] == pytest.approx(mce, abs=0.05)
+
+
+def test_the_two_averages_differ_where_categories_differ_in_size():
+    errors = {name: dict.fromkeys(averages.SEVERITIES, 10.0) for name in averages.BENCHMARK}
+    for name in ("gaussian_noise", "shot_noise", "impulse_noise"):
+        errors[name] = dict.fromkeys(averages.SEVERITIES, 50.0)
+    rows = averages.summarize(errors, clean=5.0, with_alexnet=False)
+    assert rows["mean over 15 corruptions"] == pytest.approx((3 * 50 + 12 * 10) / 15)
+    assert rows["mean of the category means"] == pytest.approx((50 + 10 + 10 + 10) / 4)
+    assert "mCE" not in rows
+
+
+def test_all_nineteen_have_the_fifteen_beside_them():
+    errors = {name: dict.fromkeys(averages.SEVERITIES, 10.0) for name in CORRUPTIONS}
+    errors["saturate"] = dict.fromkeys(averages.SEVERITIES, 29.0)
+    rows = averages.summarize(errors, clean=5.0, with_alexnet=False)
+    assert rows["mean over 19 corruptions"] == pytest.approx(11)
+    assert rows["mean over the 15 corruptions of the benchmark"] == pytest.approx(10)
+
+
+def test_an_unfinished_corruption_is_in_no_average_and_mce_needs_all():
+    errors = {name: dict.fromkeys(averages.SEVERITIES, 10.0) for name in averages.BENCHMARK}
+    errors["fog"] = {1: 99.0, 2: 99.0}
+    rows = averages.summarize(errors, clean=5.0, with_alexnet=True)
+    assert rows["mean over 14 corruptions"] == pytest.approx(10)
+    assert rows["mean of weather"] == pytest.approx(10)
+    assert "mCE" not in rows
+    assert averages.summarize({}, clean=5.0, with_alexnet=True) == {}

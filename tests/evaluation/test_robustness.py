@@ -1,0 +1,87 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from smoothmix.errors import UserError
+from smoothmix.evaluation.robustness import CellRecord, evaluate_cells, read_cells
+from smoothmix.training.distributed import Ranks
+
+CPU = Ranks(torch.device("cpu"))
+IDENTITY = {"benchmark": "digits_c", "weights_sha256": "abc", "source": "files"}
+
+
+class Even(nn.Module):
+    """Right on images whose value is even."""
+
+    def forward(self, images):
+        wrong = images.flatten(1)[:, 0].long() % 2
+        return nn.functional.one_hot(wrong, 2).float()
+
+
+class Cells:
+    """Ten images a cell, of which `severity` are wrong; counts what was asked for."""
+
+    def __init__(self, images=10):
+        self.images, self.asked = images, []
+
+    def __call__(self, name, severity):
+        self.asked.append((name, severity))
+        values = (torch.arange(self.images) < severity).float()
+        return [(values[i : i + 4].reshape(-1, 1, 1, 1), torch.zeros(len(values[i : i + 4]), dtype=torch.int64))
+                for i in range(0, self.images, 4)]  # fmt: skip
+
+
+def test_each_cell_has_its_error(tmp_path):
+    record, cells = CellRecord(tmp_path / "r.json", IDENTITY), Cells()
+    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, record.errors, lambda: record.save(clean_top1_error=1.5))
+    expected = {severity: 10.0 * severity for severity in range(1, 6)}
+    assert record.errors == {"fog": expected, "snow": expected}
+    assert read_cells(tmp_path / "r.json") == {**IDENTITY, "clean_top1_error": 1.5, "top1_errors": record.errors}
+    assert len(cells.asked) == 10
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_next_cell(tmp_path):
+    path = tmp_path / "r.json"
+
+    class Interrupted(Cells):
+        def __call__(self, name, severity):
+            if (name, severity) == ("snow", 3):
+                raise KeyboardInterrupt
+            return super().__call__(name, severity)
+
+    record = CellRecord(path, IDENTITY)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_cells(Even(), Interrupted(), ["fog", "snow"], 10, CPU, record.errors, record.save)
+    cells, again = Cells(), CellRecord(path, IDENTITY)
+    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, again.errors, again.save)
+    assert cells.asked == [("snow", 3), ("snow", 4), ("snow", 5)]
+    whole = CellRecord(tmp_path / "whole.json", IDENTITY)
+    evaluate_cells(Even(), Cells(), ["fog", "snow"], 10, CPU, whole.errors, whole.save)
+    assert path.read_text() == (tmp_path / "whole.json").read_text()
+
+
+def test_a_record_of_other_weights_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "r.json"
+    CellRecord(path, IDENTITY).save()
+    before = path.read_text()
+    with pytest.raises(UserError, match=r"another evaluation: source, weights_sha256 differ"):
+        CellRecord(path, IDENTITY | {"weights_sha256": "def", "source": "generated (seed 0)"})
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"top1_errors": {"fog": 3}}', '{"top1_errors": {"fog": {"x": 1}}}',
+                                     json.dumps({"top1_errors": {"fog": {"1": None}}}), "\x00\x80"])  # fmt: skip
+def test_a_damaged_record_is_one_sentence(tmp_path, content):
+    path = tmp_path / "r.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match="is not a record of corrupted errors"):
+        CellRecord(path, IDENTITY)
+
+
+def test_a_cell_of_another_size_is_refused():
+    errors = {}
+    with pytest.raises(UserError, match="fog of severity 1 has 9 images, the clean test set 10"):
+        evaluate_cells(Even(), Cells(9), ["fog"], 10, CPU, errors, lambda: None)
+    assert errors == {}
