@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from smoothmix.corruptions.corruption import Corruption, Draws
 
@@ -20,12 +21,13 @@ def through_jpeg(images: Tensor, quality: int) -> Tensor:
         import numpy
     except ImportError as error:
         raise ImportError("JPEG compression uses OpenCV; run `pip install opencv-python-headless`") from error
-    # OpenCV wants blue, green, red, last.
-    decoded = numpy.empty((len(images), *images.shape[2:], 3), dtype=numpy.uint8)
-    for before, after in zip(images.flip(1).permute(0, 2, 3, 1).cpu().numpy(), decoded, strict=True):
-        _, file = cv2.imencode(".jpg", before, (cv2.IMWRITE_JPEG_QUALITY, quality))
-        after[:] = cv2.imdecode(file, cv2.IMREAD_COLOR)
-    return torch.from_numpy(decoded).to(images.device).permute(0, 3, 1, 2).flip(1).contiguous()
+    decoded = numpy.empty(tuple(images.shape), dtype=numpy.uint8)
+    for (red, green, blue), planes in zip(images.cpu().numpy(), decoded, strict=True):
+        _, file = cv2.imencode(".jpg", cv2.merge((blue, green, red)), (cv2.IMWRITE_JPEG_QUALITY, quality))
+        image = cv2.imdecode(file, cv2.IMREAD_COLOR)
+        assert image is not None  # the file is whole: it was made just now
+        cv2.split(image, tuple(planes[::-1]))
+    return torch.from_numpy(decoded).to(images.device)
 
 
 def _jpeg_compression(images: Tensor, setting: int, draws: Draws) -> Tensor:
@@ -40,7 +42,7 @@ def _pixelate(images: Tensor, setting: float, draws: Draws) -> Tensor:
     side = images.shape[-1]
     boxes = int(side * setting)
     owner = (2 * torch.arange(side, device=images.device) + 1) * boxes // (2 * side)
-    members = torch.nn.functional.one_hot(owner, boxes).float()
+    members = one_hot(owner, boxes).float()
     members /= members.sum(0)
     means = (images.float() @ members).add_(0.5).floor_()
     means = (members.T @ means).add_(0.5).to(torch.uint8)

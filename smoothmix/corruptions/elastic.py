@@ -47,7 +47,7 @@ def _apply(images: Tensor, setting: _Setting, draws: Draws) -> Tensor:
 def _affine_places(points: Tensor, shift: float, side: int) -> Tensor:
     """Return where each pixel comes from, float32 (N, S, S, 2), x before y, in pixels.
 
-    The map takes the moved points back. As in OpenCV's `warpAffine`, terms are rounded to 1/1024 and sums to 1/32 pixel.
+    The map takes the moved points back. As in OpenCV's `warpAffine`, terms are rounded to 1/1024 pixel, sums to 1/32.
     """
     centre, reach = side // 2, side // 3
     high, low = centre + reach, centre - reach
