@@ -15,7 +15,7 @@ from datasets.corruption_archives import ARCHIVES
 from datasets.download import Archive
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = {  # as the pages of the Zenodo records list them
+PUBLISHED = {  # md5 by address
     "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1": "56bf5dcef84df0e2308c6dcbcbbd8499",
     "https://zenodo.org/records/3555552/files/CIFAR-100-C.tar?download=1": "11f0ed0f1191edbf9fa23466ae6021d3",
     "https://zenodo.org/records/2235448/files/noise.tar?download=1": "e80562d7f6c3f8834afb1ecf27252745",
