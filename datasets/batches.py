@@ -41,13 +41,27 @@ def eval_pieces(n: int, batch_size: int, rank: int, world_size: int) -> list[ran
     Nothing is padded: over all ranks every image comes exactly once. Each rank's batches hold its share of the global
     `batch_size`, rounded up.
     """
+    _check_share(batch_size, rank, world_size)
+    mine = range(rank, n, world_size)
+    share = -(-batch_size // world_size)
+    return [mine[start : start + share] for start in range(0, len(mine), share)]
+
+
+def whole_batches(n: int, batch_size: int, rank: int, world_size: int) -> list[range]:
+    """Return the batches of `rank` where the k-th contiguous batch of `n` images goes to rank k % world_size.
+
+    Nothing is padded: over all ranks every image comes exactly once. `batch_size` is that of each batch.
+    """
+    _check_share(batch_size, rank, world_size)
+    images = range(n)
+    return [images[start : start + batch_size] for start in images[rank * batch_size :: world_size * batch_size]]
+
+
+def _check_share(batch_size: int, rank: int, world_size: int) -> None:
     if batch_size < 1:
         raise ValueError(f"a batch of {batch_size} images is empty")
     if not 0 <= rank < world_size:
         raise ValueError(f"rank {rank} is not one of {world_size} ranks")
-    mine = range(rank, n, world_size)
-    share = -(-batch_size // world_size)
-    return [mine[start : start + share] for start in range(0, len(mine), share)]
 
 
 def remaining(pieces: list, start_step: int) -> list:

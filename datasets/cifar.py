@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100 from the Python files that their author publishes, in torchvision's folder layout."""
 
-import fcntl
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from datasets.arrays import ArrayData
-from datasets.download import download as download_file
-from datasets.download import md5, unpack
+from datasets.download import Archive, fetch, md5
 from datasets.per_image import check_augment
 from smoothmix.errors import UserError
 
@@ -34,6 +32,12 @@ class Release:
     meta: dict[str, str]
     labels_key: str
     names_key: str
+
+    @property
+    def archive(self) -> Archive:
+        """The publisher's archive, with the files in it that are read."""
+        names = (*self.train, *self.test, *self.meta)
+        return Archive(self.url, self.archive_md5, tuple(f"{self.folder}/{name}" for name in names))
 
 
 CIFAR10 = Release(
@@ -107,29 +111,6 @@ def cifar100(
     return _load(CIFAR100, Path(root).expanduser(), download, verify, val_split, augment, workers)
 
 
-def fetch(release: Release, root: Path) -> Path:
-    """Make the files of `release` be there, downloading and unpacking what is missing; return their folder.
-
-    Files that are there are left alone, right or wrong. Of several processes one fetches and the others wait.
-    """
-    folder = root / release.folder
-    if not _missing(release, root):
-        return folder
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = open(root / f".{release.name}.lock", "w")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise UserError(f"cannot write to {root} ({error}): give another root for the data") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _missing(release, root):
-            archive = root / release.url.rsplit("/", 1)[-1]
-            if not archive.is_file() or md5(archive) != release.archive_md5:
-                download_file(release.url, archive, release.archive_md5)
-            unpack(archive, root, release.folder)
-    return folder
-
-
 def check(release: Release, root: Path) -> None:
     """Raise UserError unless every file of `release` has its md5."""
     folder = root / release.folder
@@ -142,18 +123,13 @@ def check(release: Release, root: Path) -> None:
             )
 
 
-def _missing(release: Release, root: Path) -> list[Path]:
-    names = [*release.train, *release.test, *release.meta]
-    return [path for name in names if not (path := root / release.folder / name).is_file()]
-
-
 def _load(
     release: Release, root: Path, download: bool, verify: bool, val_split: int, augment: str, workers: int
 ) -> ArrayData:
     check_augment(augment)
     if download:
-        fetch(release, root)
-    if missing := _missing(release, root):
+        fetch(release.archive, root)
+    if missing := release.archive.missing(root):
         raise UserError(
             f"{release.title} is not complete: there is no {missing[0]}; get it with "
             f"`python scripts/download.py {release.name} --root {root}` or dataset.download=true"

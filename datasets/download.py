@@ -1,16 +1,70 @@
 """Fetch an archive, check it, and unpack it without trusting it."""
 
+import fcntl
 import hashlib
 import http.client
+import shutil
 import tarfile
+import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from smoothmix.errors import UserError
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 60  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar file as its publisher offers it.
+
+    Args:
+        url: where it is.
+        md5: of the archive, 32 hexadecimal digits.
+        holds: files or folders in it that are read; nothing outside their first folders is ever unpacked.
+    """
+
+    url: str
+    md5: str
+    holds: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The archive's file name."""
+        return self.url.rsplit("/", 1)[-1].partition("?")[0]
+
+    def missing(self, into: Path) -> list[Path]:
+        """Return what it holds and is not there, unpacked in the folder `into`."""
+        return [path for name in self.holds if not (path := into / name).exists()]
+
+
+def fetch(archive: Archive, into: Path) -> None:
+    """Make what `archive` holds be there in the folder `into`: download, check and unpack it, unless all is there.
+
+    What is there is left alone, right or wrong, while nothing is missing. The archive is kept in `into`; one that
+    lies there already is used if its md5 is right. Of several processes one fetches and the others wait.
+
+    Raises:
+        UserError: as :func:`download` and :func:`unpack`, or `into` cannot be written to.
+    """
+    if not archive.missing(into):
+        return
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        lock = open(into / f".{archive.name}.lock", "w")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(f"cannot write to {into} ({error}): give another root for the data") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if archive.missing(into):
+            path = into / archive.name
+            if not path.is_file() or md5(path) != archive.md5:
+                download(archive.url, path, archive.md5)
+            unpack(path, into, {Path(name).parts[0] for name in archive.holds})
 
 
 def md5(path: Path) -> str:
@@ -22,67 +76,118 @@ def md5(path: Path) -> str:
 def download(url: str, path: Path, checksum: str) -> None:
     """Fetch `url` to `path`; the file gets its name only when its md5 is `checksum`.
 
+    What came of an interrupted transfer stays at `path` + ".part", and the next call goes on from there if the server
+    can do that. Every byte is hashed once a call, as it is received.
+
     Raises:
-        UserError: no network, no such file, no room, a transfer that was cut short, or another md5.
+        UserError: no network, no such file, no room, a transfer that was cut short, or another md5 (the ".part" is
+            then deleted).
     """
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        expected, received = _fetch(url, part)
+        found, size, expected = _fetch(url, part, checksum)
     except (OSError, http.client.HTTPException) as error:
-        part.unlink(missing_ok=True)
         raise UserError(
-            f"could not download {url} ({error or type(error).__name__}): check the network and the disk, "
-            f"or fetch it by other means and put it at {path}, then run this again"
+            f"could not download {url} ({error or type(error).__name__}): check the network and the disk and run this "
+            f"again, to go on from where it stopped, or fetch it by other means and put it at {path}"
         ) from error
-    found = md5(part)
-    if expected is not None and received < expected:
-        part.unlink()
-        raise UserError(f"the download of {url} ended after {received} of {expected} bytes: run this again")
+    if expected is not None and size < expected:
+        raise UserError(
+            f"the download of {url} ended after {size} of {expected} bytes: run this again, to go on from there"
+        )
     if found != checksum:
         part.unlink()
         raise UserError(
-            f"the download of {url} has the md5 {found}, not {checksum}: run this again, "
+            f"the download of {url} has the md5 {found}, not {checksum}, and was deleted: run this again, "
             f"or fetch it by other means and put it at {path}"
         )
     part.replace(path)
 
 
-def _fetch(url: str, part: Path) -> tuple[int | None, int]:
-    """Write what `url` sends to `part`; return the bytes announced (None: not said) and the bytes that came."""
+def _fetch(url: str, part: Path, checksum: str) -> tuple[str, int, int | None]:
+    """Append to `part` what it lacks; return its md5, its size, and the size announced (None: not said)."""
     from tqdm import tqdm
 
-    received = 0
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(part, "wb") as file:
+    digest, size = hashlib.md5(), 0
+    if part.is_file():
+        with open(part, "rb") as file:
+            digest, size = hashlib.file_digest(file, "md5"), file.tell()
+        if digest.hexdigest() == checksum:
+            return checksum, size, size
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and size:
+            return digest.hexdigest(), size, None  # there is nothing behind what is here
+        raise
+    with response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # the server sends all of it again
+            digest, size = hashlib.md5(), 0
         length = response.headers.get("Content-Length")
-        expected = int(length) if length else None
+        expected = size + int(length) if length else None
         # disable=None: a bar on a terminal, nothing in a log file
-        with tqdm(total=expected, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar:
+        bar = tqdm(total=expected, initial=size, unit="B", unit_scale=True, desc=part.stem, disable=None)
+        with bar, open(part, "ab" if size else "wb") as file:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
-                received += len(chunk)
+                digest.update(chunk)
+                size += len(chunk)
                 bar.update(len(chunk))
-    return expected, received
+    return digest.hexdigest(), size, expected
 
 
-def unpack(archive: Path, root: Path, folder: str) -> None:
-    """Unpack a tar archive into `root`, if it holds nothing but files and folders below `folder`.
+def unpack(archive: Path, into: Path, folders: set[str]) -> None:
+    """Unpack a tar archive into `into`, if it holds nothing but files and folders below the top folders `folders`.
+
+    Members are written to a hidden folder beside their place, and moved there when the last one is written. So after
+    a refused member, a full disk or an interruption nothing of the archive is in place; what was written is removed
+    at once, or by the next call after the process was killed. The archive itself is left as it is.
 
     Raises:
         UserError: the archive is damaged, or has a member that is refused: a link, a device, a path leading elsewhere.
     """
+    from tqdm import tqdm
+
+    staging = into / f".{archive.name}.unpacking"
     try:
+        if staging.exists():
+            shutil.rmtree(staging)
         with tarfile.open(archive) as tar:
-            for member in tar:
+            for member in tqdm(_members(tar), desc=f"unpack {archive.name}", unit=" files", disable=None):
                 parts = Path(member.name).parts
-                if not (member.isfile() or member.isdir()) or parts[:1] != (folder,) or ".." in parts:
+                if not parts or parts[-1].startswith("._"):
+                    continue  # the archive's own root, "./", and what macOS adds to the archives it makes
+                if not (member.isfile() or member.isdir()) or parts[0] not in folders or ".." in parts:
                     raise UserError(
-                        f"{archive} holds {member.name!r}, which is not a plain file or folder below {folder}/; "
-                        f"nothing was unpacked: delete the archive and get it from its publisher"
+                        f"{archive} holds {member.name!r}, which is not a plain file or folder below "
+                        f"{'/, '.join(sorted(folders))}/; nothing was unpacked: "
+                        f"delete the archive and get it from its publisher"
                     )
-            tar.extractall(root, filter="data")
+                tar.extract(member, staging, filter="data")
+        for entry in staging.iterdir():
+            _move(entry, into / entry.name)
     except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         raise UserError(
-            f"could not unpack {archive} into {root} ({error}): check the disk, "
+            f"could not unpack {archive} into {into} ({error}): check the disk, "
             f"or delete the archive and download it again"
         ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of an archive without keeping them: an ImageNet-C archive has up to a million."""
+    while (member := tar.next()) is not None:
+        yield member
+        tar.members.clear()
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file or folder; in a folder that is there already, file by file."""
+    if source.is_dir() and target.is_dir():
+        for entry in source.iterdir():
+            _move(entry, target / entry.name)
+    else:
+        source.replace(target)

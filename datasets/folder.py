@@ -108,12 +108,12 @@ class FolderData:
         self.image_size, self.views = transform.image_size, transform.augment.views
         self.transform, self.resize, self.workers = transform, resize, workers
 
-        paths, labels = _list_images(train, self.class_names)
+        paths, labels = list_images(train, self.class_names)
         kept, held = (part.numpy() for part in hold_out(torch.from_numpy(labels), val_split))
         self._splits = {"train": (paths[kept], labels[kept])}
         if val_split:
             self._splits["val"] = (paths[held], labels[held])
-        self._splits["test"] = _list_images(test, self.class_names)
+        self._splits["test"] = list_images(test, self.class_names)
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
         digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
         for split_paths, _ in self._splits.values():  # names, not contents: reading those would take hours
@@ -221,7 +221,7 @@ def _class_names(train: Path, test: Path) -> list[str]:
     return sorted(names)
 
 
-def _list_images(folder: Path, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def list_images(folder: Path, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the paths (bytes) and labels (int64) of all images, sorted within each class.
 
     A NumPy array of bytes and not a list of strings: workers would copy a list page by page as they count references.

@@ -1,4 +1,8 @@
-"""Download a data set, check it, and unpack it: python scripts/download.py cifar100 [--root data]."""
+"""Download a data set, check it, and unpack it: python scripts/download.py cifar100 [--root data].
+
+The names are cifar10, cifar100, cifar10_c, cifar100_c and imagenet_c; of imagenet_c (62 GB) one can choose the parts
+noise, blur, weather, digital and extra. A download that was interrupted goes on where it stopped.
+"""
 
 import argparse
 import sys
@@ -6,7 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before any installed package named `datasets`
 
+from configs.schema import nearest
 from datasets import cifar
+from datasets.corrupted import CORRUPTED, GENERATED
+from datasets.corruption_archives import ARCHIVES
+from datasets.download import Archive, fetch
 from smoothmix.errors import UserError
 
 RELEASES = {release.name: release for release in (cifar.CIFAR10, cifar.CIFAR100)}
@@ -15,18 +23,41 @@ RELEASES = {release.name: release for release in (cifar.CIFAR10, cifar.CIFAR100)
 def main() -> int:
     """Parse the command line and fetch; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=RELEASES)
+    parser.add_argument("name", choices=[*RELEASES, *ARCHIVES])
+    parser.add_argument("parts", nargs="*", metavar="PART", help="parts of imagenet_c (default: all five)")
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder to put it in (default: data)")
+    parser.add_argument("--delete-archive", action="store_true", help="delete each archive once it is unpacked")
     args = parser.parse_args()
-    release, root = RELEASES[args.name], args.root.expanduser()
+    root = args.root.expanduser()
     try:
-        folder = cifar.fetch(release, root)
-        cifar.check(release, root)
+        if args.name in RELEASES:
+            release = RELEASES[args.name]
+            title, folder, into, archives = release.title, root / release.folder, root, {"all": release.archive}
+        else:
+            corrupted = CORRUPTED[args.name]
+            title, folder, archives = corrupted.title, root / corrupted.folder, ARCHIVES[args.name]
+            into = folder if args.name == "imagenet_c" else root
+            if (folder / GENERATED).exists():
+                raise UserError(f"{folder} holds files generated here ({GENERATED}): move it away or give another root")
+        for archive in _choose(archives, args.parts):
+            fetch(archive, into)
+            if args.delete_archive:
+                (into / archive.name).unlink(missing_ok=True)
+        if args.name in RELEASES:
+            cifar.check(release, root)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{release.title} is in {folder}")
+    print(f"{title} is in {folder}")
     return 0
+
+
+def _choose(archives: dict[str, Archive], parts: list[str]) -> list[Archive]:
+    """Return the archives of `parts`, or all; raise UserError for a part that there is not."""
+    for part in parts:
+        if part not in archives:
+            raise UserError(f"unknown part {part!r}; {nearest(part, archives)}")
+    return [archives[part] for part in parts or archives]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import pickle
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,34 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, truncated, hostile, or not a checkpoint of this repository.
     """
+    state = read(path)
+    parts = state if isinstance(state, dict) and state.get("format") == FORMAT else {}
+    if not (isinstance(parts.get("model"), dict) and isinstance(parts.get("config"), dict)):
+        raise UserError(f"{path} is not a checkpoint of this repository (format {FORMAT})")
+    return parts
+
+
+def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[..., Any], str]] = ()) -> Any:
+    """Return what `torch.save` wrote, on the CPU.
+
+    Args:
+        path: the file.
+        admitted: what else than tensors and plain values may be in it, as `torch.serialization.safe_globals` takes it.
+
+    Raises:
+        UserError: missing, truncated, or holding anything else.
+    """
     if not os.path.isfile(path):
         raise UserError(f"there is no checkpoint {path}")
     try:
-        with warnings.catch_warnings(action="ignore"):  # about foreign pickles, which are refused below
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        # the warnings are about foreign pickles, which are refused below
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(list(admitted)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is not a checkpoint of tensors and plain values only, so it was not loaded") from error
     except Exception as error:  # damaged bytes make torch raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
-    parts = state if isinstance(state, dict) and state.get("format") == FORMAT else {}
-    if not (isinstance(parts.get("model"), dict) and isinstance(parts.get("config"), dict)):
-        raise UserError(f"{path} is not a checkpoint of this repository (format {FORMAT})")
-    return parts
 
 
 def load_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:

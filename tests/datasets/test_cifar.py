@@ -19,6 +19,7 @@ import torchvision
 
 import datasets
 from datasets import cifar
+from datasets.download import fetch
 from smoothmix.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -286,7 +287,7 @@ def test_download_fetches_what_is_missing_once(tmp_path, serve, archive, monkeyp
     expected = datasets.cifar100(tmp_path / "source", verify=False)
     assert data.fingerprint == expected.fingerprint
     assert sorted(path.name for path in root.iterdir()) == [
-        ".cifar100.lock",
+        ".cifar-100-python.tar.gz.lock",
         "cifar-100-python",
         "cifar-100-python.tar.gz",
     ]
@@ -300,39 +301,41 @@ def test_download_fetches_what_is_missing_once(tmp_path, serve, archive, monkeyp
 
 def test_processes_that_start_together_download_once(tmp_path, serve, archive):
     server = serve(archive)
-    wanted = release(server.url, archive)
-    threads = [threading.Thread(target=cifar.fetch, args=(wanted, tmp_path / "data")) for _ in range(6)]
+    wanted = release(server.url, archive).archive
+    threads = [threading.Thread(target=fetch, args=(wanted, tmp_path / "data")) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert server.requests == 1
-    assert not cifar._missing(wanted, tmp_path / "data")
+    assert not wanted.missing(tmp_path / "data")
 
 
 def test_truncated_download(tmp_path, serve, archive):
     server = serve(archive[:-1000], announced=len(archive))
     with pytest.raises(UserError, match=f"ended after {len(archive) - 1000} of {len(archive)} bytes: run this again"):
-        cifar.fetch(release(server.url, archive), tmp_path / "data")
-    assert [path.name for path in (tmp_path / "data").iterdir()] == [".cifar100.lock"]
+        fetch(release(server.url, archive).archive, tmp_path / "data")
+    kept = [".cifar-100-python.tar.gz.lock", "cifar-100-python.tar.gz.part"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == kept
+    assert (tmp_path / "data" / kept[1]).read_bytes() == archive[:-1000]
 
 
 def test_download_with_another_checksum(tmp_path, serve, archive):
     server = serve(archive[:-1] + b"x")
     found, expected = (hashlib.md5(body).hexdigest() for body in (archive[:-1] + b"x", archive))
     with pytest.raises(UserError, match=f"{server.url} has the md5 {found}, not {expected}"):
-        cifar.fetch(release(server.url, archive), tmp_path / "data")
-    assert [path.name for path in (tmp_path / "data").iterdir()] == [".cifar100.lock"]
+        fetch(release(server.url, archive).archive, tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".cifar-100-python.tar.gz.lock"]
 
 
 def test_no_such_file_and_no_server(tmp_path, serve, archive):
     server = serve(archive)
     with pytest.raises(UserError, match=r"could not download .*404.*put it at .*data/elsewhere"):
-        cifar.fetch(release(server.url + "/elsewhere", archive), tmp_path / "data")
+        fetch(release(server.url + "/elsewhere", archive).archive, tmp_path / "data")
     server.shutdown()
     server.server_close()
     with pytest.raises(UserError, match=r"could not download .*refused.*check the network"):
-        cifar.fetch(release(server.url, archive), tmp_path / "data")
+        fetch(release(server.url, archive).archive, tmp_path / "data")
 
 
 def hostile_member(kind: str) -> tarfile.TarInfo:
@@ -359,15 +362,15 @@ def test_hostile_archive_is_not_unpacked(tmp_path, serve, kind):
     server = serve(buffer.getvalue())
     root = tmp_path / "data"
     with pytest.raises(UserError, match=r"escaped.*nothing was unpacked"):
-        cifar.fetch(release(server.url, buffer.getvalue()), root)
-    assert sorted(path.name for path in root.iterdir()) == [".cifar100.lock", "cifar-100-python.tar.gz"]
+        fetch(release(server.url, buffer.getvalue()).archive, root)
+    assert sorted(path.name for path in root.iterdir()) == [".cifar-100-python.tar.gz.lock", "cifar-100-python.tar.gz"]
     assert not (tmp_path / "escaped").exists()
 
 
 def test_damaged_archive_with_the_right_checksum(tmp_path, serve, archive):
     server = serve(archive[: len(archive) // 2])
     with pytest.raises(UserError, match=r"could not unpack .*download it again"):
-        cifar.fetch(release(server.url, archive[: len(archive) // 2]), tmp_path / "data")
+        fetch(release(server.url, archive[: len(archive) // 2]).archive, tmp_path / "data")
 
 
 # ---- the command

@@ -1,0 +1,259 @@
+"""Test images with common corruptions in the published layouts: CIFAR-10-C, CIFAR-100-C, ImageNet-C and their like.
+
+Each of the two readers has ``source``, where the files came from ("published files", "generated files (seed 0)");
+``missing(names)``; and ``cell(name, severity, batch_size, rank=0, world_size=1)``, the images of one corruption at one
+severity: iterable again and again, ``len`` the number of this rank's batches, each of them images uint8 (b, 3, S, S)
+and labels int64 (b,), on the CPU. The k-th batch of a cell goes to rank k % world_size; nothing is padded or dropped.
+"""
+
+import json
+import os
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datasets.batches import whole_batches
+from datasets.folder import list_images, load_rgb
+from datasets.loader import batches_on, check_workers, make_loader, stop_workers
+from datasets.per_image import pixels
+from smoothmix.errors import UserError
+
+SEVERITIES = (1, 2, 3, 4, 5)
+GENERATED = "generated.json"  # in a folder whose images were made here
+IMAGENET_SIZE = 224
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class CorruptedSet:
+    """A corrupted test set.
+
+    Args:
+        name: as commands call it.
+        title: as tables call it.
+        folder: its folder in the root of the data.
+        constants: whose settings its corruptions have: "cifar" or "imagenet".
+        dataset: the data set whose test images are corrupted.
+    """
+
+    name: str
+    title: str
+    folder: str
+    constants: str
+    dataset: str
+
+
+CORRUPTED = {
+    entry.name: entry
+    for entry in (
+        CorruptedSet("cifar10_c", "CIFAR-10-C", "CIFAR-10-C", "cifar", "cifar10"),
+        CorruptedSet("cifar100_c", "CIFAR-100-C", "CIFAR-100-C", "cifar", "cifar100"),
+        CorruptedSet("imagenet_c", "ImageNet-C", "ImageNet-C", "imagenet", "imagenet"),
+        CorruptedSet("digits_c", "DIGITS-C", "DIGITS-C", "cifar", "digits"),
+    )
+}
+
+
+class CorruptedArrays:
+    """Images in `folder`/<corruption>.npy, uint8 (5n, S, S, 3), with severity s in rows (s - 1) n to s n.
+
+    The files are mapped into memory and read a batch at a time.
+
+    Args:
+        folder: holds a file for each corruption, and labels.npy: the n labels of the clean test set, five times over.
+        labels: of the clean test set, integers (n,).
+        image_size: S, in pixels.
+
+    Raises:
+        UserError: labels.npy is missing or damaged, or has other labels.
+    """
+
+    def __init__(self, folder: Path, labels: Tensor, image_size: int):
+        self.folder, self.image_size = folder, image_size
+        self.labels = labels.to("cpu", torch.int64)
+        self.source = _source(folder)
+        self._check_labels()
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return those of the corruptions `names` that have no file."""
+        return [name for name in names if not (self.folder / f"{name}.npy").is_file()]
+
+    def cell(self, name: str, severity: int, batch_size: int, rank: int = 0, world_size: int = 1) -> "ArrayCell":
+        """Return the batches of one corruption at one severity, 1 to 5; see the module's docstring.
+
+        Raises:
+            UserError: the file is missing, damaged, or no uint8 (5n, S, S, 3).
+            ValueError: another severity, no such rank, or an empty batch.
+        """
+        _check_severity(severity)
+        path, n, side = self.folder / f"{name}.npy", len(self.labels), self.image_size
+        images, shape = self._open(path), (5 * n, side, side, 3)
+        if images.dtype != np.uint8 or images.shape != shape:
+            raise self._wrong(path, f"it should be uint8 {shape}, and is {images.dtype} {images.shape}")
+        rows = images[(severity - 1) * n : severity * n]
+        return ArrayCell(rows, self.labels, whole_batches(n, batch_size, rank, world_size))
+
+    def _open(self, path: Path) -> np.ndarray:
+        if not path.is_file():
+            raise UserError(f"there is no {path}: {_remedy(self.folder)}")
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except Exception as error:  # damaged files make NumPy raise nearly anything
+            raise self._wrong(path, " ".join(str(error).split()) or type(error).__name__) from error
+        if not isinstance(array, np.ndarray):
+            raise self._wrong(path, "it is an archive of arrays")
+        return array
+
+    def _check_labels(self) -> None:
+        path, n = self.folder / "labels.npy", len(self.labels)
+        found = self._open(path)
+        if found.dtype.kind not in "iu" or found.shape != (5 * n,):
+            raise self._wrong(path, f"it should be integers ({5 * n},), and is {found.dtype} {found.shape}")
+        expected = np.tile(self.labels.numpy(), 5)
+        if (differing := np.flatnonzero(found != expected)).size:
+            row = differing[0]
+            raise self._wrong(
+                path, f"the label of row {row} is {found[row]}, and {expected[row]} in the clean test set"
+            )
+
+    def _wrong(self, path: Path, reason: str) -> UserError:
+        return UserError(f"{path} cannot be used ({reason}): delete it, then {_remedy(self.folder)}")
+
+
+class ArrayCell:
+    """One corruption at one severity, from an array; see the module's docstring."""
+
+    def __init__(self, images: np.ndarray, labels: Tensor, pieces: list[range]):
+        self.images, self.labels, self.pieces = images, labels, pieces
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for piece in self.pieces:
+            rows = slice(piece.start, piece.stop)
+            yield torch.from_numpy(np.array(self.images[rows])).permute(0, 3, 1, 2), self.labels[rows]
+
+
+class CorruptedFolders:
+    """Images in `folder`/<corruption>/<severity>/<class>/, each 224x224 and used as it is.
+
+    Args:
+        folder: ImageNet-C.
+        class_names: of the clean data set, in the order of its labels.
+        workers: processes that decode images; 0 decodes them in this one.
+
+    Raises:
+        UserError: a negative number of workers.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str], workers: int):
+        check_workers(workers)
+        self.folder, self.class_names, self.workers = folder, list(class_names), workers
+        self.source = _source(folder)
+        self._first: tuple[Path, int] | None = None
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return those of the corruptions `names` that lack the folder of a severity."""
+        return [name for name in names if not all((self.folder / name / str(s)).is_dir() for s in SEVERITIES)]
+
+    def cell(self, name: str, severity: int, batch_size: int, rank: int = 0, world_size: int = 1) -> "FolderCell":
+        """Return the batches of one corruption at one severity, 1 to 5; see the module's docstring.
+
+        Raises:
+            UserError: the folder is missing, its classes are others, a class is empty, or it has another number of
+                images than the first cell that was asked for. While iterating: an image that cannot be read or is not
+                224x224.
+            ValueError: another severity, no such rank, or an empty batch.
+        """
+        _check_severity(severity)
+        place = self.folder / name / str(severity)
+        if not place.is_dir():
+            raise UserError(f"there is no folder {place}: {_remedy(self.folder)}")
+        found = {entry.name for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith(".")}
+        if differing := sorted(found.symmetric_difference(self.class_names)):
+            where = "only there" if differing[0] in found else "not there"
+            raise UserError(
+                f"the class folders of {place} are not those of the clean test set ({len(differing)} differ, such as "
+                f"{differing[0]!r}, {where}): delete {place.parent}, then {_remedy(self.folder)}"
+            )
+        paths, labels = list_images(place, self.class_names)
+        self._first = self._first or (place, len(paths))
+        if len(paths) != self._first[1]:
+            raise UserError(
+                f"{place} holds {len(paths)} images and {self._first[0]} {self._first[1]}: "
+                f"delete the one that is not complete, then {_remedy(self.folder)}"
+            )
+        return FolderCell(_Items(paths, labels), whole_batches(len(paths), batch_size, rank, world_size), self.workers)
+
+
+class FolderCell:
+    """One corruption at one severity, from class folders; see the module's docstring."""
+
+    def __init__(self, items: "_Items", pieces: list[range], workers: int):
+        self.items, self.pieces, self.workers = items, pieces, workers
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __iter__(self) -> Iterator[Batch]:
+        device = torch.device("cpu")
+        loader = make_loader(self.items, self.pieces, self.workers, device)
+        try:
+            for images, labels in batches_on(loader, device):
+                yield images.permute(0, 3, 1, 2), labels
+        finally:
+            stop_workers(weakref.ref(loader))  # there may be 95 cells
+
+
+class _Items(Dataset):
+    """Images by index, as they are."""
+
+    def __init__(self, paths: np.ndarray, labels: np.ndarray):
+        self.paths, self.labels = paths, labels
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...] | UserError:
+        path = os.fsdecode(self.paths[index])
+        try:
+            image = load_rgb(path)
+        except UserError as error:
+            return error
+        if image.size != (IMAGENET_SIZE, IMAGENET_SIZE):
+            width, height = image.size
+            return UserError(
+                f"the image {path} is {width}x{height}, not {IMAGENET_SIZE}x{IMAGENET_SIZE}: corrupted images are "
+                f"never resized; get the published files"
+            )
+        return pixels(image), torch.tensor(self.labels[index])
+
+
+def _check_severity(severity: int) -> None:
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity must be 1, 2, 3, 4 or 5, not {severity!r}")
+
+
+def _source(folder: Path) -> str:
+    """Return where the files of a folder came from, in words."""
+    path = folder / GENERATED
+    if not path.is_file():
+        return "published files"
+    try:
+        return f"generated files (seed {json.loads(path.read_text())['seed']})"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} should be a JSON object with a seed: delete {folder} and make it again") from error
+
+
+def _remedy(folder: Path) -> str:
+    """Return how to get what is missing in `folder`."""
+    names = {entry.folder: entry.name for entry in CORRUPTED.values()}
+    name = names.get(folder.name)
+    if name in (None, "digits_c") or (folder / GENERATED).is_file():
+        return "make the files again"
+    return f"get the files with `python scripts/download.py {name} --root {folder.parent}`"

@@ -1,0 +1,292 @@
+"""Readers of corrupted test sets, on small ones made by hand."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets import corrupted
+from datasets.corrupted import CORRUPTED, CorruptedArrays, CorruptedFolders
+from smoothmix.errors import UserError
+
+N, SIDE = 23, 6
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """Write fog.npy and labels.npy; return (folder, labels, images (5, n, S, S, 3))."""
+    folder = tmp_path / "CIFAR-10-C"
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (5, N, SIDE, SIDE, 3), dtype=np.uint8)
+    labels = np.arange(N) % 10
+    np.save(folder / "fog.npy", images.reshape(5 * N, SIDE, SIDE, 3))
+    np.save(folder / "labels.npy", np.tile(labels, 5).astype(np.uint8))
+    return folder, torch.tensor(labels), images
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Write snow/<1..5>/<class>/ with 7 JPEG files a severity; return (folder, class names, pixels by severity)."""
+    folder = tmp_path / "ImageNet-C"
+    rng = np.random.default_rng(0)
+    pixels = {severity: [] for severity in range(1, 6)}
+    for severity in pixels:
+        for name, count in (("n01", 2), ("n02", 4), ("n03", 1)):
+            place = folder / "snow" / str(severity) / name
+            place.mkdir(parents=True)
+            for i in range(count):
+                small = Image.fromarray(rng.integers(0, 256, (7, 7, 3), dtype=np.uint8))
+                small.resize((224, 224)).save(place / f"ILSVRC2012_val_{i}.JPEG", quality=85)
+                pixels[severity].append(np.array(Image.open(place / f"ILSVRC2012_val_{i}.JPEG")))
+    return folder, ["n01", "n02", "n03"], {severity: np.stack(images) for severity, images in pixels.items()}
+
+
+def test_the_four_sets():
+    table = {name: (s.name, s.title, s.folder, s.constants, s.dataset) for name, s in CORRUPTED.items()}
+    assert table == {
+        "cifar10_c": ("cifar10_c", "CIFAR-10-C", "CIFAR-10-C", "cifar", "cifar10"),
+        "cifar100_c": ("cifar100_c", "CIFAR-100-C", "CIFAR-100-C", "cifar", "cifar100"),
+        "imagenet_c": ("imagenet_c", "ImageNet-C", "ImageNet-C", "imagenet", "imagenet"),
+        "digits_c": ("digits_c", "DIGITS-C", "DIGITS-C", "cifar", "digits"),
+    }
+
+
+# ---- arrays
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 23, 100])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_ranks_see_every_image_once_in_order(arrays, world_size, batch_size):
+    folder, labels, images = arrays
+    reader = CorruptedArrays(folder, labels, SIDE)
+    for severity in (1, 2, 5):
+        cells = [reader.cell("fog", severity, batch_size, rank, world_size) for rank in range(world_size)]
+        batches = [list(cell) for cell in cells]
+        assert [len(cell) for cell in cells] == [len(of_rank) for of_rank in batches]
+        number = -(-N // batch_size)
+        whole = [batches[k % world_size][k // world_size] for k in range(number)]  # batch k is rank k % world_size's
+        assert sum(len(of_rank) for of_rank in batches) == number
+        assert [len(found) for _, found in whole[:-1]] == [batch_size] * (number - 1)
+        found = torch.cat([batch for batch, _ in whole])
+        assert found.dtype == torch.uint8
+        assert np.array_equal(found.numpy(), images[severity - 1].transpose(0, 3, 1, 2))
+        assert torch.equal(torch.cat([found for _, found in whole]), labels)
+        assert whole[0][1].dtype == torch.int64
+
+
+def test_a_cell_can_be_read_again_and_its_batches_are_copies(arrays):
+    folder, labels, images = arrays
+    cell = CorruptedArrays(folder, labels, SIDE).cell("fog", 3, 10)
+    for batch, _ in cell:
+        batch.zero_()
+    assert np.array_equal(next(iter(cell))[0].numpy(), images[2, :10].transpose(0, 3, 1, 2))
+
+
+def test_files_are_mapped_and_not_read(tmp_path):
+    n, side = 2_000, 224  # 1.5 GB, in a file with a hole
+    np.save(tmp_path / "labels.npy", np.zeros(5 * n, np.uint8))
+    array = np.lib.format.open_memmap(tmp_path / "fog.npy", "w+", np.uint8, (5 * n, side, side, 3))
+    array[4 * n : 4 * n + 2] = 7
+    del array
+    cell = CorruptedArrays(tmp_path, torch.zeros(n), side).cell("fog", 5, 3)
+    assert isinstance(cell.images, np.memmap)
+    assert next(iter(cell))[0][:, 0, 0, 0].tolist() == [7, 7, 0]
+
+
+def test_missing_corruptions(arrays):
+    folder, labels, _ = arrays
+    reader = CorruptedArrays(folder, labels, SIDE)
+    assert reader.missing(["snow", "fog", "frost"]) == ["snow", "frost"]
+    with pytest.raises(UserError) as error:
+        reader.cell("snow", 1, 10)
+    remedy = f"get the files with `python scripts/download.py cifar10_c --root {folder.parent}`"
+    assert str(error.value) == f"there is no {folder / 'snow.npy'}: {remedy}"
+    with pytest.raises(UserError, match=r"there is no .*nowhere/labels.npy: make the files again"):
+        CorruptedArrays(folder / "nowhere", labels, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (np.zeros(5 * N - 1, np.int64), rf"should be integers \({5 * N},\), and is int64 \({5 * N - 1},\)"),
+        (np.zeros((5, N), np.int64), rf"and is int64 \(5, {N}\)"),
+        (np.zeros(5 * N, np.float32), rf"and is float32 \({5 * N},\)"),
+        (np.repeat(np.arange(N) % 10, 5), "the label of row 1 is 0, and 1 in the clean test set"),
+        (np.tile(np.arange(N) % 10, 5) + 256 * (np.arange(5 * N) == 100), "row 100 is 264, and 8 in the clean"),
+    ],
+)
+def test_labels_of_another_test_set(arrays, found, reason):
+    folder, labels, _ = arrays
+    np.save(folder / "labels.npy", found)
+    with pytest.raises(UserError, match=reason) as error:
+        CorruptedArrays(folder, labels, SIDE)
+    assert str(error.value).startswith(str(folder / "labels.npy"))
+
+
+class Canary:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_damaged_and_hostile_arrays(arrays, tmp_path):
+    folder, labels, images = arrays
+    path, canary = folder / "fog.npy", tmp_path / "canary"
+    whole = path.read_bytes()
+    reader = CorruptedArrays(folder, labels, SIDE)
+
+    def refused(reason: str | None = None) -> None:
+        with pytest.raises(UserError, match=reason) as error:
+            reader.cell("fog", 1, 10)
+        message = str(error.value)
+        assert message.startswith(f"{path} cannot be used (")
+        assert f"delete it, then get the files with `python scripts/download.py cifar10_c --root {tmp_path}`" in message
+        assert "\n" not in message
+        assert not canary.exists()
+
+    hostile = np.array([Canary(canary)] * 5, dtype=object)
+    np.save(path, hostile, allow_pickle=True)
+    refused("object")
+    path.write_bytes(pickle.dumps(hostile))
+    refused("pickle")
+    pickle.loads(path.read_bytes())  # the canary can sing
+    assert canary.exists()
+    canary.unlink()
+    np.savez(folder / "other.npz", fog=images)
+    shutil.copy(folder / "other.npz", path)
+    refused("archive of arrays")
+    for length in (0, 5, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        refused()
+    path.write_bytes(whole[:20] + b"\xff" * 20 + whole[40:])
+    refused()
+    for wrong in (images[:, 0], images.reshape(-1, SIDE, SIDE, 3)[:-1], images.reshape(-1, SIDE, SIDE, 3).astype("i4")):
+        np.save(path, wrong)
+        refused(rf"should be uint8 \({5 * N}, {SIDE}, {SIDE}, 3\), and is {wrong.dtype} ")
+
+
+@pytest.mark.parametrize("severity", [0, 6, "1"])
+def test_another_severity(arrays, folders, severity):
+    folder, labels, _ = arrays
+    with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, not"):
+        CorruptedArrays(folder, labels, SIDE).cell("fog", severity, 10)
+    with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, not"):
+        CorruptedFolders(folders[0], folders[1], 0).cell("snow", severity, 10)
+
+
+def test_no_such_rank_and_no_batch(arrays):
+    folder, labels, _ = arrays
+    reader = CorruptedArrays(folder, labels, SIDE)
+    with pytest.raises(ValueError, match="rank 2 is not one of 2 ranks"):
+        reader.cell("fog", 1, 10, rank=2, world_size=2)
+    with pytest.raises(ValueError, match="a batch of 0 images is empty"):
+        reader.cell("fog", 1, 0)
+
+
+def test_where_the_files_came_from(arrays):
+    folder, labels, _ = arrays
+    assert CorruptedArrays(folder, labels, SIDE).source == "published files"
+    assert CorruptedFolders(folder, [], 0).source == "published files"
+    note = folder / "generated.json"
+    note.write_text(json.dumps({"seed": 3, "version": "1"}))
+    reader = CorruptedArrays(folder, labels, SIDE)
+    assert reader.source == "generated files (seed 3)"
+    assert CorruptedFolders(folder, [], 0).source == "generated files (seed 3)"
+    with pytest.raises(UserError, match=r"there is no .*snow.npy: make the files again"):
+        reader.cell("snow", 1, 10)
+    for damaged in (b"{", b"[]", b"{}", b"3", b"\xff"):
+        note.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"generated.json should be a JSON object with a seed: delete"):
+            CorruptedArrays(folder, labels, SIDE)
+
+
+# ---- folders
+
+
+@pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (2, 0), (3, 0), (1, 2)])
+def test_folders_by_rank(folders, world_size, workers):
+    folder, names, pixels = folders
+    reader = CorruptedFolders(folder, names, workers)
+    for severity in (1, 5):
+        cells = [reader.cell("snow", severity, 2, rank, world_size) for rank in range(world_size)]
+        batches = [list(cell) for cell in cells]
+        assert [len(cell) for cell in cells] == [len(of_rank) for of_rank in batches]
+        whole = [batches[k % world_size][k // world_size] for k in range(4)]
+        assert [len(found) for _, found in whole] == [2, 2, 2, 1]
+        images = torch.cat([batch for batch, _ in whole])
+        assert images.dtype == torch.uint8
+        assert np.array_equal(images.numpy(), pixels[severity].transpose(0, 3, 1, 2))
+        assert torch.cat([found for _, found in whole]).tolist() == [0, 0, 1, 1, 1, 1, 2]
+        assert [len(list(cell)) for cell in cells] == [len(cell) for cell in cells]  # again
+
+
+def test_workers_end_with_their_cell(folders, monkeypatch):
+    loaders = []
+
+    def keeping(*arguments):
+        loaders.append(make_loader(*arguments))
+        return loaders[-1]
+
+    make_loader = corrupted.make_loader
+    monkeypatch.setattr(corrupted, "make_loader", keeping)
+    cell = CorruptedFolders(folders[0], folders[1], 1).cell("snow", 1, 2)
+    batches = iter(cell)
+    next(batches)
+    (worker,) = loaders[0]._iterator._workers
+    assert worker.is_alive()
+    batches.close()
+    assert not worker.is_alive()
+
+
+def test_missing_folders(folders):
+    folder, names, _ = folders
+    reader = CorruptedFolders(folder, names, 0)
+    assert reader.missing(["fog", "snow"]) == ["fog"]
+    with pytest.raises(UserError, match=r"no folder .*fog/1: get the files with .*download.py imagenet_c --root"):
+        reader.cell("fog", 1, 2)
+    shutil.rmtree(folder / "snow" / "4")
+    assert reader.missing(["snow"]) == ["snow"]
+
+
+def test_folders_of_other_classes(folders):
+    folder, names, _ = folders
+    reader = CorruptedFolders(folder, names, 0)
+    (folder / "snow" / "1" / ".hidden").mkdir()
+    reader.cell("snow", 1, 2)
+    (folder / "snow" / "1" / "n04").mkdir()
+    with pytest.raises(UserError, match=r"snow/1 are not those of the clean .*1 differ, such as 'n04', only there"):
+        reader.cell("snow", 1, 2)
+    shutil.rmtree(folder / "snow" / "2" / "n01")
+    with pytest.raises(UserError, match=r"1 differ, such as 'n01', not there\): delete .*snow, then get the files"):
+        reader.cell("snow", 2, 2)
+
+
+def test_cells_that_are_not_complete(folders):
+    folder, names, _ = folders
+    reader = CorruptedFolders(folder, names, 0)
+    reader.cell("snow", 1, 2)
+    next((folder / "snow" / "3" / "n02").iterdir()).unlink()
+    with pytest.raises(UserError, match=r"snow/3 holds 6 images and .*snow/1 7: delete the one that is not complete"):
+        reader.cell("snow", 3, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_are_not_as_published(folders, workers):
+    folder, names, _ = folders
+    path = folder / "snow" / "1" / "n02" / "ILSVRC2012_val_1.JPEG"
+    cell = CorruptedFolders(folder, names, workers).cell("snow", 1, 2)
+    Image.new("RGB", (256, 224)).save(path)
+    with pytest.raises(UserError, match=rf"^the image {path} is 256x224, not 224x224: .* never resized"):
+        list(cell)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=f"cannot read the image {path}"):
+        list(cell)
+    with pytest.raises(UserError, match="workers=-1 is negative"):
+        CorruptedFolders(folder, names, -1)

@@ -1,0 +1,282 @@
+"""Downloads that stop and go on, and unpacking that stops."""
+
+import hashlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets import download as module
+from datasets.download import Archive, download, fetch, unpack
+from smoothmix.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+MD5 = hashlib.md5(BODY).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves the server's `body`, from the byte that is asked for if it `ranges`, and hangs up after `cut` bytes."""
+
+    def do_GET(self):
+        server, asked = self.server, self.headers.get("Range")
+        server.asked.append(asked)
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and server.ranges else 0
+        if start and start >= len(server.body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.body)}")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(server.body) - start))
+        self.end_headers()
+        self.wfile.write(server.body[start:][: server.cut])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def serve():
+    """Return a function that serves bytes: (body, ranges, cut) -> server, with `asked`, the ranges asked for."""
+    servers = []
+
+    def start(body: bytes, ranges: bool = True, cut: int | None = None):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.body, server.ranges, server.cut, server.asked = body, ranges, cut, []
+        server.url = f"http://127.0.0.1:{server.server_port}/files/set.tar?download=1"
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Count the bytes that are read back from the disk to be hashed."""
+    sizes = []
+    file_digest = hashlib.file_digest
+
+    def counting(file, name):
+        sizes.append(os.fstat(file.fileno()).st_size)
+        return file_digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counting)
+    return sizes
+
+
+# ---- going on
+
+
+def test_an_interrupted_download_goes_on(tmp_path, serve, hashed):
+    server = serve(BODY, cut=100_000)
+    path = tmp_path / "new" / "set.tar"
+    part = path.with_name("set.tar.part")
+    for size in (100_000, 200_000):
+        with pytest.raises(UserError, match=f"ended after {size} of 300000 bytes: run this again, to go on from there"):
+            download(server.url, path, MD5)
+        assert part.read_bytes() == BODY[:size]
+        assert not path.exists()
+    download(server.url, path, MD5)
+    assert path.read_bytes() == BODY
+    assert not part.exists()
+    assert server.asked == [None, "bytes=100000-", "bytes=200000-"]
+    assert hashed == [100_000, 200_000]  # only what earlier calls left
+
+
+def test_a_server_without_ranges_starts_over(tmp_path, serve):
+    server = serve(BODY, ranges=False)
+    (tmp_path / "set.tar.part").write_bytes(b"something else")
+    download(server.url, tmp_path / "set.tar", MD5)
+    assert (tmp_path / "set.tar").read_bytes() == BODY
+    assert server.asked == ["bytes=14-"]
+
+
+def test_a_complete_part_is_checked_and_used_without_the_network(tmp_path, serve, hashed):
+    server = serve(BODY)
+    (tmp_path / "set.tar.part").write_bytes(BODY)
+    download(server.url, tmp_path / "set.tar", MD5)
+    assert (tmp_path / "set.tar").read_bytes() == BODY
+    assert server.asked == []
+    assert hashed == [300_000]
+
+
+@pytest.mark.parametrize("wrong", [b"x" * 1000, b"x" * 300_000, BODY + b"x"])
+def test_a_wrong_part_is_deleted_and_the_next_call_is_right(tmp_path, serve, wrong):
+    server = serve(BODY)
+    (tmp_path / "set.tar.part").write_bytes(wrong)
+    found = hashlib.md5(wrong + BODY[len(wrong) :]).hexdigest()
+    with pytest.raises(UserError, match=f"has the md5 {found}, not {MD5}, and was deleted: run this again"):
+        download(server.url, tmp_path / "set.tar", MD5)
+    assert list(tmp_path.iterdir()) == []
+    download(server.url, tmp_path / "set.tar", MD5)
+    assert (tmp_path / "set.tar").read_bytes() == BODY
+
+
+def test_a_connection_that_breaks_keeps_what_came(tmp_path, serve, monkeypatch):
+    server = serve(BODY)
+    monkeypatch.setattr(module, "CHUNK", 1000)
+    opened = urllib.request.urlopen
+
+    def breaking(*arguments, **options):
+        response = opened(*arguments, **options)
+        read, left = response.read, [None] * 5
+
+        def limited(amount):
+            if not left:
+                raise ConnectionResetError("reset by peer")
+            left.pop()
+            return read(amount)
+
+        response.read = limited
+        return response
+
+    monkeypatch.setattr(urllib.request, "urlopen", breaking)
+    with pytest.raises(UserError, match=r"could not download .*reset by peer.*go on from where it stopped"):
+        download(server.url, tmp_path / "set.tar", MD5)
+    assert (tmp_path / "set.tar.part").read_bytes() == BODY[:5000]
+    monkeypatch.setattr(urllib.request, "urlopen", opened)
+    download(server.url, tmp_path / "set.tar", MD5)
+    assert server.asked == [None, "bytes=5000-"]
+    assert (tmp_path / "set.tar").read_bytes() == BODY
+
+
+# ---- unpacking
+
+
+def tar_of(files: dict[str, bytes | tarfile.TarInfo], format: int = tarfile.GNU_FORMAT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format) as tar:
+        for name, content in files.items():
+            member = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            data = b"" if isinstance(content, tarfile.TarInfo) else content
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def folder(name: str, mode: int = 0o755) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.mode = tarfile.DIRTYPE, mode
+    return member
+
+
+def archive_of(server, *holds: str) -> Archive:
+    return Archive(server.url, hashlib.md5(server.body).hexdigest(), holds)
+
+
+def everything(root: Path) -> dict[str, bytes | None]:
+    found = {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+    return {name: content for name, content in found.items() if name not in (".set.tar.lock", "set.tar")}
+
+
+def test_what_a_tar_may_hold(tmp_path, serve):
+    long = "b/" + "n" * 200
+    files = {".": folder("."), "./a": folder("./a", 0o555), "./a/1": b"one", "b/c/2": b"two", long: b"", "._a": b"x"}
+    body = tar_of(files)
+    archive = archive_of(serve(body), "a/1", "b/c")
+    assert archive.name == "set.tar"
+    fetch(archive, tmp_path)
+    assert everything(tmp_path) == {"a": None, "a/1": b"one", "b": None, "b/c": None, "b/c/2": b"two", long: b""}
+
+
+def test_other_files_of_a_folder_stay(tmp_path, serve):
+    (tmp_path / "a" / "own").mkdir(parents=True)
+    (tmp_path / "a" / "own" / "notes").write_bytes(b"mine")
+    (tmp_path / "a" / "old").write_bytes(b"wrong")
+    server = serve(tar_of({"a/old": b"right", "a/new": b"new", "a/own/2": b"two"}))
+    fetch(archive_of(server, "a/old", "a/new"), tmp_path)
+    expected = {"a": None, "a/old": b"right", "a/new": b"new", "a/own": None, "a/own/notes": b"mine", "a/own/2": b"two"}
+    assert everything(tmp_path) == expected
+
+
+def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+HOSTILE = {
+    "dots": {"a/../../escaped": b"x"},
+    "dots at the start": {"../escaped": b"x"},
+    "absolute": {"/tmp/escaped": b"x"},
+    "another folder": {"c/escaped": b"x"},
+    "a file at the top": {"escaped": b"x"},
+    "a link and through it": {"a/escaped": link("a/escaped", tarfile.SYMTYPE, "../.."), "a/escaped/x": b"x"},
+    "a link for a folder": {"a": link("a", tarfile.SYMTYPE, "/tmp/escaped")},
+    "a hard link": {"a/escaped": link("a/escaped", tarfile.LNKTYPE, "set.tar")},
+    "a pipe": {"a/escaped": link("a/escaped", tarfile.FIFOTYPE, "")},
+    "a device": {"a/escaped": link("a/escaped", tarfile.CHRTYPE, "")},
+}
+
+
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_refused_member_leaves_nothing(tmp_path, serve, kind, format):
+    root = tmp_path / "data"
+    server = serve(tar_of({"a/1": b"one", **HOSTILE[kind], "a/2": b"two"}, format))
+    with pytest.raises(UserError, match=r"not a plain file or folder below a/, b/; nothing was unpacked"):
+        fetch(archive_of(server, "a/1", "b/1"), root)
+    assert everything(root) == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert not Path("/tmp/escaped").exists()
+
+
+def test_a_killed_unpacking_is_noticed_and_made_good(tmp_path, serve):
+    files = {f"a/{i}": b"x" for i in range(3000)}
+    server = serve(tar_of(files))
+    (tmp_path / "set.tar").write_bytes(server.body)
+    script = "from pathlib import Path; from datasets.download import unpack; unpack(Path('set.tar'), Path(), {'a'})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment)
+    staging = tmp_path / ".set.tar.unpacking"
+    while not (staging / "a" / "100").exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert staging.exists()
+    assert not (tmp_path / "a").exists()
+    (staging / "stale").write_bytes(b"")
+    fetch(archive_of(server, "a/0"), tmp_path)
+    assert everything(tmp_path) == {"a": None, **files}
+    assert server.asked == []  # the archive that lay there was used
+
+
+def test_a_damaged_archive_leaves_nothing(tmp_path):
+    whole = tar_of({"a/1": b"one" * 1000, "a/2": b"two" * 1000})
+    (tmp_path / "set.tar").write_bytes(whole[:6000])
+    with pytest.raises(UserError, match=r"could not unpack .*set.tar.*download it again"):
+        unpack(tmp_path / "set.tar", tmp_path, {"a"})
+    assert everything(tmp_path) == {}
+
+
+def test_members_are_not_kept(tmp_path, monkeypatch):
+    (tmp_path / "set.tar").write_bytes(tar_of({f"a/{i}": b"" for i in range(50)}))
+    most = 0
+    extract = tarfile.TarFile.extract
+
+    def watching(tar, *arguments, **options):
+        nonlocal most
+        most = max(most, len(tar.members))
+        return extract(tar, *arguments, **options)
+
+    monkeypatch.setattr(tarfile.TarFile, "extract", watching)
+    unpack(tmp_path / "set.tar", tmp_path, {"a"})
+    assert most <= 2
+    assert len(list((tmp_path / "a").iterdir())) == 50

@@ -1,0 +1,142 @@
+"""scripts/download.py with the corruption archives: names, parts, places."""
+
+import hashlib
+import importlib.util
+import io
+import sys
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from datasets.corruption_archives import ARCHIVES
+from datasets.download import Archive
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = {  # md5 by address
+    "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1": "56bf5dcef84df0e2308c6dcbcbbd8499",
+    "https://zenodo.org/records/3555552/files/CIFAR-100-C.tar?download=1": "11f0ed0f1191edbf9fa23466ae6021d3",
+    "https://zenodo.org/records/2235448/files/noise.tar?download=1": "e80562d7f6c3f8834afb1ecf27252745",
+    "https://zenodo.org/records/2235448/files/blur.tar?download=1": "2d8e81fdd8e07fef67b9334fa635e45c",
+    "https://zenodo.org/records/2235448/files/weather.tar?download=1": "33ffea4db4d93fe4a428c40a6ce0c25d",
+    "https://zenodo.org/records/2235448/files/digital.tar?download=1": "89157860d7b10d5797849337ca2e5c03",
+    "https://zenodo.org/records/2235448/files/extra.tar?download=1": "d492dfba5fc162d8ec2c3cd8ee672984",
+}
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("download_script", ROOT / "scripts" / "download.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def zenodo(script, monkeypatch):
+    """Serve tiny archives in the published layouts; return the list of files that are asked for."""
+    bodies, asked = {}, []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            body = bodies[self.path.partition("?")[0][1:]]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    served = {}
+    for name, archives in ARCHIVES.items():
+        served[name] = {}
+        for part, archive in archives.items():
+            file = "/n01440764/ILSVRC2012_val_00000293.JPEG" if name == "imagenet_c" else ""
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w") as tar:
+                for place in archive.holds:
+                    member = tarfile.TarInfo(place + file)
+                    member.size = len(place)
+                    tar.addfile(member, io.BytesIO(place.encode()))
+            bodies[archive.name] = buffer.getvalue()
+            url = f"http://127.0.0.1:{server.server_port}/{archive.name}?download=1"
+            served[name][part] = Archive(url, hashlib.md5(buffer.getvalue()).hexdigest(), archive.holds)
+    monkeypatch.setattr(script, "ARCHIVES", served)
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def run(script, monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["download.py", *arguments])
+    return script.main()
+
+
+def test_the_archives_are_the_published_ones():
+    archives = [archive for parts in ARCHIVES.values() for archive in parts.values()]
+    assert {archive.url: archive.md5 for archive in archives} == PUBLISHED
+    held = [name.partition("/")[0] for archive in ARCHIVES["imagenet_c"].values() for name in archive.holds]
+    types = set(held)
+    assert len(held) == 95
+    assert len(types) == 19
+    for name, folder in (("cifar10_c", "CIFAR-10-C"), ("cifar100_c", "CIFAR-100-C")):
+        assert set(ARCHIVES[name]["all"].holds) == {f"{folder}/{kind}.npy" for kind in {*types, "labels"}}
+
+
+@pytest.mark.parametrize(("name", "folder"), [("cifar10_c", "CIFAR-10-C"), ("cifar100_c", "CIFAR-100-C")])
+def test_cifar_c(tmp_path, script, monkeypatch, zenodo, capsys, name, folder):
+    for _ in range(2):
+        assert run(script, monkeypatch, name, "--root", str(tmp_path)) == 0
+        assert capsys.readouterr().out == f"{folder} is in {tmp_path / folder}\n"
+    assert zenodo == [f"/{folder}.tar?download=1"]
+    assert len(list((tmp_path / folder).iterdir())) == 20
+    assert (tmp_path / folder / "fog.npy").read_text() == f"{folder}/fog.npy"
+    assert (tmp_path / f"{folder}.tar").is_file()
+
+
+def test_parts_of_imagenet_c(tmp_path, script, monkeypatch, zenodo):
+    folder = tmp_path / "ImageNet-C"
+    assert run(script, monkeypatch, "imagenet_c", "noise", "extra", "--root", str(tmp_path), "--delete-archive") == 0
+    assert zenodo == ["/noise.tar?download=1", "/extra.tar?download=1"]
+    assert list(folder.glob("*.tar")) == []
+    image = folder / "shot_noise" / "5" / "n01440764" / "ILSVRC2012_val_00000293.JPEG"
+    assert image.read_text() == "shot_noise/5"
+    assert run(script, monkeypatch, "imagenet_c", "--root", str(tmp_path)) == 0
+    assert zenodo[2:] == ["/blur.tar?download=1", "/weather.tar?download=1", "/digital.tar?download=1"]
+    assert len([path for path in folder.iterdir() if path.is_dir()]) == 19
+    assert len(list(folder.glob("*.tar"))) == 3
+    image.unlink()
+    for path in (image.parent, image.parent.parent):
+        path.rmdir()  # a severity that is gone is noticed
+    assert run(script, monkeypatch, "imagenet_c", "noise", "--root", str(tmp_path)) == 0
+    assert image.is_file()
+    assert zenodo[5:] == ["/noise.tar?download=1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("imagenet_c", "nois"), "unknown part 'nois'; did you mean noise?\n"),
+        (("imagenet_c", "xyz"), "unknown part 'xyz'; there is blur, digital, extra, noise, weather\n"),
+        (("cifar10_c", "noise"), "unknown part 'noise'; there is all\n"),
+        (("cifar100", "noise"), "unknown part 'noise'; there is all\n"),
+    ],
+)
+def test_an_unknown_part_is_one_sentence(tmp_path, script, monkeypatch, zenodo, capsys, arguments, sentence):
+    assert run(script, monkeypatch, *arguments, "--root", str(tmp_path)) == 2
+    assert capsys.readouterr() == ("", sentence)
+    assert zenodo == []
+
+
+def test_generated_files_are_not_mixed_with_published_ones(tmp_path, script, monkeypatch, zenodo, capsys):
+    (tmp_path / "CIFAR-10-C").mkdir()
+    (tmp_path / "CIFAR-10-C" / "generated.json").write_text('{"seed": 0}')
+    assert run(script, monkeypatch, "cifar10_c", "--root", str(tmp_path)) == 2
+    assert "CIFAR-10-C holds files generated here (generated.json): move it away" in capsys.readouterr().err
+    assert zenodo == []
