@@ -39,7 +39,7 @@ def _plasma(kicks: Tensor, decay: float) -> Tensor:
         fine = kicks[:, ::step, ::step] * amplitude
         right, below = grid.roll(-1, -1), grid.roll(-1, -2)
         centres = fine[:, 1::2, 1::2]
-        centres.add_((grid + right + below + below.roll(-1, -1)), alpha=0.25)
+        centres.add_(grid + right + below + below.roll(-1, -1), alpha=0.25)
         fine[:, ::2, 1::2].add_(right.add_(grid).add_(centres).add_(centres.roll(1, -2)), alpha=0.25)
         fine[:, 1::2, ::2].add_(below.add_(grid).add_(centres).add_(centres.roll(1, -1)), alpha=0.25)
         fine[:, ::2, ::2] = grid

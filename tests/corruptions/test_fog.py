@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from smoothmix.corruptions.fog import FOG
+
+
+def replay(state, count, size):
+    """Return the kicks in the order of the original: finer and finer, centres, then row and column midpoints."""
+    kicks = np.zeros((count, size, size))
+    for kick in kicks:
+        step = size
+        while step > 1:
+            half = step // 2
+            for row, column in ((half, half), (0, half), (half, 0)):
+                kick[row::step, column::step] = state.uniform(-1, 1, (size // step, size // step))
+            step = half
+    return torch.from_numpy(kicks).float()
+
+
+@pytest.mark.parametrize(("benchmark", "size"), [("cifar", 32), ("imagenet", 256)])
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_the_outputs_of_the_original_code(reference, benchmark, size, severity):
+    reference = reference(benchmark)
+    kicks = replay(reference.random_state("fog", severity), len(reference.clean), size)
+    corrupted = FOG.apply(reference.clean, getattr(FOG, benchmark)[severity - 1], (kicks,))
+    difference = corrupted.int() - reference.corrupted("fog", severity)
+    assert difference.abs().max() <= 1
+    assert (difference == 0).double().mean() >= 0.999
+
+
+def slow_cloud(kicks, decay):
+    """Return the fractal point by point, in 0..1."""
+    size = len(kicks)
+    cloud = np.zeros((size, size))
+    step, amplitude = size, 10000.0
+
+    def set_mean(row, column, neighbours):
+        values = [cloud[(row + down) % size, (column + along) % size] for down, along in neighbours]
+        cloud[row, column] = sum(values) / 4 + amplitude * kicks[row, column]
+
+    while step > 1:
+        half = step // 2
+        starts = [(row, column) for row in range(0, size, step) for column in range(0, size, step)]
+        for row, column in starts:
+            set_mean(row + half, column + half, [(-half, -half), (-half, half), (half, -half), (half, half)])
+        for row, column in starts:
+            for down, along in ((0, half), (half, 0)):
+                set_mean(row + down, column + along, [(-half, 0), (half, 0), (0, -half), (0, half)])
+        step, amplitude = half, amplitude / decay**2
+    return (cloud - cloud.min()) / (cloud.max() - cloud.min())
+
+
+def test_a_slow_loop():
+    (kicks,) = FOG.sample(torch.zeros(2, 3, 12, 12), (1.0, 2.0), torch.Generator().manual_seed(0))
+    assert kicks.shape == (2, 16, 16)
+    images = torch.randint(0, 200, (2, 3, 12, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    clouds = torch.stack([torch.from_numpy(slow_cloud(kick, 2.0))[:12, :12] for kick in kicks.double().numpy()])
+    brightest = images.amax((1, 2, 3)).double()[:, None, None, None] / 255
+    expected = (images / 255 + 1.5 * clouds[:, None]) * brightest / (brightest + 1.5) * 255
+    corrupted = FOG.apply(images, (1.5, 2.0), (kicks,))
+    torch.testing.assert_close(corrupted.double(), expected - 0.5, atol=0.501, rtol=0)
+
+
+def test_kicks_fill_the_range():
+    (kicks,) = FOG.sample(torch.zeros(64, 3, 32, 32), (1.0, 2.0), torch.Generator().manual_seed(0))
+    assert -1 <= kicks.min() < -0.999
+    assert 0.999 < kicks.max() <= 1
+    assert kicks.mean().abs() < 0.01

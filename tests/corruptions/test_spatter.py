@@ -1,0 +1,55 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from smoothmix.corruptions.spatter import SPATTER
+
+
+@pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_the_outputs_of_the_original_code(reference, benchmark, severity):
+    reference = reference(benchmark)
+    state, side = reference.random_state("spatter", severity), reference.clean.shape[-1]
+    noise = torch.from_numpy(np.stack([state.normal(size=(side, side)) for _ in reference.clean]))
+    corrupted = SPATTER.apply(reference.clean, getattr(SPATTER, benchmark)[severity - 1], (noise,))
+    difference = corrupted.int() - reference.corrupted("spatter", severity)
+    assert difference.abs().max() <= 1
+    assert (difference == 0).double().mean() >= 0.999
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_without_drops_the_image_stays(images, severity):
+    noise = torch.full((2, 32, 32), -100.0)
+    assert torch.equal(SPATTER.apply(images, SPATTER.cifar[severity - 1], (noise,)), images)
+
+
+def test_mud_covers_the_image_in_its_colour(images):
+    noise = torch.full((2, 32, 32), 100.0)
+    corrupted = SPATTER.apply(images, SPATTER.cifar[3], (noise,))
+    mud = torch.tensor([63.0, 42.0, 20.0])[:, None, None].expand(2, 3, 32, 32)
+    torch.testing.assert_close(corrupted.float(), mud, atol=1, rtol=0)
+
+
+def test_water_adds_its_colour_in_proportion():
+    black = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
+    noise = SPATTER.sample(black, SPATTER.cifar[2], torch.Generator().manual_seed(0))
+    corrupted = SPATTER.apply(black, SPATTER.cifar[2], noise).float()
+    # The strongest drop of each image has half the water's colour.
+    torch.testing.assert_close(
+        corrupted.amax((2, 3)), torch.tensor([[87.0, 119.0, 119.0]]).expand(8, 3), atol=1, rtol=0
+    )
+    torch.testing.assert_close(corrupted[:, 1] * 175 / 238, corrupted[:, 0], atol=1, rtol=0)
+    assert torch.equal(corrupted[:, 1], corrupted[:, 2])
+
+
+def test_without_opencv_it_says_what_to_install(images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ImportError, match="pip install opencv-python-headless"):
+        SPATTER.apply(images, SPATTER.cifar[0], (torch.zeros(2, 32, 32),))
