@@ -27,9 +27,9 @@ class Motion(NamedTuple):
 
 
 class Zoom(NamedTuple):
-    """Zooms 1, 1 + step, ..., `count` of them."""
+    """Zooms 1, 1 + step, ..., `zooms` of them."""
 
-    count: int
+    zooms: int
     step: float
 
 
@@ -99,7 +99,7 @@ def smear(images: Tensor, setting: Motion, angle: Tensor) -> Tensor:
     # A row of pixels is one stretch of memory wherever it starts, so each step of the trail copies whole rows.
     width = side * channels
     stretches = padded.as_strided((len(padded) - width + 1, width), (1, 1))
-    pixel = (torch.arange(count, device=device)[:, None] * padded_side + margin + torch.arange(side, device=device))
+    pixel = torch.arange(count, device=device)[:, None] * padded_side + margin + torch.arange(side, device=device)
     start = pixel * padded_side + margin
     total = padded.new_zeros(count * side, width)
     row = torch.empty_like(total)
@@ -123,10 +123,10 @@ def _zoom(images: Tensor, setting: Zoom, draws: Draws) -> Tensor:
     total = images.float()
     clean = total.clone()
     step = (1 + setting.step) - 1  # as numpy.arange spaces its values: a rounding decides the size of a zoom by 1.25
-    for index in range(setting.count):
+    for index in range(setting.zooms):
         matrix = zoom_matrix(images.shape[-1], 1 + index * step, like=clean)
         total += along_sides(clean, matrix, matrix)
-    return total.div_(setting.count + 1).clamp_(0, 255).byte()
+    return total.div_(setting.zooms + 1).clamp_(0, 255).byte()
 
 
 DEFOCUS_BLUR = Corruption(

@@ -20,8 +20,8 @@ def _offsets(images: Tensor, setting: Glass, generator: Generator | None) -> Dra
     """Return (right, down) of every copy (N, passes, written rows, written columns, 2), in the order of the writing."""
     written = images.shape[-1] - 2 * setting.distance
     shape = (len(images), setting.passes, written, written, 2)
-    kind = {"dtype": torch.int8, "device": images.device}
-    return (torch.randint(-setting.distance, setting.distance, shape, generator=generator, **kind),)
+    limits = -setting.distance, setting.distance
+    return (torch.randint(*limits, shape, generator=generator, dtype=torch.int8, device=images.device),)
 
 
 def scatter(side: int, setting: Glass, offsets: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _blur(images: Tensor, sigma: float) -> Tensor:
     The order matters: even areas lie on whole grey levels, up to a rounding that decides what truncation makes of them.
     """
     radius = int(4 * sigma + 0.5)
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma) ** 2)
+    taps = torch.exp(-0.5 / sigma**2 * torch.arange(-radius, radius + 1, dtype=torch.float64) ** 2)
     weights = (taps / taps.sum()).tolist()
     blurred = images.double().div_(255)
     for dim in (-2, -1):
