@@ -54,12 +54,15 @@ def test_the_longest_chain_is_followed_to_its_end():
 def test_own_draws_blur_as_much_as_the_original_s(reference, benchmark, severity):
     reference = reference(benchmark)
     setting = getattr(GLASS_BLUR, benchmark)[severity - 1]
-    draws = GLASS_BLUR.sample(reference.clean, setting, torch.Generator().manual_seed(0))
-    ours = GLASS_BLUR.apply(reference.clean, setting, draws).double() - reference.clean
-    theirs = reference.corrupted("glass_blur", severity).double() - reference.clean
-    assert ours.abs().mean() == pytest.approx(float(theirs.abs().mean()), rel=0.03)
-    assert ours.square().mean().sqrt() == pytest.approx(float(theirs.square().mean().sqrt()), rel=0.03)
-    assert ours.mean() == pytest.approx(float(theirs.mean()), rel=0.03, abs=0.05)
+    runs = []
+    for seed in range(6):
+        draws = GLASS_BLUR.sample(reference.clean, setting, torch.Generator().manual_seed(seed))
+        change = GLASS_BLUR.apply(reference.clean, setting, draws).double() - reference.clean
+        runs.append(torch.stack([change.abs().mean(), change.square().mean().sqrt(), change.mean()]))
+    runs = torch.stack(runs)
+    change = reference.corrupted("glass_blur", severity).double() - reference.clean
+    theirs = torch.stack([change.abs().mean(), change.square().mean().sqrt(), change.mean()])
+    assert ((runs.mean(0) - theirs).abs() < torch.maximum(0.03 * theirs.abs(), 4 * runs.std(0))).all()
 
 
 def test_offsets_follow_the_seed_fill_the_range_and_differ_between_images():

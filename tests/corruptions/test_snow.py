@@ -33,7 +33,7 @@ def test_own_draws_are_as_strong_as_the_original_s(reference, benchmark, severit
     runs = torch.stack(runs)
     change = reference.corrupted("snow", severity).double() - reference.clean
     theirs = torch.stack([change.abs().mean(), change.square().mean().sqrt(), change.mean()])
-    assert ((runs.mean(0) - theirs).abs() < torch.maximum(0.03 * theirs, 3 * runs.std(0))).all()
+    assert ((runs.mean(0) - theirs).abs() < torch.maximum(0.03 * theirs.abs(), 4 * runs.std(0))).all()
 
 
 def test_flakes_fall_on_both_halves_alike():
@@ -48,7 +48,8 @@ def test_snow_follows_the_seed_and_differs_between_images():
     images = torch.full((3, 3, 32, 32), 100, dtype=torch.uint8)
 
     def run(seed):
-        return SNOW.apply(images, SNOW.cifar[2], SNOW.sample(images, SNOW.cifar[2], torch.Generator().manual_seed(seed)))
+        draws = SNOW.sample(images, SNOW.cifar[2], torch.Generator().manual_seed(seed))
+        return SNOW.apply(images, SNOW.cifar[2], draws)
 
     out = run(0)
     assert out.dtype == torch.uint8
