@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,24 @@ CORRUPTED = {
 }
 
 
+def find_set(name: str) -> CorruptedSet:
+    """Return the corrupted test set that commands call `name`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in CORRUPTED:
+        raise UserError(f"there is no benchmark {name}; there is {', '.join(CORRUPTED)}")
+    return CORRUPTED[name]
+
+
+def open_files(corrupted_set: CorruptedSet, folder: Path, data: Any) -> "CorruptedArrays | CorruptedFolders":
+    """Return the reader of `folder`, whose images are those of the test split of `data`, corrupted."""
+    if corrupted_set.constants == "cifar":
+        return CorruptedArrays(folder, data.arrays("test")[1], data.image_size)
+    return CorruptedFolders(folder, data.class_names, data.workers)
+
+
 class CorruptedArrays:
     """Images in `folder`/<corruption>.npy, uint8 (5n, S, S, 3), with severity s in rows (s - 1) n to s n.
 
@@ -81,9 +100,10 @@ class CorruptedArrays:
         self.source = _source(folder)
         self._check_labels()
 
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """Return those of the corruptions `names` that have no file."""
-        return [name for name in names if not (self.folder / f"{name}.npy").is_file()]
+    def missing(self, names: Iterable[str]) -> dict[str, str]:
+        """Return those of the corruptions `names` that have no file, and what to do."""
+        paths = {name: self.folder / f"{name}.npy" for name in names}
+        return {name: f"there is no {path}: {_remedy(self.folder)}" for name, path in paths.items() if not path.is_file()}
 
     def cell(self, name: str, severity: int, batch_size: int, rank: int = 0, world_size: int = 1) -> "ArrayCell":
         """Return the batches of one corruption at one severity, 1 to 5; see the module's docstring.
@@ -160,9 +180,11 @@ class CorruptedFolders:
         self.source = _source(folder)
         self._first: tuple[Path, int] | None = None
 
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """Return those of the corruptions `names` that lack the folder of a severity."""
-        return [name for name in names if not all((self.folder / name / str(s)).is_dir() for s in SEVERITIES)]
+    def missing(self, names: Iterable[str]) -> dict[str, str]:
+        """Return those of the corruptions `names` that lack the folder of a severity, and what to do."""
+        places = {name: self.folder / name / str(severity) for name in names for severity in reversed(SEVERITIES)
+                  if not (self.folder / name / str(severity)).is_dir()}  # fmt: skip
+        return {name: f"there is no folder {place}: {_remedy(self.folder)}" for name, place in places.items()}
 
     def cell(self, name: str, severity: int, batch_size: int, rank: int = 0, world_size: int = 1) -> "FolderCell":
         """Return the batches of one corruption at one severity, 1 to 5; see the module's docstring.

@@ -64,7 +64,7 @@ BRIGHTNESS = Corruption(
     category="weather", cifar=(0.05, 0.1, 0.15, 0.2, 0.3), imagenet=(0.1, 0.2, 0.3, 0.4, 0.5), apply=_brightness
 )
 SATURATE = Corruption(
-    category="extra",
+    category="digital",
     cifar=((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2)),
     imagenet=((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (20.0, 0.2)),
     apply=_saturate,

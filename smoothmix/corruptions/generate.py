@@ -9,9 +9,38 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from smoothmix.corruptions.blur import DEFOCUS_BLUR, GAUSSIAN_BLUR, MOTION_BLUR, ZOOM_BLUR
+from smoothmix.corruptions.colour import BRIGHTNESS, CONTRAST, SATURATE
 from smoothmix.corruptions.corruption import Corruption, Draws
+from smoothmix.corruptions.digital import JPEG_COMPRESSION, PIXELATE, through_jpeg
+from smoothmix.corruptions.elastic import ELASTIC_TRANSFORM
+from smoothmix.corruptions.fog import FOG
+from smoothmix.corruptions.frost import FROST
+from smoothmix.corruptions.glass import GLASS_BLUR
+from smoothmix.corruptions.noise import GAUSSIAN_NOISE, IMPULSE_NOISE, SHOT_NOISE, SPECKLE_NOISE
+from smoothmix.corruptions.snow import SNOW
+from smoothmix.corruptions.spatter import SPATTER
 
 CORRUPTIONS: dict[str, Corruption] = {
+    "gaussian_noise": GAUSSIAN_NOISE,
+    "shot_noise": SHOT_NOISE,
+    "impulse_noise": IMPULSE_NOISE,
+    "speckle_noise": SPECKLE_NOISE,
+    "defocus_blur": DEFOCUS_BLUR,
+    "glass_blur": GLASS_BLUR,
+    "motion_blur": MOTION_BLUR,
+    "zoom_blur": ZOOM_BLUR,
+    "gaussian_blur": GAUSSIAN_BLUR,
+    "brightness": BRIGHTNESS,
+    "fog": FOG,
+    "frost": FROST,
+    "snow": SNOW,
+    "spatter": SPATTER,
+    "saturate": SATURATE,
+    "pixelate": PIXELATE,
+    "contrast": CONTRAST,
+    "elastic_transform": ELASTIC_TRANSFORM,
+    "jpeg_compression": JPEG_COMPRESSION,
 }
 SIDES = {"cifar": 32, "imagenet": 224}
 SAVED_QUALITY = 85  # of the JPEG files that ImageNet-C consists of

@@ -78,7 +78,7 @@ def _settings(*rows: tuple[float, float, float, float, float, bool]) -> tuple[_S
 
 
 SPATTER = Corruption(
-    category="extra",
+    category="weather",
     cifar=_settings(
         (0.62, 0.1, 0.7, 0.7, 0.5, False),
         (0.65, 0.1, 0.8, 0.7, 0.5, False),
