@@ -102,8 +102,8 @@ class CorruptedArrays:
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of the corruptions `names` that have no file, and what to do."""
-        paths = {name: self.folder / f"{name}.npy" for name in names}
-        return {name: f"there is no {path}: {_remedy(self.folder)}" for name, path in paths.items() if not path.is_file()}
+        reasons = {name: f"there is no {self.folder / name}.npy: {_remedy(self.folder)}" for name in names}
+        return {name: reason for name, reason in reasons.items() if not (self.folder / f"{name}.npy").is_file()}
 
     def cell(self, name: str, severity: int, batch_size: int, rank: int = 0, world_size: int = 1) -> "ArrayCell":
         """Return the batches of one corruption at one severity, 1 to 5; see the module's docstring.
@@ -182,9 +182,12 @@ class CorruptedFolders:
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of the corruptions `names` that lack the folder of a severity, and what to do."""
-        places = {name: self.folder / name / str(severity) for name in names for severity in reversed(SEVERITIES)
-                  if not (self.folder / name / str(severity)).is_dir()}  # fmt: skip
-        return {name: f"there is no folder {place}: {_remedy(self.folder)}" for name, place in places.items()}
+        reasons = {}
+        for name in names:
+            for severity in SEVERITIES:
+                if not (place := self.folder / name / str(severity)).is_dir():
+                    reasons[name] = f"there is no folder {place}: {_remedy(self.folder)}"
+        return reasons
 
     def cell(self, name: str, severity: int, batch_size: int, rank: int = 0, world_size: int = 1) -> "FolderCell":
         """Return the batches of one corruption at one severity, 1 to 5; see the module's docstring.

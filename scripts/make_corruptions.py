@@ -44,7 +44,8 @@ class Writer:
         if path.exists():
             stored = json.loads(path.read_text())
             if differing := [key for key, value in identity.items() if stored.get(key) != value]:
-                raise UserError(f"{self.folder} holds files of another {' and '.join(differing)}; give another --output")
+                keys = " and ".join(differing)
+                raise UserError(f"{self.folder} holds files of another {keys}; give another --output")
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise UserError(f"{self.folder} holds files that were not made here; give another --output")
         self.parts.mkdir(parents=True, exist_ok=True)

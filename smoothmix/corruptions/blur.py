@@ -150,7 +150,7 @@ ZOOM_BLUR = Corruption(
 )
 # The setting is the standard deviation in pixels.
 GAUSSIAN_BLUR = Corruption(
-    "extra",
+    "blur",
     cifar=(0.4, 0.6, 0.7, 0.8, 1.0),
     imagenet=(1.0, 2.0, 3.0, 4.0, 6.0),
     apply=_blur_gaussian,

@@ -65,7 +65,7 @@ IMPULSE_NOISE = Corruption(
 )
 # The setting is the standard deviation relative to the value.
 SPECKLE_NOISE = Corruption(
-    "extra",
+    "noise",
     cifar=(0.06, 0.1, 0.12, 0.16, 0.2),
     imagenet=(0.15, 0.2, 0.35, 0.45, 0.6),
     sample=_normal,

@@ -33,7 +33,8 @@ class CellRecord:
             differing = sorted(key for key, value in identity.items() if stored.get(key) != value)
             if differing:
                 raise UserError(
-                    f"{path} is the record of another evaluation: {', '.join(differing)} differ; move it away to begin anew"
+                    f"{path} is the record of another evaluation: {', '.join(differing)} differ; "
+                    "move it away to begin anew"
                 )
             self.errors = stored["top1_errors"]
 

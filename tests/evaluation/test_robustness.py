@@ -71,8 +71,11 @@ def test_a_record_of_other_weights_is_refused_and_left_alone(tmp_path):
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"top1_errors": {"fog": 3}}', '{"top1_errors": {"fog": {"x": 1}}}',
-                                     json.dumps({"top1_errors": {"fog": {"1": None}}}), "\x00\x80"])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", "\x00\x80"]
+    + [json.dumps({"top1_errors": {"fog": cells}}) for cells in (3, {"x": 1}, {"1": None})],
+)
 def test_a_damaged_record_is_one_sentence(tmp_path, content):
     path = tmp_path / "r.json"
     path.write_text(content)
