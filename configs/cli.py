@@ -57,18 +57,19 @@ def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
             sys.exit(130)
         except Exception as error:  # the task's own were dealt with above: this one is about the configuration
             failed = True
-            _complain(_sentence(error))
+            _complain(sentence(error))
     if failed:
         sys.exit(2)
 
 
-def _complain(sentence: str) -> None:
+def _complain(text: str) -> None:
     rank, world_size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     where = "" if world_size == "1" else f" [rank {rank}]"
-    print(f"error{where}: {sentence}", file=sys.stderr, flush=True)
+    print(f"error{where}: {text}", file=sys.stderr, flush=True)
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """Return what Hydra or OmegaConf complains about, as one sentence."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
