@@ -124,6 +124,19 @@ def test_evaluation_covers_every_image_once(data, pictures, world_size):
     assert all(len(part) == len(list(part)) for part in parts)
 
 
+def test_image_batches_are_the_images_as_they_are(data, pictures):
+    source = torch.from_numpy(pictures(17, seed=1)).permute(0, 3, 1, 2)
+    batches = data.image_batches("test", [range(3, 8), range(0, 17, 5)])
+    assert len(batches) == 2
+    for _ in range(2):
+        (first, of_first), (second, of_second) = batches
+        assert torch.equal(first, source[3:8])
+        assert torch.equal(second, source[::5])
+        assert (of_first.tolist(), of_second.tolist()) == ([3, 4, 5, 6, 7], [0, 5, 10, 15])
+    with pytest.raises(ValueError, match="no split 'val'"):
+        data.image_batches("val", [range(3)])
+
+
 def test_evaluating_the_training_images_leaves_the_padding_out(data, pictures):
     images, labels = collect(data.eval_batches("train", 20))
     assert labels.tolist() == list(range(53))

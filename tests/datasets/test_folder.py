@@ -253,6 +253,18 @@ def test_evaluation_covers_every_image_once(folder_root, workers, world_size):
             torch.testing.assert_close(images, torch.stack(expected[rank::world_size]), rtol=0, atol=1e-6)
 
 
+def test_image_batches_are_cropped_pixels(folder_root):
+    data = class_folders(folder_root, workers=0, **SMALL)
+    crops = [
+        TF.pil_to_tensor(TF.center_crop(TF.resize(Image.open(path), 20), [16, 16]))
+        for path in sorted_paths(folder_root, "val")
+    ]
+    (images, labels), (last, _) = data.image_batches("test", [range(2, 6), range(11, 12)])
+    assert torch.equal(images, torch.stack(crops[2:6]))
+    assert labels.tolist() == [0, 0, 1, 1]
+    assert torch.equal(last[0], crops[11])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_gpu_gets_the_same_batches(folder_root, reference, workers):
