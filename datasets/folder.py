@@ -114,6 +114,7 @@ class FolderData:
         if val_split:
             self._splits["val"] = (paths[held], labels[held])
         self._splits["test"] = list_images(test, self.class_names)
+        self._folders = {"train": train, "val": train, "test": test}
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
         digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
         for split_paths, _ in self._splits.values():  # names, not contents: reading those would take hours
@@ -138,6 +139,11 @@ class FolderData:
         """Return the images of `split` whose indices are in `pieces`, a batch each, resized and cropped centrally."""
         check_split(split, self.sizes)
         return ImageBatches(self, split, pieces, torch.device(device))
+
+    def files(self, split: str) -> list[Path]:
+        """Return the files of `split` in the order of their images, each as <class>/<file>."""
+        check_split(split, self.sizes)
+        return [Path(os.fsdecode(path)).relative_to(self._folders[split]) for path in self._splits[split][0]]
 
 
 class TrainBatches:

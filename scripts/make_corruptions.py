@@ -48,9 +48,10 @@ class Writer:
                 raise UserError(f"{self.folder} holds files of another {keys}; give another --output")
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise UserError(f"{self.folder} holds files that were not made here; give another --output")
-        self.parts.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():  # before anything else is there: without it the folder would be refused the next time
             write_text(path, json.dumps(identity | environment(self.cells.batches.device), indent=2) + "\n")
+        self.parts.mkdir(exist_ok=True)
         if self.benchmark.constants == "cifar":
             _, labels = self.data.arrays("test")
             np.save(self.folder / "labels.npy", np.tile(labels.numpy(), len(SEVERITIES)))
@@ -127,7 +128,9 @@ def _write(cell):
 
 
 def make(args):
-    """Write what is missing; return the folder and the corruptions that could not be made, with the reason."""
+    """Write what is missing; return the corruptions that could not be made, with the reason."""
+    if args.workers < 1:
+        raise UserError(f"--workers must be at least 1, not {args.workers}")
     writer = Writer(args)
     missing = writer.cells.missing(args.corruptions)
     names = [name for name in args.corruptions if name not in missing]
@@ -167,6 +170,9 @@ def main() -> int:
         missing = make(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}; free space or give another --output, and run again", file=sys.stderr)
         return 2
     for name, reason in missing.items():
         print(f"not made: {name}: {reason}")

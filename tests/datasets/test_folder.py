@@ -461,3 +461,17 @@ def test_real_photographs(tmp_path):
         torch.testing.assert_close(image, TF.normalize(pixels, IMAGENET_MEAN, IMAGENET_STD), rtol=0, atol=1e-5)
     assert images.mean().abs() < 0.7
     assert 0.6 < images.std() < 1.4
+
+
+def test_files_are_those_of_the_images_in_their_order(tmp_path):
+    for split, name, value in [("train", "a", 0), ("train", "b", 0), ("val", "a", 40), ("val", "b", 90)]:
+        (tmp_path / split / name / "deep").mkdir(parents=True)
+        for i, file in enumerate(("2.png", "deep/1.png")):
+            Image.new("RGB", (8, 8), (value + i,) * 3).save(tmp_path / split / name / file)
+    data = class_folders(tmp_path, image_size=8, resize=8, workers=0)
+    files = data.files("test")
+    assert [str(file) for file in files] == ["a/2.png", "a/deep/1.png", "b/2.png", "b/deep/1.png"]
+    ((images, _),) = data.image_batches("test", [range(4)])
+    assert images[:, 0, 0, 0].tolist() == [40, 41, 90, 91]
+    with pytest.raises(ValueError, match="holdout"):
+        data.files("holdout")

@@ -1,0 +1,123 @@
+"""How fast images are corrupted, beside the original code of the benchmarks' authors."""
+
+import argparse
+import csv
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from smoothmix.corruptions import CORRUPTIONS, SIDES, corrupt
+from smoothmix.errors import UserError
+from smoothmix.training.distributed import join
+from smoothmix.training.environment import environment
+from smoothmix.training.run_log import write_text
+
+ORIGINAL = Path(__file__).resolve().parents[2] / "results" / "benchmarks" / "original_corruption_speed.csv"
+BATCH = {"cifar": 256, "imagenet": 8}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this measurement."""
+    parser.add_argument("--benchmark", choices=SIDES, default="cifar", help="whose constants and image size")
+    parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), metavar="NAME")
+    parser.add_argument("--batch", type=int, help="images at a time (default: 256 of cifar, 8 of imagenet)")
+    parser.add_argument("--severity", type=int, choices=range(1, 6), default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5, help="timed batches, after one that is not timed")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write; Markdown goes beside it")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, write both files, print the table."""
+    args.batch = BATCH[args.benchmark] if args.batch is None else args.batch
+    for name in ("batch", "threads", "repeats"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} must be at least 1, not {getattr(args, name)}")
+    torch.set_num_threads(args.threads)
+    device = join(args.device).device
+    images = smooth_images(args.batch, SIDES[args.benchmark]).to(device)
+    measured, missing = {}, {}
+    for name in args.corruptions:
+        try:
+            measured[name] = [1000 * seconds / args.batch for seconds in _time(images, name, args)]
+        except ImportError as error:
+            missing[name] = str(error)
+    record = {
+        "benchmark": args.benchmark,
+        "severity": args.severity,
+        "batch": args.batch,
+        "images": "random 8x8 colours, upsampled bilinearly (seed 0); without saving as JPEG",
+        "ms_per_image": measured,
+        "not_measured": missing,
+        "original_ms_per_image": _original(args.benchmark) if args.severity == 3 else {},
+        **environment(device),
+    }
+    text = to_markdown(record)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(args.output, json.dumps(record, indent=2) + "\n")
+    write_text(args.output.with_suffix(".md"), text)
+    print(text)
+
+
+def smooth_images(count: int, side: int) -> torch.Tensor:
+    """Return uint8 (count, 3, side, side): as smooth as photographs, always the same."""
+    small = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return (255 * F.interpolate(small, size=side, mode="bilinear")).to(torch.uint8)
+
+
+def to_markdown(record: dict) -> str:
+    """Return a record as a table: a line for each corruption, the last for the sum of their times."""
+    lines = [
+        f"Corrupting {record['benchmark']} images at severity {record['severity']}, {record['batch']} at a time: "
+        f"{record['device']}, {record['threads']} CPU thread{'s' * (record['threads'] > 1)}, torch "
+        f"{record['versions']['torch']}.",
+        f"Images: {record['images']}. Medians of {len(next(iter(record['ms_per_image'].values()), []))} batches after "
+        "one that was not timed. The original code's times are of another machine (the head of "
+        "`original_corruption_speed.csv`).",
+        "",
+        "| corruption | ms/image | min to max | images/s | original ms/image | original / ours |",
+        "|---|---|---|---|---|---|",
+    ]
+    ours = {name: statistics.median(times) for name, times in record["ms_per_image"].items()}
+    original = record["original_ms_per_image"]
+    for name, times in record["ms_per_image"].items():
+        lines.append(_line(name, ours[name], f"{min(times):.4f} to {max(times):.4f}", original.get(name)))
+    total = sum(original[name] for name in ours) if original else None
+    lines.append(_line(f"sum of these {len(ours)}", sum(ours.values()), "", total))
+    lines += [f"\nNot measured: {name}: {reason}" for name, reason in record["not_measured"].items()]
+    return "\n".join([*lines, "", f"    python scripts/{record['command']}", ""])
+
+
+def _line(name: str, ms: float, spread: str, original: float | None) -> str:
+    beside = "- | -" if original is None else f"{original:.4f} | {original / ms:.2f}"
+    return f"| {name} | {ms:.4f} | {spread} | {1000 / ms:.0f} | {beside} |"
+
+
+def _time(images: torch.Tensor, name: str, args: argparse.Namespace) -> list[float]:
+    """Return the seconds of each repeat."""
+    generator = torch.Generator(images.device).manual_seed(0)
+    seconds = []
+    for _ in range(1 + args.repeats):
+        _finish(images.device)
+        start = time.perf_counter()
+        corrupt(images, name, args.severity, args.benchmark, generator, save_as_jpeg=False)
+        _finish(images.device)
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _original(benchmark: str) -> dict[str, float]:
+    with open(ORIGINAL) as file:
+        rows = csv.DictReader(line for line in file if not line.startswith("#"))
+        return {row["corruption"]: float(row["ms_per_image"]) for row in rows if row["benchmark"] == benchmark}

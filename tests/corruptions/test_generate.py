@@ -1,0 +1,144 @@
+"""The nineteen corruptions as one function."""
+
+import csv
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from smoothmix.corruptions import CORRUPTIONS, SIDES, apply, corrupt, sample
+from smoothmix.corruptions.digital import through_jpeg
+
+ROOT = Path(__file__).parents[2]
+HAS_FROST = importlib.util.find_spec("imagecorruptions") is not None
+NAMES = [
+    pytest.param(name, marks=pytest.mark.skipif(not HAS_FROST, reason="needs the photographs of frost"))
+    if name == "frost"
+    else name
+    for name in CORRUPTIONS
+]
+
+
+def smooth_images(benchmark, count=2):
+    small = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    large = torch.nn.functional.interpolate(small, size=SIDES[benchmark], mode="bilinear")
+    return (255 * large).to(torch.uint8)
+
+
+def generator():
+    return torch.Generator().manual_seed(7)
+
+
+def test_names_order_and_categories_are_those_of_the_papers_table_4():
+    with open(ROOT / "results" / "paper" / "table4.csv") as file:
+        rows = {row["corruption"]: row["category"] for row in csv.DictReader(file) if row["corruption"] != "average"}
+    assert len(CORRUPTIONS) == 19
+    assert {name: corruption.category for name, corruption in CORRUPTIONS.items()} == rows
+    assert list(CORRUPTIONS) == list(rows)
+    assert all(len(corruption.cifar) == len(corruption.imagenet) == 5 for corruption in CORRUPTIONS.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_corrupt_samples_and_applies(name):
+    images = smooth_images("cifar")
+    before = images.clone()
+    for severity in (1, 5):
+        found = corrupt(images, name, severity, "cifar", generator())
+        draws = sample(images, name, severity, "cifar", generator())
+        assert torch.equal(found, apply(images, name, severity, "cifar", draws))
+        assert found.dtype == torch.uint8
+        assert found.shape == images.shape
+        assert not torch.equal(found, images)
+        assert all(len(draw) == len(images) for draw in draws)
+    assert torch.equal(images, before)
+
+
+def test_torchs_own_generator_is_the_default():
+    images = smooth_images("cifar")
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        found = corrupt(images, "gaussian_noise", 1)
+    assert torch.equal(found, corrupt(images, "gaussian_noise", 1, "cifar", generator()))
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "contrast"])
+def test_imagenet_is_saved_as_jpeg_and_cifar_is_not(name):
+    images = smooth_images("imagenet")
+    bare = corrupt(images, name, 2, "imagenet", generator(), save_as_jpeg=False)
+    assert torch.equal(bare, apply(images, name, 2, "imagenet", sample(images, name, 2, "imagenet", generator())))
+    saved = corrupt(images, name, 2, "imagenet", generator())
+    assert not torch.equal(saved, bare)
+    assert torch.equal(saved, through_jpeg(bare, 85))
+
+    small = smooth_images("cifar")
+    kinds = [corrupt(small, name, 2, "cifar", generator(), save_as_jpeg=flag) for flag in (True, False)]
+    assert torch.equal(*kinds)
+
+
+def test_the_benchmarks_have_their_own_constants():
+    assert CORRUPTIONS["contrast"].cifar == (0.75, 0.5, 0.4, 0.3, 0.15)
+    assert CORRUPTIONS["contrast"].imagenet == (0.4, 0.3, 0.2, 0.1, 0.05)
+    images = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
+    images[..., 112:] = 200  # mean 100: contrast 0.4 gives 60 and 140, 0.05 gives 95 and 105
+    for severity, (low, high) in {1: (60, 140), 5: (95, 105)}.items():
+        found = corrupt(images, "contrast", severity, "imagenet", save_as_jpeg=False)
+        assert found.min().item() == pytest.approx(low, abs=1)
+        assert found.max().item() == pytest.approx(high, abs=1)
+
+
+CIFAR, IMAGENET = (torch.zeros(1, 3, side, side, dtype=torch.uint8) for side in (32, 224))
+
+
+@pytest.mark.parametrize(
+    ("images", "arguments", "sentence"),
+    [
+        (CIFAR, ("gausian_noise", 1), r"unknown corruption 'gausian_noise'; did you mean gaussian_noise\?"),
+        (CIFAR, ("xyz", 1), "unknown corruption 'xyz'; there is gaussian_noise, shot_noise"),
+        (CIFAR, ("fog", 0), "severity must be 1, 2, 3, 4 or 5, not 0"),
+        (CIFAR, ("fog", 6), "severity must be 1, 2, 3, 4 or 5, not 6"),
+        (CIFAR, ("fog", 2.5), "severity must be 1, 2, 3, 4 or 5, not 2.5"),
+        (CIFAR, ("fog", 1, "cifar10"), "unknown benchmark 'cifar10'; there is cifar, imagenet"),
+        (CIFAR.float(), ("fog", 1), r"uint8 images \(N, 3, 32, 32\), not torch.float32 \(1, 3, 32, 32\)"),
+        (CIFAR, ("fog", 1, "imagenet"), r"uint8 images \(N, 3, 224, 224\), not torch.uint8 \(1, 3, 32, 32\)"),
+        (IMAGENET, ("fog", 1), r"not torch.uint8 \(1, 3, 224, 224\); resize them, or choose the other benchmark"),
+        (CIFAR[0], ("fog", 1), r"not torch.uint8 \(3, 32, 32\)"),
+        (CIFAR[:, :1], ("fog", 1), r"not torch.uint8 \(1, 1, 32, 32\)"),
+        (CIFAR.permute(0, 2, 3, 1), ("fog", 1), r"not torch.uint8 \(1, 32, 32, 3\)"),
+    ],
+)
+def test_mistakes_are_one_sentence(images, arguments, sentence):
+    for function in (corrupt, sample):
+        with pytest.raises(ValueError, match=sentence) as error:
+            function(images, *arguments)
+        assert "\n" not in str(error.value)
+
+
+TORCH_ALONE = """
+import sys
+for name in ("numpy", "cv2", "PIL", "scipy", "imagecorruptions", "torchvision", "pandas", "tqdm"):
+    sys.modules[name] = None  # as on a machine without them
+import torch
+from smoothmix.corruptions import CORRUPTIONS, corrupt
+
+images = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
+images[..., 16:] = 200
+refused = []
+for name in CORRUPTIONS:
+    try:
+        corrupt(images, name, 3, generator=torch.Generator().manual_seed(0))
+    except ImportError as error:
+        assert "run `pip install" in str(error), error
+        refused.append(name)
+print(",".join(refused))
+"""
+
+
+def test_torch_alone_imports_them_and_says_what_each_of_the_others_needs():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TORCH_ALONE], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "frost,spatter,jpeg_compression"

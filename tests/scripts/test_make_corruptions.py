@@ -1,0 +1,192 @@
+"""scripts/make_corruptions.py: what it writes, how it goes on, what it refuses."""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing.dummy
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets import class_folders, digits
+from datasets.corrupted import CORRUPTED, CorruptedArrays, open_files
+from smoothmix.evaluation.generated import GeneratedCells
+from smoothmix.training.distributed import Ranks
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "make_corruptions.py"
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+# several dozen milliseconds a cell: time enough to be killed in
+NAMES = ["zoom_blur", "motion_blur", "snow", "elastic_transform"]
+CPU = Ranks(torch.device("cpu"))
+
+
+def command(output):
+    return [sys.executable, SCRIPT, "digits_c", "--output", output, "--workers", "1", "--corruptions", *NAMES]
+
+
+def make(output):
+    return subprocess.run(command(output), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+
+def arrays(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.npy")}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "DIGITS-C"
+    done = make(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_published_layout_holds_the_generated_images(made):
+    data = digits()
+    assert {path.name for path in made.iterdir()} == {"generated.json", "labels.npy", *(f"{n}.npy" for n in NAMES)}
+    stored = json.loads((made / "generated.json").read_text())
+    assert (stored["seed"], stored["data_fingerprint"]) == (0, data.fingerprint)
+    assert "make_corruptions.py digits_c" in stored["command"]
+    labels = np.load(made / "labels.npy")
+    assert np.array_equal(labels.reshape(5, 360), np.tile(data.arrays("test")[1].numpy(), (5, 1)))
+    cells, reader = GeneratedCells(data, "cifar", 0, CPU), CorruptedArrays(made, data.arrays("test")[1], 32)
+    assert reader.source == "generated files (seed 0)"
+    for name in NAMES:
+        assert np.load(made / f"{name}.npy", mmap_mode="r").shape == (1800, 32, 32, 3)
+        for severity in (1, 5):
+            expected = torch.cat([images for images, _ in cells.cell(name, severity)])
+            found = torch.cat([images for images, _ in reader.cell(name, severity, 100)])
+            assert torch.equal(found, expected), (name, severity)
+
+
+def test_killed_and_started_again_it_writes_the_same_bytes(made, tmp_path):
+    folder = tmp_path / "DIGITS-C"
+    process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
+    until = time.monotonic() + 60
+    while not list(folder.glob(".parts/*-*.npy")) and time.monotonic() < until:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)  # and its worker
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    parts = {path.name: path.stat().st_mtime_ns for path in folder.glob(".parts/*-*.npy")}
+    assert parts
+    assert len(arrays(folder)) < len(arrays(made))
+    (folder / ".parts" / "zoom_blur-5.npy.unfinished").write_bytes(b"half of an array")
+
+    done = make(folder)
+    assert done.returncode == 0, done.stderr
+    assert arrays(folder) == arrays(made)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in made.iterdir()}
+
+
+def test_what_is_there_is_not_made_again_and_more_may_be_added(made, script):
+    before = {path.name: path.stat().st_mtime_ns for path in made.glob("[a-z]*_*.npy")}
+    writer = script.Writer(arguments(made, "digits_c"))
+    writer.begin(0)
+    assert all(writer.is_done(name, severity) for name in NAMES for severity in range(1, 6))
+    assert not writer.is_done("fog", 1)
+    assert {path.name: path.stat().st_mtime_ns for path in made.glob("[a-z]*_*.npy")} == before
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("make_corruptions_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def arguments(output, benchmark, **changes):
+    given = {"benchmark": benchmark, "output": output, "root": Path("data"), "seed": 0, "device": "cpu", "workers": 1,
+             "corruptions": ["contrast"], "no_verify": False}  # fmt: skip
+    return argparse.Namespace(**given | changes)
+
+
+def run_main(script, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["make_corruptions.py", *map(str, words)])
+    return script.main()
+
+
+def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
+    before = arrays(made)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    fog = ["--corruptions", "fog"]
+    for words, sentence in [
+        (["--output", made, "--seed", "1"], f"{made} holds files of another seed; give another --output"),
+        (["--output", tmp_path / "mine"], f"{tmp_path / 'mine'} holds files that were not made here"),
+        (["--output", tmp_path / "new", "--workers", "0"], "--workers must be at least 1, not 0"),
+        (["--output", tmp_path / "new", "--device", "tpu"], "device must be auto, cpu or cuda, not 'tpu'"),
+        (["--output", "/dev/null/new"], "free space or give another --output, and run again"),
+    ]:
+        assert run_main(script, monkeypatch, "digits_c", *words, *fog) == 2
+        printed = capsys.readouterr().err
+        assert printed.startswith("error: ")
+        assert sentence in printed
+        assert printed.count("\n") == 1
+    assert arrays(made) == before
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_files_of_other_images_are_refused(made, script):
+    writer = script.Writer(arguments(made, "digits_c"))
+    writer.data.fingerprint = "of others"
+    with pytest.raises(script.UserError, match="holds files of another data_fingerprint"):
+        writer.begin(0)
+
+
+def test_what_cannot_be_made_is_named_and_the_rest_is_made(script, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(script.GeneratedCells, "missing", lambda self, names: {"frost": "no photographs"})
+    monkeypatch.setattr(script, "get_context", lambda kind: multiprocessing.dummy)  # a thread in this process
+    monkeypatch.setattr(script.torch, "set_num_threads", lambda count: None)
+    words = ["digits_c", "--output", tmp_path / "c", "--workers", "1", "--corruptions", "frost", "contrast"]
+    assert run_main(script, monkeypatch, *words) == 0
+    assert "not made: frost: no photographs" in capsys.readouterr().out
+    assert sorted(arrays(tmp_path / "c")) == ["contrast.npy", "labels.npy"]
+
+
+def test_imagenet_c_is_jpeg_files_in_class_folders(script, monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("n01", "n02"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(2):
+                pixels = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)
+                image = Image.fromarray(pixels).resize((280, 250), Image.Resampling.BICUBIC)
+                image.save(tmp_path / split / name / f"ILSVRC2012_{split}_{i}.png")
+    data = class_folders(tmp_path, workers=0)
+    monkeypatch.setattr(script, "_clean", lambda args: data)
+    folder = tmp_path / "ImageNet-C"
+    writer = script.Writer(arguments(folder, "imagenet_c"))
+    writer.begin(0)
+    stale = folder / ".parts" / "contrast-1.npy.unfinished" / "n01"
+    stale.mkdir(parents=True)
+    (stale / "of an interrupted start.JPEG").write_bytes(b"")
+    for severity in range(1, 6):
+        assert not writer.is_done("contrast", severity)
+        writer.write("contrast", severity)
+        writer.join_severities("contrast")
+        assert writer.is_done("contrast", severity)
+    assert not list(folder.glob("*.npy"))
+    assert sorted(str(path.relative_to(folder)) for path in folder.glob("contrast/3/*/*")) == [
+        f"contrast/3/{name}/ILSVRC2012_val_{i}.JPEG" for name in ("n01", "n02") for i in range(2)
+    ]
+    assert len(list(folder.glob("contrast/1/*/*"))) == 4  # nothing of the interrupted start
+
+    reader, cells = open_files(CORRUPTED["imagenet_c"], folder, data), GeneratedCells(data, "imagenet", 0, CPU)
+    assert reader.missing(["contrast", "fog"]).keys() == {"fog"}
+    for severity in (1, 5):  # as they are evaluated without files: the same pixels, by another encoder
+        found, expected = (
+            [torch.cat(tensors) for tensors in zip(*cell, strict=True)]
+            for cell in (reader.cell("contrast", severity, 3), cells.cell("contrast", severity))
+        )
+        assert torch.equal(found[1], expected[1])
+        assert torch.equal(found[0], expected[0])

@@ -1,0 +1,223 @@
+"""eval_corruption.py on a run of the digits."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+import configs.restore
+import eval_corruption
+import smoothmix.evaluation.robustness as robustness
+from models import PyramidNet
+from smoothmix.errors import UserError
+from tests.datasets.test_cifar import write_cifar100
+from tests.models.test_published import random_weights, save, their_shapes
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+NAMES = ["contrast", "gaussian_noise"]
+SEVERITIES = [1, 2, 3, 4, 5]
+
+
+def python(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def evaluate(*overrides):
+    """What the command does, in this process."""
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        eval_corruption.main(compose("eval_corruption", list(overrides)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    output = tmp_path_factory.mktemp("trained")
+    quick = ["recipe.batch_size=128", "recipe.epochs=2", "recipe.decay_epochs=[1]", "model.depth=8", "model.alpha=3"]
+    done = python("train.py", *quick, "mixing=cutmix", f"output={output}")
+    assert done.returncode == 0, done.stderr
+    (path,) = output.rglob("best.pt")
+    return path.parent
+
+
+@pytest.fixture(scope="module")
+def digits_c(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "DIGITS-C"
+    one = ["--workers", "1", "--output", folder]
+    done = python("scripts/make_corruptions.py", "digits_c", *one, "--corruptions", *NAMES)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """The run without records of corrupted images."""
+    (tmp_path / "best.pt").symlink_to(trained / "best.pt")
+    return tmp_path
+
+
+def errors(run, source="files"):
+    return json.loads((run / f"best.digits_c-{source}.json").read_text())["top1_errors"]
+
+
+def test_files_and_generation_give_the_same_errors(run, digits_c, capsys):
+    both = "corruptions=[contrast,gaussian_noise]"
+    evaluate(f"run={run}", "benchmark=digits_c", f"files={digits_c}", both)
+    printed = capsys.readouterr().out
+    evaluate(f"run={run}", "benchmark=digits_c", "source=generate", both)
+    found = errors(run)
+    assert found == errors(run, "generate")
+    assert {name: [int(key) for key in cells] for name, cells in found.items()} == dict.fromkeys(NAMES, SEVERITIES)
+
+    record = json.loads((run / "best.digits_c-files.json").read_text())
+    assert (record["method"], record["seed"], record["images"]) == ("cutmix", 0, 360)
+    assert record["source"] == "generated files (seed 0)"
+    mean = {name: sum(found[name].values()) / 5 for name in NAMES}
+    for name in NAMES:
+        cells = " ".join(f"{error:6.2f}" for error in found[name].values())
+        assert f"{name:<18} {cells}  {mean[name]:6.2f}\n" in printed
+    assert re.search(rf"^clean +{record['clean_top1_error']:.2f}$", printed, re.M)
+    assert re.search(rf"^mean over 2 corruptions +{sum(mean.values()) / 2:.2f}$", printed, re.M)
+    assert "incomplete" not in printed
+    assert len(set(found["contrast"].values())) > 1  # the severities do something
+
+
+def test_another_seed_is_another_evaluation(run):
+    evaluate(f"run={run}", "benchmark=digits_c", "source=generate", "corruptions=[gaussian_noise]")
+    before = (run / "best.digits_c-generate.json").read_text()
+    with pytest.raises(UserError, match="is the record of another evaluation: source differ"):
+        evaluate(f"run={run}", "benchmark=digits_c", "source=generate", "corruptions=[gaussian_noise]", "seed=1")
+    assert (run / "best.digits_c-generate.json").read_text() == before
+
+
+def test_again_nothing_is_evaluated_and_the_same_is_printed(run, digits_c, capsys, monkeypatch):
+    asked = [f"run={run}", "benchmark=digits_c", f"files={digits_c}"]
+    evaluate(*asked, "corruptions=[contrast]")
+    first, before = capsys.readouterr().out, (run / "best.digits_c-files.json").read_text()
+    evaluated, original = [], robustness.evaluate
+    monkeypatch.setattr(robustness, "evaluate", lambda *args, **kw: evaluated.append(1) or original(*args, **kw))
+    evaluate(*asked, "corruptions=[contrast]", "batch_size=7")
+    assert capsys.readouterr().out == first
+    assert (run / "best.digits_c-files.json").read_text() == before
+    assert not evaluated
+    evaluate(*asked, "corruptions=[contrast,gaussian_noise]")
+    assert len(evaluated) == 5  # the new ones only
+
+
+def test_a_corruption_without_a_file_is_left_out_and_said_so(run, digits_c, capsys):
+    evaluate(f"run={run}", "benchmark=digits_c", f"files={digits_c}", "corruptions=[contrast,fog]")
+    printed = capsys.readouterr().out
+    assert list(errors(run)) == ["contrast"]
+    assert f"not evaluated: fog: there is no {digits_c}/fog.npy" in printed
+    assert "incomplete: these averages leave out fog\n" in printed
+    assert "mean over 1 corruptions" in printed
+
+
+def test_killed_it_goes_on_and_ends_with_the_same_record(run, trained, tmp_path):
+    asked = ["benchmark=digits_c", "source=generate", "corruptions=[gaussian_noise,elastic_transform,snow,zoom_blur]"]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "best.pt").symlink_to(trained / "best.pt")
+    evaluate(f"run={whole}", *asked)
+
+    command = [sys.executable, "eval_corruption.py", f"run={run}", *asked]
+    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    record, until = run / "best.digits_c-generate.json", time.monotonic() + 60
+    while not record.exists() and time.monotonic() < until:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert 1 <= sum(map(len, errors(run, "generate").values())) < 20
+    evaluate(f"run={run}", *asked)
+    stored, expected = (
+        json.loads((folder / "best.digits_c-generate.json").read_text()) for folder in (run, whole)
+    )
+    for fact in ("command", "git_commit"):
+        del stored[fact], expected[fact]
+    assert stored == expected
+
+
+@pytest.mark.parametrize("source", ["files", pytest.param("generate", marks=pytest.mark.slow)])
+def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, source):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "best.pt").symlink_to(trained / "best.pt")
+    asked = ["benchmark=digits_c", "corruptions=[contrast,gaussian_noise]", "device=cpu", f"source={source}"]
+    asked += [f"files={digits_c}", "batch_size=100"]
+    evaluate(f"run={alone}", *asked)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "eval_corruption.py"]
+    done = python(*torchrun, f"run={run}", *asked)
+    assert done.returncode == 0, done.stderr
+    assert errors(run, source) == errors(alone, source)
+    assert json.loads((run / f"best.digits_c-{source}.json").read_text())["world_size"] == 2
+    assert done.stdout.count("record: ") == 1  # one rank prints
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["benchmark=digits_c", "corruptions=[contrst]"], "there is no corruption contrst; did you mean contrast?"),
+        (["benchmark=digitsc"], "there is no benchmark digitsc; there is cifar10_c, cifar100_c, imagenet_c, digits_c"),
+        (["benchmark=digits_c", "source=web"], "source must be files or generate, not 'web'"),
+        (["benchmark=cifar100_c"], "was trained on digits, but CIFAR-100-C is made of cifar100"),
+        (["benchmark=digits_c", "files=/nowhere"], "there is no /nowhere/labels.npy"),
+        (["benchmark=digits_c", "weights=worst"], "weights must be best or last, not 'worst'"),
+        (["benchmark=digits_c", "published=cifar100/cutmix"], "is about a file: give it as checkpoint=FILE"),
+        ([], "benchmark has no value; give it, as in benchmark=VALUE"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_leaves_no_record(run, overrides, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)) as error:
+        evaluate(f"run={run}", *overrides)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in run.iterdir()] == ["best.pt"]
+
+
+def test_the_command_prints_it_in_one_line(run):
+    done = python("eval_corruption.py", f"run={run}", "benchmark=cifar100_c")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+def test_weights_of_the_cutmix_authors(tmp_path, monkeypatch, capsys):
+    """Their names and CIFAR-100's layout, in a network that is small enough: PyramidNet-8 in place of 200."""
+    write_cifar100(tmp_path / "data")
+    built = []
+
+    def small(config, num_classes, image_size):
+        built.append((config["model"]["name"], num_classes))
+        return PyramidNet(8, 12, num_classes, bottleneck=False)
+
+    monkeypatch.setattr(configs.restore.build, "model", small)
+    weights = random_weights(their_shapes(8, 12, 100, bottleneck=False))
+    save(tmp_path / "model_best.pth.tar", weights)
+    asked = [f"checkpoint={tmp_path / 'model_best.pth.tar'}", "benchmark=cifar100_c", "source=generate"]
+    here = [f"dataset.root={tmp_path / 'data'}", "dataset.verify=false", "device=cpu", "corruptions=[contrast]"]
+    evaluate(*asked, *here, "published=cifar100/cutmix")
+    record = json.loads((tmp_path / "model_best.pth.cifar100_c-generate.json").read_text())
+    assert built == [("pyramidnet200", 100)]
+    assert (record["method"], record["recipe"], record["seed"]) == ("cutmix", "published", None)
+    assert record["images"] == 100
+    assert "CIFAR-100-C (generated (seed 0))" in capsys.readouterr().out
+
+    for name, change in {"fc.bias": torch.ones(100), "fc.weight": torch.zeros(100, 28)}.items():
+        assert weights[name].shape == change.shape
+        weights[name] = change * (torch.arange(100) == 3).float().reshape(-1, *(1,) * (change.dim() - 1))
+    save(tmp_path / "three.pth.tar", weights)  # says 3 always: every hundredth image is one
+    evaluate(f"checkpoint={tmp_path / 'three.pth.tar'}", *asked[1:], *here, "published=cifar100/cutmix")
+    record = json.loads((tmp_path / "three.pth.cifar100_c-generate.json").read_text())
+    assert record["clean_top1_error"] == 99.0
+    assert set(record["top1_errors"]["contrast"].values()) == {99.0}
+
+    with pytest.raises(UserError, match=r"not a checkpoint of this repository|not loaded"):
+        evaluate(*asked, *here)  # without published=
