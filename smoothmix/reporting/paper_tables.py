@@ -216,4 +216,4 @@ def _evaluation(
 
 
 def _complete(record: dict[str, Any], names: list[str]) -> bool:
-    return all(len(record["top1_errors"].get(name, {})) == 5 for name in names)
+    return bool(names) and all(len(record["top1_errors"].get(name, {})) == 5 for name in names)
