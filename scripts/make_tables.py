@@ -1,4 +1,4 @@
-"""Print Tables 4 and 5 with our errors beside the paper's: python scripts/make_tables.py [FOLDER] [--table 4]."""
+"""Write the paper's tables with our errors beside, from the records of finished runs: Markdown, LaTeX and CSV."""
 
 import argparse
 import sys
@@ -6,33 +6,55 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from smoothmix.errors import UserError
-from smoothmix.reporting import corruption_tables as tables
-
-PAPER = Path(__file__).resolve().parent.parent / "results" / "paper"
-
 
 def main() -> None:
-    """Read the records, print Markdown: a table for each setting that was evaluated."""
+    """Read the records, write a file of each kind for each table, print what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"))
-    parser.add_argument("--table", type=int, choices=tables.BENCHMARKS, default=4)
+    parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="*", help="default: outputs and results")
+    parser.add_argument("--table", metavar="N", nargs="+", help="1 to 8, or demo (default: all eight)")
+    parser.add_argument("--preset", default="paper", help="quick: the scaled-down runs, in files of their own")
+    parser.add_argument("--output", type=Path, default=Path("results/tables"))
+    parser.add_argument(
+        "--readme", type=Path, help="index of all eight; beside the default --output: results/README.md"
+    )
     args = parser.parse_args()
-    paper = tables.read_paper(PAPER / f"table{args.table}.csv")
+
+    from smoothmix.errors import UserError
+
     try:
-        records = tables.read_corruption_records(args.folder, tables.BENCHMARKS[args.table])
+        write(args)
     except UserError as error:
-        sys.exit(f"error: {error}")
-    settings = dict.fromkeys(tuple(record[key] for key in tables.SETTING) for record in records)
-    if not settings:
-        benchmark = tables.BENCHMARKS[args.table]
-        sys.exit(f"error: no record of {benchmark} beneath {args.folder}; run eval_corruption.py first")
-    for setting in settings:
-        chosen = [record for record in records if tuple(record[key] for key in tables.SETTING) == setting]
-        benchmark, model, recipe, epochs, source, weights = setting
-        print(f"Table {args.table}: {benchmark}, {source}; {model}, recipe {recipe}, {epochs} epochs ({weights})")
-        print("Top-1 error in %: paper / ours / difference, or ours alone\n")
-        print(tables.to_markdown(tables.compare(chosen, paper, by_category=args.table == 5)) + "\n")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def write(args: argparse.Namespace) -> None:
+    """Write what the command line asks for."""
+    from configs.fill import OF_THE_PAPER, cells_of, filled_table
+    from configs.tables import load_table
+    from smoothmix.reporting.matching import left_aside
+    from smoothmix.reporting.overview import left_aside_line, overview
+    from smoothmix.reporting.records import read_folders
+    from smoothmix.training.run_log import write_text
+
+    names = args.table or OF_THE_PAPER
+    folders = args.folders or [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
+    cells = {name: cells_of(load_table(name), args.preset) for name in names}
+    records = read_folders(folders)
+    tables = [filled_table(name, args.preset, cells[name], records, folders) for name in names]
+    args.output.mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
+            write_text(args.output / f"{table.name}.{kind}", text)
+        there, wanted = sum(n for _, n, _ in table.counts), sum(of for _, _, of in table.counts)
+        print(f"{args.output / table.name}.md .tex .csv: {there} of {wanted} runs")
+    aside = left_aside(records, [cell for of_table in cells.values() for cell in of_table])
+    print(left_aside_line(aside))
+    readme = args.readme or (Path("results/README.md") if args.output == Path("results/tables") else None)
+    if readme and names == OF_THE_PAPER and args.preset == "paper":
+        command = " ".join(["python scripts/make_tables.py", *map(str, folders)])
+        write_text(readme, overview(tables, aside, args.output, readme, command))
+        print(readme)
 
 
 if __name__ == "__main__":

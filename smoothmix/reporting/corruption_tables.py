@@ -1,5 +1,6 @@
 """Tables 4 and 5: the paper's numbers beside ours, in the paper's rows."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -7,22 +8,35 @@ import pandas as pd
 
 from smoothmix.errors import UserError
 from smoothmix.evaluation.robustness import read_cells
+from smoothmix.reporting.records import KEY
+from smoothmix.reporting.spread import half_width
 from smoothmix.reporting.tables import METHODS
 
-BENCHMARKS = {4: "cifar100_c", 5: "imagenet_c"}
-SETTING = ["benchmark", "model", "recipe", "epochs", "source", "weights"]
+PUBLISHED = "published files"
 CELL = ["category", "corruption", "severity"]
 
 
 def read_corruption_records(folder: Path, benchmark: str) -> list[dict[str, Any]]:
-    """Return the records of evaluations on `benchmark` beneath `folder`, sorted by path.
+    """Return the records of evaluations on `benchmark` beneath `folder`, sorted by path, each with its `path`.
 
     Raises:
         UserError: there is no such folder, or a record in it is damaged (it is named).
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    return [read_cells(path) for path in sorted(folder.rglob(f"*.{benchmark}-*.json"))]
+    records = [{**read_cells(path), "path": str(path)} for path in sorted(folder.rglob(f"*.{benchmark}-*.json"))]
+    for record in records:
+        if not record.keys() >= {*KEY, "source", "weights"}:
+            raise UserError(f"{record['path']} does not say what was evaluated; move it away and evaluate again")
+    return records
+
+
+def choose_source(records: list[dict[str, Any]]) -> str | None:
+    """Return the one source of images that a table shows: the published files, else that of most records."""
+    counts = Counter(record["source"] for record in records)
+    if PUBLISHED in counts:
+        return PUBLISHED
+    return min(counts, key=lambda source: (-counts[source], source), default=None)
 
 
 def read_paper(path: Path) -> pd.DataFrame:
@@ -41,7 +55,7 @@ def compare(records: list[dict[str, Any]], paper: pd.DataFrame, by_category: boo
 
     Returns:
         columns category, corruption, severity, method, paper (NaN where it printed none), ours (mean over seeds, NaN
-        where an error is missing), std (sample standard deviation), n, difference.
+        where an error is missing), std (sample standard deviation), n, low, high (95 % interval), difference.
     """
     rows = paper[CELL].drop_duplicates()
     members = rows[rows["corruption"] != "average"][["category", "corruption"]].drop_duplicates()
@@ -64,35 +78,33 @@ def compare(records: list[dict[str, Any]], paper: pd.DataFrame, by_category: boo
     ours = groups.agg(ours=lambda errors: errors.mean(skipna=False), std="std", n="count").reset_index()
     printed = paper.rename(columns={"top1_error": "paper"})[[*CELL, "method", "paper"]]
     table = printed.merge(ours, how="outer", on=[*CELL, "method"], sort=False)
+    table["n"] = table["n"].fillna(0).astype(int)
+    half = pd.Series([half_width(row.std, row.n) for row in table.itertuples()], index=table.index, dtype=float)
+    table["low"], table["high"] = table["ours"] - half, table["ours"] + half
     table["difference"] = table["ours"] - table["paper"]
     place = {key: number for number, key in enumerate(rows.itertuples(index=False, name=None))}
     order = [place[key] for key in table[CELL].itertuples(index=False, name=None)]
     return table.iloc[pd.Series(order).argsort(kind="stable")].reset_index(drop=True)
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """Return what `compare` made as Markdown: a row for each corruption, a column for each severity and method.
+def text(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return head and body of what `compare` made: a line for each corruption, a column for each severity and method.
 
-    A cell reads ``paper / ours / difference``, or ours alone for a method that the paper's table lacks.
+    A cell reads ``paper / ours / difference``, or ours alone where the paper has no number.
     """
     known = [method for method in METHODS if method in set(table["method"])]
     methods = [*known, *sorted(set(table["method"]) - set(known))]
-    severities = list(dict.fromkeys(table["severity"]))
+    columns = [(severity, method) for severity in dict.fromkeys(table["severity"]) for method in methods]
     heads = [
         METHODS.get(method, method) + ("" if severity == "average" else f", level {severity}")
-        for severity in severities
-        for method in methods
+        for severity, method in columns
     ]
-    lines = ["| category | corruption | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
     by_cell = {(row.category, row.corruption, row.severity, row.method): row for row in table.itertuples()}
-    for category, corruption in dict.fromkeys(zip(table["category"], table["corruption"], strict=True)):
-        cells = [
-            _cell(by_cell.get((category, corruption, severity, method)))
-            for severity in severities
-            for method in methods
-        ]
-        lines.append(f"| {category} | {corruption} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    body = [
+        [category, corruption, *(_cell(by_cell.get((category, corruption, *column))) for column in columns)]
+        for category, corruption in dict.fromkeys(zip(table["category"], table["corruption"], strict=True))
+    ]
+    return ["category", "corruption", *heads], body
 
 
 def _cell(row: Any) -> str:

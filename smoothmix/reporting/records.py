@@ -1,14 +1,17 @@
 """Reading the records that finished runs leave."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from smoothmix.errors import UserError
 
+KEY = ("dataset", "model", "method", "recipe", "config_hash", "seed")  # what tells one run from another
+
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Return the records of all finished runs beneath `folder`, sorted by path, each with its `directory`.
+    """Return the records of all finished runs beneath `folder`, sorted by path, each with its `directory` and `path`.
 
     Raises:
         UserError: there is no such folder, or a record in it is damaged (it is named).
@@ -19,10 +22,17 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.rglob("summary.json")):
         try:
             record = json.loads(path.read_text())
-            complete = {"dataset", "model", "method", "recipe", "config_hash", "seed", "best", "last"} <= record.keys()
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+            errors = [record[when][f"test_top{k}_error"] for when in ("best", "last") for k in (1, 5)]
+            complete = record.keys() >= {*KEY} and all(isinstance(error, (int, float)) for error in errors)
+        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, LookupError, TypeError):
             complete = False
         if not complete:
             raise UserError(f"{path} is not a run record; move it away or run that run again")
-        records.append({**record, "directory": str(path.parent)})
+        records.append({**record, "directory": str(path.parent), "path": str(path)})
     return records
+
+
+def read_folders(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the records beneath any of `folders`, each file once; raises as :func:`read_records`."""
+    records = {Path(record["path"]).resolve(): record for folder in folders for record in read_records(folder)}
+    return list(records.values())

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from smoothmix.evaluation.averages import ALEXNET
-from smoothmix.reporting.corruption_tables import compare, read_paper, to_markdown
+from smoothmix.reporting.corruption_tables import compare, read_paper, text
+from smoothmix.reporting.formats import markdown
 
 PAPER = Path(__file__).parents[2] / "results" / "paper"
 
@@ -39,10 +40,10 @@ def test_table_4_has_the_papers_rows_and_our_means():
     assert value(table, "average", "smoothmix_c").ours == pytest.approx((18 * 43 + 20) / 19)
     assert list(dict.fromkeys(table["corruption"]))[:3] == ["gaussian_noise", "shot_noise", "impulse_noise"]
 
-    text = to_markdown(table)
-    (line,) = [line for line in text.splitlines() if "| fog |" in line]
+    page = markdown(*text(table))
+    (line,) = [line for line in page.splitlines() if "| fog |" in line]
     assert line == "| weather | fog | 13.00 | 26.19 / - / - | 21.52 / 20.00 / -1.52 |"
-    assert text.splitlines()[0] == "| category | corruption | Baseline | CutMix | SmoothMix_C |"
+    assert page.splitlines()[0] == "| category | corruption | Baseline | CutMix | SmoothMix_C |"
 
 
 def test_table_5_averages_categories_and_levels():
@@ -57,7 +58,7 @@ def test_table_5_averages_categories_and_levels():
     overall = value(table, "average", "cutmix", category="").ours
     assert overall == pytest.approx(sum(categories) / 4)
     assert overall != pytest.approx(sum(sum(cells) for cells in ALEXNET.values()) / 75, abs=0.1)
-    assert "| CutMix, level 1 |" in to_markdown(table).splitlines()[0]
+    assert "| CutMix, level 1 |" in markdown(*text(table)).splitlines()[0]
 
 
 def test_the_paper_compared_with_itself_differs_by_rounding():

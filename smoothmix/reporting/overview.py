@@ -1,0 +1,53 @@
+"""The index of the tables: results/README.md."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from smoothmix.reporting import formats
+from smoothmix.reporting.paper_tables import Filled
+
+
+def overview(tables: Sequence[Filled], aside: Mapping[str, int], folder: Path, readme: Path, command: str) -> str:
+    """Return the index.
+
+    Args:
+        tables: what it lists.
+        aside: {reason: how many} records that no table uses.
+        folder: where their files are.
+        readme: where the index will be.
+        command: what makes all of it.
+    """
+    place = os.path.relpath(folder, readme.parent)
+    body = []
+    for table in tables:
+        there, wanted = sum(n for _, n, _ in table.counts), sum(of for _, _, of in table.counts)
+        files = " ".join(f"[{kind}]({place}/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
+        full = sum(n == of for _, n, of in table.counts)
+        body.append([table.title, f"{full} of {len(table.counts)}", f"{there} of {wanted}", files])
+    others = sorted(readme.parent.glob("*/README.md"))
+    parts = [
+        "# Results",
+        f"Made by `{command}`, from the records of finished runs and [the paper's numbers](paper); do not edit.",
+        "A row is complete when all of its seeds are there. A run serves every table that has its row; "
+        "each page has the commands for what is missing.",
+        formats.markdown(["table", "complete rows", "runs", "files"], body),
+        left_aside_line(aside),
+    ]
+    if others:
+        parts += ["Other measurements:", "\n".join(_entry(path) for path in others)]
+    return "\n\n".join(parts) + "\n"
+
+
+def left_aside_line(aside: Mapping[str, int]) -> str:
+    """Return how many records were not used, and why."""
+    if not aside:
+        return "No record was left aside."
+    reasons = ", ".join(f"{count} of {reason}" for reason, count in aside.items())
+    total = sum(aside.values())
+    return f"{total} record{'s' if total > 1 else ''} of no row of these tables left aside: {reasons}."
+
+
+def _entry(path: Path) -> str:
+    heading = path.read_text().splitlines()[0].lstrip("# ")
+    return f"- [{heading}]({path.parent.name}/README.md)"

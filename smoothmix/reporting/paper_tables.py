@@ -1,0 +1,219 @@
+"""A table of the paper, filled from records."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from smoothmix.evaluation.averages import means
+from smoothmix.reporting import commands, corruption_tables, formats, row_tables
+from smoothmix.reporting.corruption_tables import choose_source, read_paper
+from smoothmix.reporting.matching import Cell, key_of, match
+from smoothmix.reporting.tables import METHODS
+
+BY_CATEGORY = {"imagenet_c"}  # Table 5 averages the categories, Table 4 the corruptions
+Records = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled table: what the file is called, its title, all numbers, the text of its cells, and what stands below.
+
+    `body` has the commands in the cells that lack seeds, `plain_body` has not; `commands` are (row, command) of all
+    that is missing, `in_cells` whether the cells show them; `counts` are (row, seeds that are there, seeds wanted).
+    """
+
+    name: str
+    title: str
+    numbers: pd.DataFrame
+    head: list[str]
+    body: list[list[str]]
+    plain_body: list[list[str]]
+    notes: list[str]
+    commands: list[tuple[str, str]]
+    in_cells: bool
+    counts: list[tuple[str, int, int]]
+
+    def markdown(self) -> str:
+        """Return the page of the table."""
+        parts = [f"# {self.title}", formats.markdown(self.head, self.body), *self.notes]
+        if self.commands and not self.in_cells:
+            listed = "\n".join(f"{command}    # {row}" for row, command in self.commands)
+            parts += ["Still to run:", f"```sh\n{listed}\n```"]
+        return "\n\n".join(parts) + "\n"
+
+    def latex(self) -> str:
+        """Return the table for a paper; the commands stand below it."""
+        still = [f"To run for {row}: `{command}`" for row, command in self.commands]
+        return formats.latex(self.head, self.plain_body, self.title, f"tab:{self.name}", [*self.notes, *still])
+
+    def csv(self) -> str:
+        """Return all numbers, four decimals."""
+        return str(self.numbers.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+
+
+def fill(
+    name: str,
+    title: str,
+    benchmark: str | None,
+    cells: Sequence[Cell],
+    records: Records,
+    corrupted: Records,
+    paper: Path | None,
+    compared: bool,
+) -> Filled:
+    """Return the table `name`.
+
+    Args:
+        name: of its files.
+        title: its heading.
+        benchmark: the corrupted test set that the table is about, if any.
+        cells: every training that it needs.
+        records: of runs; those of no cell are not used.
+        corrupted: records of corrupted images, of `benchmark`.
+        paper: the file with the paper's rows, or None for a table of our own.
+        compared: whether the paper's numbers are shown: not beside runs that were scaled down.
+
+    Raises:
+        UserError: two records of one cell have different results.
+    """
+    found = match(records, cells)
+    source, evaluated, notes = None, {}, []
+    if benchmark:
+        of_cells = [record for record in corrupted if key_of(record) in {cell.key for cell in cells}]
+        best = [record for record in of_cells if record["weights"] == "best"]
+        source = choose_source(best)
+        evaluated = match([record for record in best if record["source"] == source], cells)
+        others = Counter(record["source"] for record in best if record["source"] != source)
+        notes.append(f"Corrupted images: {source or 'none evaluated yet'}. Weights: those of the best epoch.")
+        notes += [f"Left aside: {n} records of {other}, one source a table." for other, n in others.items()]
+        if len(of_cells) > len(best):
+            notes.append(f"Left aside: {len(of_cells) - len(best)} records of other weights than the best.")
+    rows = {cell.row: [one for one in cells if one.row == cell.row] for cell in cells}
+    if benchmark and paper:
+        return _corruption_table(name, title, benchmark, rows, found, evaluated, notes, read_paper(paper), compared)
+    todo = {(row, "top1"): _training(of_row, found) for row, of_row in rows.items()}
+    corrupted_errors: dict[str, list[float]] = {}
+    if benchmark:
+        of_runs = {key: means(record["top1_errors"]) for key, record in evaluated.items()}
+        names = list(dict.fromkeys(name for errors in of_runs.values() for name in errors))
+        if names:
+            notes.append(f"corrupted: mean top-1 error over {len(names)} corruptions and their five severities.")
+        for row, of_row in rows.items():
+            there = [of_runs[cell.key] for cell in of_row if names and of_runs.get(cell.key, {}).keys() >= {*names}]
+            corrupted_errors[row] = [sum(errors[name] for name in names) / len(names) for errors in there]
+            # what is not trained yet has its command in the first cell
+            trained = [cell for cell in of_row if cell.key in found]
+            todo[row, "corrupted"] = _evaluation(trained, found, evaluated, benchmark, names, generate=True)
+    by_row = {row: [found[cell.key] for cell in of_row if cell.key in found] for row, of_row in rows.items()}
+    printed, empty = row_tables.read_rows(paper) if paper else None, pd.Series(dtype=float)
+    metrics = ["top1", *(["top5"] if printed is not None and printed.get("top5", empty).notna().any() else [])]
+    numbers = row_tables.row_table(
+        by_row,
+        {row: len(of_row) for row, of_row in rows.items()},
+        metrics,
+        printed if compared else None,
+        corrupted_errors if benchmark else None,
+    )
+    shown = {place: " && ".join(lines) for place, lines in todo.items() if lines}
+    head, body = row_tables.text(numbers, shown)
+    if (numbers["n"] > 0).any():
+        chosen = {record.get("selected_on", "test") for of_row in by_row.values() for record in of_row}
+        notes.append(f"The best epoch was chosen on: {', '.join(sorted(chosen))}.")
+    cited = [f"{mark} cited by the paper from: {text}." for text, mark in row_tables.citations(numbers).items()]
+    return Filled(
+        name,
+        title,
+        numbers.assign(command=[shown.get((line.row, line.metric), "") for line in numbers.itertuples()]),
+        head,
+        body,
+        row_tables.text(numbers, {})[1],
+        ["Error in %; ours: mean ± sample standard deviation over seeds (n)." + _about(numbers), *cited, *notes],
+        [(row, line) for (row, _), lines in todo.items() for line in lines],
+        True,
+        [(row, len(by_row[row]), len(of_row)) for row, of_row in rows.items()],
+    )
+
+
+def _about(numbers: pd.DataFrame) -> str:
+    parts = []
+    if numbers["paper"].notna().any():
+        parts.append("Difference: ours of the best epoch minus the paper's, which are of the best epoch too.")
+    if (numbers["n"] > 1).any():
+        parts.append("Interval: of the mean, Student's t.")
+    return "".join(f" {part}" for part in parts)
+
+
+def _corruption_table(
+    name: str,
+    title: str,
+    benchmark: str,
+    rows: dict[str, list[Cell]],
+    found: dict[tuple[Any, ...], dict[str, Any]],
+    evaluated: dict[tuple[Any, ...], dict[str, Any]],
+    notes: list[str],
+    paper: pd.DataFrame,
+    compared: bool,
+) -> Filled:
+    names = [corruption for corruption in dict.fromkeys(paper["corruption"]) if corruption != "average"]
+    wanted = [cell for of_row in rows.values() for cell in of_row]
+    here = [{**evaluated[cell.key], "method": cell.row} for cell in wanted if cell.key in evaluated]
+    printed = paper if compared else paper.assign(top1_error=math.nan)
+    numbers = corruption_tables.compare(here, printed, by_category=benchmark in BY_CATEGORY)
+    todo, counts, lines, of_method = [], [], [], {}
+    for row, of_row in rows.items():
+        of_row_todo = _training(of_row, found) + _evaluation(of_row, found, evaluated, benchmark, names)
+        todo += [(METHODS.get(row, row), line) for line in of_row_todo]
+        of_method[row] = " && ".join(of_row_todo)
+        done = [cell for cell in of_row if cell.key in evaluated and _complete(evaluated[cell.key], names)]
+        counts.append((row, len(done), len(of_row)))
+        lines.append(f"{METHODS.get(row, row)} {len(done)} of {len(of_row)}")
+    overall = numbers[(numbers["corruption"] == "average") & (numbers["category"] == "") & numbers["low"].notna()]
+    intervals = [
+        f"95 % interval of the mean over the table (Student's t): {METHODS.get(line.method, line.method)} "
+        f"{line.low:.2f} to {line.high:.2f}."
+        for line in overall.itertuples()
+        if line.severity == "average"
+    ]
+    form = "paper / ours / difference" if compared else "ours"
+    head, body = corruption_tables.text(numbers)
+    explained = f"Top-1 error in %: {form}; ours: mean ± sample standard deviation over seeds. n: {', '.join(lines)}."
+    return Filled(
+        name,
+        title,
+        numbers.assign(images=here[0]["source"] if here else "", command=numbers["method"].map(of_method)),
+        head,
+        body,
+        body,
+        [explained, *intervals, *notes],
+        todo,
+        False,
+        counts,
+    )
+
+
+def _training(cells: list[Cell], found: dict[tuple[Any, ...], dict[str, Any]]) -> list[str]:
+    missing = [cell for cell in cells if cell.key not in found]
+    return [commands.train(missing)] if missing else []
+
+
+def _evaluation(
+    cells: list[Cell],
+    found: dict[tuple[Any, ...], dict[str, Any]],
+    evaluated: dict[tuple[Any, ...], dict[str, Any]],
+    benchmark: str,
+    names: list[str],
+    generate: bool = False,
+) -> list[str]:
+    """Return a command for every cell that lacks one of the corruptions `names`."""
+    missing = [cell for cell in cells if cell.key not in evaluated or not _complete(evaluated[cell.key], names)]
+    places = [str(found[cell.key]["directory"] if cell.key in found else cell.directory) for cell in missing]
+    return [commands.evaluate(place, benchmark, generate) for place in places]
+
+
+def _complete(record: dict[str, Any], names: list[str]) -> bool:
+    return bool(names) and all(len(record["top1_errors"].get(name, {})) == 5 for name in names)

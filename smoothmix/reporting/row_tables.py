@@ -1,0 +1,139 @@
+"""Tables with a line for each method: the paper's error beside ours."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from smoothmix.reporting.spread import spread
+
+Records = Sequence[dict[str, Any]]
+NUMBERS = ("top1", "top5", "best")  # columns of results/paper/ that hold a number
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Return a file of results/paper/: index row; columns top1, origin, source, and some of top5, std, best.
+
+    Numbers are floats (NaN: not printed), but `std` stays as it was printed.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("row")
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in NUMBERS if name in table})
+
+
+def row_table(
+    rows: Mapping[str, Records],
+    wanted: Mapping[str, int],
+    metrics: Sequence[str],
+    paper: pd.DataFrame | None,
+    corrupted: Mapping[str, Sequence[float]] | None = None,
+) -> pd.DataFrame:
+    """Return a line for every row and metric.
+
+    Args:
+        rows: the records of each row, one a seed.
+        wanted: how many seeds each row should have.
+        metrics: "top1", "top5": errors in %.
+        paper: as `read_rows` returns it, or None where there are no numbers to compare with.
+        corrupted: mean errors on corrupted images of each row, one a seed; adds the metric "corrupted".
+
+    Returns:
+        columns row, metric, paper, paper_std, paper_best, origin, source, n, wanted, mean, std (sample), least, low,
+        high (95 % interval of the mean), last_mean, last_std, difference. `mean` to `high` are of the best epoch.
+    """
+    lines = []
+    for row, records in rows.items():
+        for metric in metrics:
+            printed = {} if paper is None else _printed(paper.loc[row], metric)
+            best, last = (
+                spread([record[when][f"test_{metric}_error"] for record in records]) for when in ("best", "last")
+            )
+            lines.append(_line(row, metric, printed, wanted[row], best) | _last(last))
+        if corrupted is not None:
+            lines.append(_line(row, "corrupted", {}, wanted[row], spread(corrupted[row])))
+    return pd.DataFrame(lines)
+
+
+def text(table: pd.DataFrame, commands: Mapping[tuple[str, str], str]) -> tuple[list[str], list[list[str]]]:
+    """Return head and body of what `row_table` made, as strings.
+
+    Args:
+        table: the lines.
+        commands: {(row, metric): shown where seeds are missing}.
+    """
+    metrics = list(dict.fromkeys(table["metric"]))
+    several = (table["n"] > 1).any()
+    head, body = ["row"], {row: [row] for row in dict.fromkeys(table["row"])}
+    marks = citations(table)
+    for metric in metrics:
+        lines = table[table["metric"] == metric]
+        name = {"top1": "top-1", "top5": "top-5"}.get(metric, metric)
+        columns = {"ours, best epoch": [_ours(line, commands) for line in lines.itertuples()]}
+        if several:
+            columns["95 % interval"] = [_interval(line) for line in lines.itertuples()]
+        if metric != "corrupted":
+            columns["ours, last epoch"] = [_mean(line.last_mean, line.last_std) for line in lines.itertuples()]
+        if lines["paper"].notna().any():
+            difference = [_number(line.difference, "+.2f") for line in lines.itertuples()]
+            columns = {"paper": [_paper(line, marks) for line in lines.itertuples()], **columns}
+            columns["difference"] = difference
+        if lines["paper_best"].notna().any():
+            columns["paper, best run"] = [_number(line.paper_best) for line in lines.itertuples()]
+            columns["ours, best run"] = [_number(line.least) for line in lines.itertuples()]
+        for title, cells in columns.items():
+            head.append(f"{name}: {title}")
+            for row, cell in zip(lines["row"], cells, strict=True):
+                body[row].append(cell)
+    return head, list(body.values())
+
+
+def citations(table: pd.DataFrame) -> dict[str, str]:
+    """Return {source: its mark} of the numbers that the paper cites."""
+    sources = dict.fromkeys(table.loc[table["origin"] == "cited", "source"])
+    return {source: f"†{number}" for number, source in enumerate(sources, 1)}
+
+
+def _printed(row: Any, metric: str) -> dict[str, Any]:
+    facts = {"paper": row.get(metric, math.nan), "origin": row["origin"], "source": row["source"]}
+    if metric == "top1":
+        facts |= {"paper_std": row.get("std", ""), "paper_best": row.get("best", math.nan)}
+    return facts
+
+
+def _line(row: str, metric: str, printed: dict[str, Any], wanted: int, best: dict[str, float]) -> dict[str, Any]:
+    nothing = {"paper": math.nan, "paper_std": "", "paper_best": math.nan, "origin": "", "source": ""}
+    line = {"row": row, "metric": metric, **nothing, **printed, "n": best["n"], "wanted": wanted, **best}
+    return line | {"last_mean": math.nan, "last_std": math.nan, "difference": line["mean"] - line["paper"]}
+
+
+def _last(last: dict[str, float]) -> dict[str, float]:
+    return {"last_mean": last["mean"], "last_std": last["std"]}
+
+
+def _ours(line: Any, commands: Mapping[tuple[str, str], str]) -> str:
+    command = commands.get((line.row, line.metric), "")
+    if not line.n:
+        return f"`{command}`" if command else "-"
+    count = f"{line.n}" if line.n == line.wanted else f"{line.n} of {line.wanted}"
+    return f"{_mean(line.mean, line.std)} ({count})" + (f"; `{command}`" if command else "")
+
+
+def _paper(line: Any, marks: dict[str, str]) -> str:
+    if math.isnan(line.paper):
+        return "-"
+    spread_of_paper = f" ± {line.paper_std}" if line.paper_std else ""
+    mark = f" {marks[line.source]}" if line.origin == "cited" else ""
+    return f"{line.paper:.2f}{spread_of_paper}{mark}"
+
+
+def _interval(line: Any) -> str:
+    return "-" if math.isnan(line.low) else f"{line.low:.2f} to {line.high:.2f}"
+
+
+def _mean(mean: float, std: float) -> str:
+    return _number(mean) + ("" if math.isnan(std) else f" ± {std:.2f}")
+
+
+def _number(value: float, form: str = ".2f") -> str:
+    return "-" if math.isnan(value) else f"{value:{form}}"
