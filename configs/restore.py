@@ -51,3 +51,9 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
     model = build.model(config, data.num_classes, data.image_size)
     checkpoint.load_model(model, weights, path)
     return config, path, data, model.to(ranks.device), ranks
+
+
+def restore_run(directory: Path) -> tuple[dict[str, Any], Path, Any, nn.Module, Ranks]:
+    """Return what `restore` does, for the best weights of a run directory, its data where the run had them."""
+    asked = {"run": directory, "checkpoint": None, "published": None, "weights": "best"}
+    return restore(asked | {"batch_size": 1, "device": "auto", "dataset": {}})

@@ -98,12 +98,15 @@ class PyramidNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to logits (N, num_classes)."""
+        return self.fc(self.forward_features(images).mean(dim=(2, 3)))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to what the head averages, (N, channels, H / 4, W / 4); the name is timm's."""
         x = self.stem(images)
         x = self.layer1(x)
         x = self.layer2(x)
         x = self.layer3(x)
-        x = F.relu(self.norm(x), inplace=True)
-        return self.fc(x.mean(dim=(2, 3)))
+        return F.relu(self.norm(x), inplace=True)
 
 
 class PyramidBlock(nn.Module):

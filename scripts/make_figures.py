@@ -1,0 +1,95 @@
+"""Draw the figures as SVG and PNG: python scripts/make_figures.py [FOLDER] [--models RUN_DIR...] [--output DIR].
+
+Always figure1 (how each method mixes) and figure3 (the masks). With a FOLDER of runs the learning curves, and bars and
+severity curves where corrupted evaluations were recorded, a figure for each setting. With --models figure2: class
+activation maps of those networks on clean and occluded test images.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before any installed package named `datasets`
+
+import torch
+
+from configs.restore import restore_run
+from datasets import digits
+from datasets.augment import normalize
+from datasets.corrupted import CORRUPTED
+from smoothmix.errors import UserError
+from smoothmix.evaluation import occlusion
+from smoothmix.reporting import corruption_tables, figures, mask_figures
+from smoothmix.reporting.occlusion import attention
+from smoothmix.reporting.records import read_records
+
+RUNS = ["dataset", "model", "recipe", "epochs", "selected_on"]
+TINTS = torch.tensor([[0.10, 0.25, 0.55], [0.75, 0.35, 0.05]])  # backgrounds, or a box of one digit would not show
+DIGITS = 0, 4
+
+
+def two_digits() -> torch.Tensor:
+    """Return two handwritten digits in white on backgrounds of different colours, (2, 3, 32, 32) in [0, 1]."""
+    images, labels = digits().arrays("test")
+    ink = torch.stack([images[labels == digit][0] for digit in DIGITS]).permute(0, 3, 1, 2) / 255
+    return ink + (1 - ink) * TINTS[:, :, None, None]
+
+
+def from_records(folder: Path, output: Path) -> list[Path]:
+    """Draw what the records beneath `folder` hold; return the files."""
+    written = []
+    runs = [{"selected_on": "test", **record} for record in read_records(folder)]
+    for name, records in figures.groups(runs, RUNS).items():
+        written += figures.save(figures.learning_curves(records, name), output / f"curves-{name}")
+    for benchmark in CORRUPTED:
+        corrupted = corruption_tables.read_corruption_records(folder, benchmark)
+        for name, records in figures.groups(corrupted, corruption_tables.SETTING).items():
+            file_name = name.replace(" ", "_").replace("/", "_")
+            bars, curves = figures.corruption_bars(records, name), figures.severity_curves(records, name)
+            written += figures.save(bars, output / f"corruptions-{file_name}")
+            written += figures.save(curves, output / f"severities-{file_name}")
+    if not written:
+        raise UserError(f"there is no finished run and no record of corrupted errors beneath {folder}; train one first")
+    return written
+
+
+def of_networks(directories: list[Path], images: int, seed: int, output: Path) -> list[Path]:
+    """Draw Figure 2; return the files."""
+    networks, fingerprint = [], None
+    for directory in directories:
+        config, _, data, model, _ = restore_run(directory)
+        if fingerprint not in (None, data.fingerprint):
+            raise UserError(f"{directory} was trained on other data than {directories[0]}; give runs on one data set")
+        fingerprint = data.fingerprint
+        networks.append((figures.name_of(config["method"]), model.cpu().eval()))
+    sample = occlusion.sample(data, images, seed)
+    figure = attention(networks, *sample, lambda batch: normalize(batch, data.mean, data.std), data.class_names)
+    return figures.save(figure, output / "figure2")
+
+
+def main() -> int:
+    """Parse the command line, draw, print the files; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="folder of runs")
+    parser.add_argument("--models", nargs="+", type=Path, default=[], metavar="RUN_DIR", help="networks of figure2")
+    parser.add_argument("--images", type=int, default=3, help="test images in figure2 (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, help="of figure2's images and boxes (default: 0)")
+    parser.add_argument("--output", type=Path, default=Path("results/figures"))
+    args = parser.parse_args()
+    try:
+        names = (str(DIGITS[0]), str(DIGITS[1]))
+        written = figures.save(mask_figures.overview(two_digits(), names), args.output / "figure1")
+        written += figures.save(mask_figures.gallery(), args.output / "figure3")
+        if args.folder is not None:
+            written += from_records(args.folder, args.output)
+        if args.models:
+            written += of_networks(args.models, args.images, args.seed, args.output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(map(str, written)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Measure what boxes over test images do: python scripts/occlusion.py RUN_DIR... [--images 1000] [--seed 0].
+
+The same images and boxes for every network; the probability of the true class and the share of its class activation
+map inside the box, clean and occluded. Writes occlusion.json, .md, .svg and .png.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before any installed package named `datasets`
+
+from configs.restore import restore_run
+from datasets.augment import normalize
+from smoothmix.errors import UserError
+from smoothmix.evaluation import occlusion
+from smoothmix.reporting import occlusion as report
+from smoothmix.reporting.figures import save
+from smoothmix.training.environment import environment
+from smoothmix.training.run_log import write_text
+
+RUN_KEYS = ("dataset", "model", "recipe")
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Return the record: what was measured and how, and an entry for each network."""
+    models, record = [], {}
+    for directory in args.runs:
+        config, path, data, model, ranks = restore_run(directory)
+        images, labels, corners, side = occlusion.sample(data, args.images, args.seed)
+        of_data = {"dataset": config["dataset"]["name"], "data_fingerprint": data.fingerprint}
+        if record and any(record[key] != value for key, value in of_data.items()):
+            raise UserError(f"{directory} was trained on other data than {args.runs[0]}; give runs on one data set")
+        record |= of_data | {"images": len(images), "seed": args.seed, "image_size": data.image_size, "box_side": side}
+        found = occlusion.measure(
+            model,
+            *(tensor.to(ranks.device) for tensor in (images, labels, corners)),
+            side,
+            lambda batch, data=data: normalize(batch, data.mean, data.std),
+            args.batch_size,
+        )
+        names = {key: config[key]["name"] for key in RUN_KEYS}
+        facts = {"method": config["method"], "epochs": config["recipe"]["epochs"], "seed": config["seed"]}
+        models.append({"weights": str(path), **names, **facts, "results": occlusion.summarize(found)})
+    return record | environment(ranks.device) | {"models": models}
+
+
+def main() -> int:
+    """Parse the command line, measure, write; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="run directories with best.pt")
+    parser.add_argument("--images", type=int, default=1000, help="test images, drawn by the seed (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the images and the boxes (default: 0)")
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--output", type=Path, default=Path("outputs/occlusion"))
+    args = parser.parse_args()
+    try:
+        if args.batch_size < 1:
+            raise UserError(f"--batch-size must be at least 1, not {args.batch_size}")
+        record = measure(args)
+        args.output.mkdir(parents=True, exist_ok=True)
+        write_text(args.output / "occlusion.json", json.dumps(record, indent=2) + "\n")
+        write_text(args.output / "occlusion.md", report.to_markdown(record) + "\n")
+        save(report.changes(record), args.output / "occlusion")
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report.to_markdown(record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Boxes drawn over test images, and what they do to a network: the paper's Figure 2, measured."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smoothmix.errors import UserError
+from smoothmix.evaluation.cam import class_activation_maps, share_inside
+from smoothmix.evaluation.classification import full_precision
+from smoothmix.seeding import derive_seed
+
+CONDITIONS = {"clean": "clean", "translucent": "50 % transparent box", "bordered": "opaque box, thick border"}
+GREY, BLACK = 0.5, 0.0  # the paper names no colour; neither stands for "nothing" to networks trained with holes
+TRANSPARENCY = 0.5
+
+
+def box_side(image_size: int) -> int:
+    """Return the side of a box in pixels: half the image's, Cutout's hole on CIFAR and on ImageNet."""
+    return image_size // 2
+
+
+def border_width(side: int) -> int:
+    """Return the width of a thick border in pixels: an eighth of the box's side."""
+    return max(1, side // 8)
+
+
+def draw_corners(n: int, image_size: int, side: int, generator: torch.Generator) -> Tensor:
+    """Draw the top left corners (y, x) of `n` boxes that lie inside the image: int64 (n, 2), uniform."""
+    return torch.randint(0, image_size - side + 1, (n, 2), generator=generator)
+
+
+def sample(data: Any, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Draw `n` test images and a box for each, by `seed` alone.
+
+    Args:
+        data: a data set with `sizes`, `image_size` and `image_batches` (see datasets/__init__.py).
+
+    Returns:
+        images uint8 (n, 3, S, S), labels int64 (n,), corners int64 (n, 2), all on the CPU; the box's side in pixels.
+
+    Raises:
+        UserError: `n` is not between 1 and the number of test images.
+    """
+    size = data.sizes["test"]
+    if not 1 <= n <= size:
+        raise UserError(f"{n} images were asked for, but the test set has {size}; give a number from 1 to {size}")
+    generator = torch.Generator().manual_seed(derive_seed(seed, "occlusion"))
+    chosen = torch.randperm(size, generator=generator)[:n].tolist()
+    batches = list(data.image_batches("test", [range(index, index + 1) for index in chosen]))
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    side = box_side(data.image_size)
+    return images, labels, draw_corners(n, data.image_size, side, generator), side
+
+
+def boxes(corners: Tensor, side: int, image_size: int) -> Tensor:
+    """Return the masks of square boxes: (n, S, S) bool, true on side * side pixels from each corner on."""
+    positions = torch.arange(image_size, device=corners.device)
+    offsets = positions - corners[:, :, None]
+    inside = (offsets >= 0) & (offsets < side)
+    return inside[:, 0, :, None] & inside[:, 1, None, :]
+
+
+def occlude(images: Tensor, corners: Tensor, side: int, condition: str) -> Tensor:
+    """Draw a box over each image.
+
+    Args:
+        images: (n, 3, S, S) in [0, 1].
+        corners: top left (y, x) of the boxes, int64 (n, 2), inside the image.
+        side: of the boxes, in pixels.
+        condition: "clean" (no box), "translucent" (a grey box with half transparency and no border) or "bordered" (an
+            opaque grey box whose outermost pixels, `border_width` wide, are black).
+
+    Returns:
+        a new tensor in the shape of `images`, or `images` itself.
+
+    Raises:
+        ValueError: another condition.
+    """
+    if condition not in CONDITIONS:
+        raise ValueError(f"condition is {condition!r}: pass one of {', '.join(CONDITIONS)}.")
+    if condition == "clean":
+        return images
+    box = boxes(corners, side, images.shape[-1])[:, None]
+    if condition == "translucent":
+        return torch.where(box, TRANSPARENCY * images + (1 - TRANSPARENCY) * GREY, images)
+    width = border_width(side)
+    inner = boxes(corners + width, side - 2 * width, images.shape[-1])[:, None]
+    return torch.where(inner, GREY, torch.where(box, BLACK, images))
+
+
+def measure(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    corners: Tensor,
+    side: int,
+    normalize: Callable[[Tensor], Tensor],
+    batch_size: int = 100,
+) -> dict[str, dict[str, Tensor]]:
+    """Return, for each condition, the probability of the true class and its map's mass inside the box, image by image.
+
+    Args:
+        model: see `class_activation_maps`; it is put into evaluation mode.
+        images: uint8 (n, 3, S, S), on the network's device, as `labels` and `corners`.
+        labels: the true classes, int64 (n,).
+        corners: int64 (n, 2), the same boxes in every condition, the clean one too.
+        side: of the boxes, in pixels.
+        normalize: makes the network's input of images in [0, 1].
+        batch_size: images at a time.
+
+    Returns:
+        {condition: {"probability": float64 (n,), "share": float64 (n,)}}, on the CPU.
+    """
+    model.eval()
+    found: dict[str, dict[str, list[Tensor]]] = {name: {"probability": [], "share": []} for name in CONDITIONS}
+    pieces = zip(*(torch.split(tensor, batch_size) for tensor in (images, labels, corners)), strict=True)
+    with full_precision():
+        for batch, classes, places in pieces:
+            mask = boxes(places, side, images.shape[-1])
+            for condition, values in found.items():
+                seen = normalize(occlude(batch.float() / 255, places, side, condition))
+                maps, logits = class_activation_maps(model, seen, classes)
+                values["probability"].append(logits.softmax(dim=1).gather(1, classes[:, None])[:, 0])
+                values["share"].append(share_inside(maps, mask))
+    return {
+        condition: {name: torch.cat(pieces).double().cpu() for name, pieces in values.items()}
+        for condition, values in found.items()
+    }
+
+
+def mean_and_error(values: Tensor) -> dict[str, float]:
+    """Return the mean of (n,) values and its standard error: sample deviation / sqrt(n), NaN for one value."""
+    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return {"mean": values.mean().item(), "error": error}
+
+
+def summarize(found: dict[str, dict[str, Tensor]]) -> dict[str, Any]:
+    """Return means with standard errors of what `measure` found, and of the change from clean, image by image."""
+    clean = found["clean"]
+    return {
+        condition: {
+            **{name: mean_and_error(tensor) for name, tensor in values.items()},
+            **{f"{name}_change": mean_and_error(tensor - clean[name]) for name, tensor in values.items()},
+        }
+        for condition, values in found.items()
+    }

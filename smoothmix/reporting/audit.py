@@ -1,0 +1,344 @@
+"""The paper against itself: every average and claim that its own tables, equations and definitions can answer."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from scipy import stats
+
+from smoothmix.evaluation.averages import ALEXNET, SEVERITIES, mean_corruption_error
+from smoothmix.mixing.masks import box_mask, square_mask
+from smoothmix.reporting.corruption_tables import read_paper
+
+CONFIRMED, REFUTED, INSIGNIFICANT, DOUBTFUL, UNPRINTED = VERDICTS = (
+    "confirmed",
+    "refuted",
+    "not significant",
+    "doubtful",
+    "not printed",
+)
+OURS, THEIRS = "smoothmix_c", "cutmix"
+TITLES = {THEIRS: "CutMix", OURS: "SmoothMix_C"}
+RUNS = 5  # behind each mean of Tables 6 to 8 (Sec. 4.2.3 and 4.3)
+ROUNDING = 0.005 + 1e-9  # the tables print two decimals
+
+# What the CutMix paper prints in its Table 5 (top-1, top-5 error in %).
+CUTMIX_STOCHASTIC_DEPTH = 15.86, 3.33
+CUTMIX_LABEL_SMOOTHING = 16.73, 3.37
+
+
+class Row(NamedTuple):
+    """A claim, where the paper prints it, what it prints, what comes out, and the verdict."""
+
+    claim: str
+    where: str
+    printed: str
+    recomputed: str
+    verdict: str
+
+
+def audit(folder: Path) -> pd.DataFrame:
+    """Recompute the claims from ``table1.csv`` to ``table8.csv`` in `folder`.
+
+    Returns:
+        columns claim, where, printed, recomputed, verdict (one of `VERDICTS`), all text.
+    """
+    table = {number: pd.read_csv(folder / f"table{number}.csv").set_index("row") for number in (1, 2, 3, 6, 7, 8)}
+    rows = [
+        *_cited(table),
+        *_cifar(table[1], table[2]),
+        *_imagenet(table[3]),
+        *_several_runs(table),
+        *_cifar_c(read_paper(folder / "table4.csv")),
+        *_imagenet_c(read_paper(folder / "table5.csv")),
+        *_equations(),
+    ]
+    return pd.DataFrame(rows, columns=Row._fields)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Return what `audit` made as a Markdown table."""
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    lines += ["| " + " | ".join(row) + " |" for row in table.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def mean_share_of_square(k: float, side: int, steps: int = 400) -> float:
+    """Return the mean share of the masked image under SmoothMix_S, sigma ~ U(0, `side`), by the midpoint rule.
+
+    The mask is a product of two independent, equally distributed profiles, so for each sigma its mean is the square of
+    a profile's.
+    """
+    points = (torch.arange(steps) + 0.5) * side / steps
+    ones = torch.ones_like(points)
+    # a row of pixels through the centre: there the vertical profile is 1
+    rows = [square_mask((1, side), (0.5 * ones, points), sigma * ones, k) for sigma in points]
+    return torch.stack([row.double().mean() ** 2 for row in rows]).mean().item()
+
+
+def mean_share_of_cutmix(side: int, steps: int = 4000) -> float:
+    """Return the mean area that CutMix pastes: lambda ~ U(0, 1), whole centres, the box cut off at the border."""
+    centers = torch.arange(side).float()
+    width = torch.floor((1 - (torch.arange(steps) + 0.5) / steps).sqrt() * side)
+    areas = {
+        value: box_mask((1, side), (0.5, centers), (1.0, float(value))).double().mean() ** 2
+        for value in range(side + 1)
+    }
+    return torch.stack([areas[int(value)] for value in width]).mean().item()
+
+
+def welch(mean_a: float, std_a: float, mean_b: float, std_b: float) -> tuple[float, float]:
+    """Return Welch's t and the two-sided p-value of two means of five runs with these sample deviations."""
+    result = stats.ttest_ind_from_stats(mean_a, std_a, RUNS, mean_b, std_b, RUNS, equal_var=False)
+    return float(result.statistic), float(result.pvalue)
+
+
+def _cited(table: dict[int, pd.DataFrame]) -> Iterator[Row]:
+    rows = pd.concat([table[number] for number in (1, 2, 3)])
+    others = rows[~rows.index.str.startswith("SmoothMix")]
+    own = int((others["origin"] == "theirs").sum())
+    yield Row(
+        "All models are implemented and experimented: the rows of other methods are own runs",
+        "Sec. 4, Tables 1 to 3",
+        f"{len(others)} rows",
+        f"{len(others) - own} equal numbers published before, digit for digit",
+        CONFIRMED if own == len(others) else DOUBTFUL,
+    )
+
+
+def _cifar(table1: pd.DataFrame, table2: pd.DataFrame) -> Iterator[Row]:
+    depth = tuple(table1.loc["Stochdepth", ["top1", "top5"]])
+    copied = " (equal to its label smoothing row)" if depth == CUTMIX_LABEL_SMOOTHING else ""
+    yield Row(
+        "Stochastic depth, cited from Table 5 of the CutMix paper",
+        "Table 1",
+        f"{depth[0]:.2f} / {depth[1]:.2f}{copied}",
+        f"{CUTMIX_STOCHASTIC_DEPTH[0]:.2f} / {CUTMIX_STOCHASTIC_DEPTH[1]:.2f}",
+        _verdict(depth == CUTMIX_STOCHASTIC_DEPTH),
+    )
+    c, s = table1.loc["SmoothMix_C"], table1.loc["SmoothMix_S"]
+    yield _best("CIFAR-100: state of the art, top-1", "Sec. 1, 4.1.2 and 5", table1["top1"], "SmoothMix_C")
+    yield _best("CIFAR-100: state of the art, top-5", "Sec. 4.1.2", table1["top5"], "SmoothMix_C")
+    worse = table1.loc[["Cutout", "DropBlock"], "top1"]
+    yield Row(
+        "SmoothMix_S is better than Cutout and DropBlock and behind SmoothMix_C",
+        "Sec. 4.1.2",
+        f"{s.top1:.2f}",
+        f"against {', '.join(f'{error:.2f}' for error in worse)}, and {c.top1:.2f}",
+        _verdict(s.top1 < worse.min() and s.top1 > c.top1),
+    )
+    c10 = table2.loc["SmoothMix_C", "top1"]
+    yield _best("CIFAR-10: state of the art, top-1", "Sec. 1 and 5", table2["top1"], "SmoothMix_C")
+    yield _number("CIFAR-10: loss against CutMix", "Sec. 4.1.2", 0.1, c10 - table2.loc["Cutmix", "top1"])
+    yield _number(
+        "CIFAR-10: gain over the baseline", "Sec. 4.1.2", 0.87, table2.loc["Baseline(PyramidNet-200)", "top1"] - c10
+    )
+
+
+def _imagenet(table3: pd.DataFrame) -> Iterator[Row]:
+    ours, baseline = table3.loc["SmoothMix_C"], table3.loc["Baseline(Resnet-50)"]
+    yield _number("ImageNet: top-1 error of SmoothMix_C", "Sec. 1 and 5; Table 3 has another", 22.25, ours.top1)
+    yield _number("ImageNet: top-1 gain over the baseline", "Sec. 4.1.2", 1.34, baseline.top1 - ours.top1)
+    yield _number("ImageNet: top-5 gain over the baseline", "Sec. 4.1.2", 0.68, baseline.top5 - ours.top5)
+    yield _best("ImageNet: state of the art, top-1", "Sec. 1 and 5", table3["top1"], "SmoothMix_C")
+
+
+def _several_runs(table: dict[int, pd.DataFrame]) -> Iterator[Row]:
+    stable, location, size = table[6], table[7], table[8]
+    cutmix, ours, five = stable.loc["CutMix"], stable.loc["SmoothMix_C"], size.loc["SmoothMix(sigma=[8,16])"]
+    headline, cited = table[1].loc["SmoothMix_C", "top1"], table[1].loc["Cutmix", "top1"]
+    yield Row(
+        "CIFAR-100: SmoothMix_C, as a mean over runs like the row above it, equals CutMix",
+        "Table 1",
+        f"{headline:.2f} against {cited:.2f}",
+        f"{five.top1:.2f} is the mean of its five runs and {five.best:.2f} their best; "
+        "CutMix's is a mean of three. Both as means of five (Table 6): "
+        f"{ours.top1:.2f} against {cutmix.top1:.2f}",
+        _verdict(headline == five.top1),
+    )
+    t, p = welch(cutmix.top1, cutmix["std"], ours.top1, ours["std"])
+    yield Row(
+        "SmoothMix_C has the smaller mean error in five runs each",
+        "Sec. 4.2.3, Table 6",
+        f"{ours.top1:.2f} against {cutmix.top1:.2f}",
+        f"Welch t = {t:.2f}, p = {p:.2f}",
+        _significant(t > 0, p),
+    )
+    ratio = (cutmix["std"] / ours["std"]) ** 2
+    p = 2 * float(stats.f.sf(ratio, RUNS - 1, RUNS - 1))
+    yield Row(
+        "SmoothMix_C is more stable over five runs",
+        "Sec. 4.2.3, Table 6",
+        f"{ours['std']:.3f} against {cutmix['std']:.3f}",
+        f"ratio of variances F = {ratio:.2f}, p = {p:.2f}",
+        _significant(ratio > 1, p),
+    )
+    population = ours["std"] * math.sqrt((RUNS - 1) / RUNS)
+    yield Row(
+        "The same five runs: Table 6 prints the sample deviation, Tables 7 and 8 the population's",
+        "Tables 6 to 8",
+        f"{ours['std']:.3f} and {five['std']:.2f}",
+        f"{ours['std']:.3f} x sqrt(4/5) = {population:.3f}; the means are {ours.top1:.2f} and {five.top1:.2f}",
+        _verdict(abs(population - five["std"]) <= ROUNDING),
+    )
+    spreads = location["top1"].iloc[1:]
+    yield Row(
+        "The wider the centres spread, the smaller the mean error",
+        "Sec. 4.3, Table 7",
+        "sigma = 4, 12, uniform",
+        ", ".join(f"{error:.2f}" for error in spreads),
+        _verdict(bool(spreads.is_monotonic_decreasing)),
+    )
+    fixed = size.drop(index=["Baseline(PyramidNet-200)", five.name])
+    for title, column in (("mean", "top1"), ("best run", "best")):
+        yield Row(
+            f"Randomised sigma is better than every fixed one ({title} of five)",
+            "Sec. 4.3, Table 8",
+            f"{five[column]:.2f}",
+            f"the best fixed one, {fixed[column].idxmin()}, has {fixed[column].min():.2f}",
+            _verdict(five[column] < fixed[column].min()),
+        )
+
+
+def _cifar_c(table4: pd.DataFrame) -> Iterator[Row]:
+    errors = table4.pivot(index="corruption", columns="method", values="top1_error")
+    printed, errors = errors.loc["average"], errors.drop(index="average")
+    for method, title in TITLES.items():
+        claim = f"CIFAR-100-C: mean of {title} over 19 corruptions"
+        yield _number(claim, "Table 4", printed[method], errors[method].mean())
+    gain = errors[THEIRS].mean() - errors[OURS].mean()
+    yield _number("CIFAR-100-C: mean gain over CutMix", "Sec. 1, 4.2.2 and 5", 1.03, gain)
+    wins = int((errors[OURS] < errors[THEIRS]).sum())
+    yield _number(f"CIFAR-100-C: better on how many of {len(errors)}", "Sec. 4.2.2", 14, wins)
+    yield _number("CIFAR-100-C: levels of severity (its files hold 50,000 images)", "Sec. 4.2.1", 1, len(SEVERITIES))
+
+
+def _imagenet_c(table5: pd.DataFrame) -> Iterator[Row]:
+    cells = table5[(table5["corruption"] != "average") & (table5["severity"] != "average")]
+    level = table5[(table5["corruption"] == "average") & (table5["category"] == "")]
+    total = level.pivot(index="severity", columns="method", values="top1_error")
+    errors = {
+        method: rows.pivot(index="corruption", columns="severity", values="top1_error")
+        for method, rows in cells.groupby("method")
+    }
+    category = cells.drop_duplicates("corruption").set_index("corruption")["category"]
+    for method, title in TITLES.items():
+        table = errors[method].assign(average=errors[method].mean(axis=1))
+        by_category = table.groupby(category).mean()
+        printed = table5[table5["method"] == method].pivot(
+            index=["category", "corruption"], columns="severity", values="top1_error"
+        )
+        rows = printed.drop(index="average", level="corruption")["average"].droplevel("category")
+        yield _largest(f"ImageNet-C: 15 row averages of {title}", rows - table["average"])
+        averages = printed.xs("average", level="corruption").drop(index="")
+        yield _largest(f"ImageNet-C: 24 category averages of {title}", (averages - by_category).stack())
+        yield _largest(
+            f"ImageNet-C: Average.All of {title} at each level, as means of the 4 category means",
+            total[method] - by_category.mean(),
+        )
+        yield _number(
+            f"ImageNet-C: Average.All of {title} is the mean of the 4 category means",
+            "Table 5",
+            total.loc["average", method],
+            by_category["average"].mean(),
+        )
+        yield _number(
+            f"ImageNet-C: Average.All of {title} is the mean over the 15 corruptions",
+            "Table 5",
+            total.loc["average", method],
+            table["average"].mean(),
+        )
+        mce = mean_corruption_error(
+            {name: {int(severity): error for severity, error in row.items()} for name, row in errors[method].iterrows()}
+        )
+        yield Row(f"ImageNet-C: mCE of {title} (by AlexNet's errors)", "nowhere", "-", f"{mce:.1f}", UNPRINTED)
+    gain = total.loc["average", THEIRS] - total.loc["average", OURS]
+    for where, value in (("Sec. 1", 2.96), ("Sec. 4.2.2", 2.97), ("Sec. 5", 2.98)):
+        yield _number("ImageNet-C: mean gain over CutMix (Average.All)", where, value, gain)
+    better = total.drop(index="average")
+    wins = int((better[OURS] < better[THEIRS]).sum())
+    yield _number("ImageNet-C: better at how many of 5 levels", "Sec. 4.2.2", 5, wins)
+    wins = int((errors[OURS].mean(axis=1) < errors[THEIRS].mean(axis=1)).sum())
+    yield _number("ImageNet-C: better on how many of 15", "Sec. 4.2.2", 9, wins)
+    noise = {method: errors[method].loc["gaussian_noise", "5"] for method in TITLES}
+    alexnet = ALEXNET["gaussian_noise"][4]
+    yield Row(
+        "ImageNet-C: Gaussian noise of level 5",
+        "Table 5",
+        " and ".join(f"{error:.2f}" for error in noise.values()),
+        f"AlexNet has {alexnet:.2f}, and shot noise of level 5 gives "
+        + " and ".join(f"{errors[method].loc['shot_noise', '5']:.2f}" for method in TITLES)
+        + ": likely a fault in the data",
+        CONFIRMED if max(noise.values()) < alexnet else DOUBTFUL,
+    )
+
+
+def _equations() -> Iterator[Row]:
+    s, cutmix = mean_share_of_square(k=0.2, side=32), mean_share_of_cutmix(side=32)
+    yield Row(
+        "SmoothMix_S blends as much as the conventional methods",
+        "Sec. 3.3",
+        "the same amount",
+        f"mean share of the second image on 32 x 32: {s:.3f} against {cutmix:.3f} (CutMix)",
+        _verdict(abs(s - cutmix) < 0.01),
+    )
+    yield Row(
+        "Mixing happens 'if probability > p', with p = 1 on ImageNet",
+        "Alg. 1, Sec. 4.1.1",
+        "every batch",
+        "no batch: a number in [0, 1) is never above 1; the sense asks for < p",
+        REFUTED,
+    )
+    yield Row(
+        "The label is lambda y_i + (1 - lambda) y_i",
+        "Eq. 4",
+        "weights lambda and 1 - lambda",
+        "weights 1 and 0 as printed; Algorithm 1 has y_j in the second place",
+        REFUTED,
+    )
+    sigma, k = 0.5, 0.2
+    yield Row(
+        "The smooth border is proportional to the patch (half-width for sigma = 0.5, k = 0.2, in image sides)",
+        "Sec. 3.3, Eq. 5",
+        f"{k * sigma:.2f} (k sigma)",
+        f"{k:.2f} by the slope 1/(2k), whatever sigma is, and {sigma / k:.2f} by the limits sigma/k",
+        _verdict(k * sigma == k == sigma / k),
+    )
+
+
+def _verdict(holds: bool) -> str:
+    return CONFIRMED if holds else REFUTED
+
+
+def _significant(holds: bool, p: float) -> str:
+    if not holds:
+        return REFUTED
+    return CONFIRMED if p < 0.05 else INSIGNIFICANT
+
+
+def _number(claim: str, where: str, printed: float, value: float) -> Row:
+    """Return the row of a number that is a count (int) or an error in % with two decimals."""
+    form = "{}" if isinstance(value, int) else "{:.2f}"
+    holds = printed == value if isinstance(value, int) else abs(printed - value) <= ROUNDING
+    return Row(claim, where, form.format(printed), form.format(value), _verdict(holds))
+
+
+def _largest(claim: str, differences: pd.Series) -> Row:
+    """Return the row of several averages, from the differences of the printed ones."""
+    largest = float(differences.abs().max())
+    right = "all" if largest <= ROUNDING else f"{(differences.abs() <= ROUNDING).sum()} of {len(differences)}"
+    found = f"{right} agree; largest difference {largest:.3f}"
+    return Row(claim, "Table 5", "as printed", found, _verdict(right == "all"))
+
+
+def _best(claim: str, where: str, errors: pd.Series, name: str) -> Row:
+    """Return the row of a claim to have the lowest of `errors`, alone."""
+    better = errors[errors < errors[name]].sort_values()
+    tied = [other for other in errors.index[errors == errors[name]] if other != name]
+    place = f"place {len(better) + 1} of {errors.notna().sum()}"
+    ahead = "".join(f", behind {other} {error:.2f}" for other, error in better.items())
+    level = "".join(f", level with {other}" for other in tied)
+    return Row(claim, where, f"{errors[name]:.2f}", place + ahead + level, _verdict(better.empty and not tied))

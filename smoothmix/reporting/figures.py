@@ -1,0 +1,155 @@
+"""Figures as files that are the same bytes each time, and the figures that are drawn from records."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.errors import UserError
+from smoothmix.evaluation.averages import CATEGORIES, SEVERITIES
+from smoothmix.reporting.tables import METHODS
+
+COLOURS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
+DPI = 100
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as ``path.svg`` and ``path.png``, without dates or random names; return the two paths.
+
+    Raises:
+        UserError: the file system refuses.
+    """
+    written = [path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png")]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context({"svg.hashsalt": "smoothmix"}):
+            figure.savefig(written[0], metadata={"Date": None, "Creator": None})
+        figure.savefig(written[1], dpi=DPI, metadata={"Software": None})
+    except OSError as error:
+        raise UserError(f"cannot write {path}.* ({error}); give another --output") from error
+    return written
+
+
+def name_of(method: str) -> str:
+    """Return the name of a method as the tables print it."""
+    return METHODS.get(method, method)
+
+
+def colour_of(method: str) -> Any:
+    """Return the same colour for a method in every figure; grey for one that the tables do not know."""
+    known = list(METHODS)
+    return COLOURS[known.index(method) % len(COLOURS)] if method in known else "grey"
+
+
+def groups(records: list[dict[str, Any]], keys: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the records by setting, that is by the values of `keys`, which joined by dashes are its name."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        found.setdefault("-".join(str(record[key]) for key in keys), []).append(record)
+    return found
+
+
+def learning_curves(records: list[dict[str, Any]], title: str) -> Figure:
+    """Draw the test top-1 error and loss of every epoch: a thin line a seed, a thick one for the mean of a method.
+
+    Args:
+        records: runs of one setting, as `read_records` returns them.
+        title: of the figure.
+
+    Raises:
+        UserError: a run has no metrics.jsonl, or a damaged one.
+    """
+    runs = pd.concat([_metrics(record) for record in records])
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for axes, column, label in zip(
+        figure.subplots(1, 2), ("test_top1_error", "test_loss"), ("test top-1 error (%)", "test loss"), strict=True
+    ):
+        # two settings of one method are two lines
+        for (method, _), of_method in sorted(runs.groupby(["method", "config_hash"]), key=_place):
+            table = of_method.pivot(index="epoch", columns="seed", values=column)
+            for seed in table if table.shape[1] > 1 else ():
+                axes.plot(table.index, table[seed], color=colour_of(method), linewidth=0.5, alpha=0.5)
+            axes.plot(table.index, table.mean(axis=1, skipna=False), color=colour_of(method), label=name_of(method))
+        axes.set(xlabel="epoch", ylabel=label)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    figure.suptitle(title)
+    return figure
+
+
+def corruption_bars(records: list[dict[str, Any]], title: str) -> Figure:
+    """Draw the mean error over the five severities of each corruption that all `records` hold: a bar a method."""
+    errors = _errors(records)
+    over_severities = errors.groupby(["method", "corruption"])["error"].mean().unstack("method")
+    names = [name for name in CORRUPTIONS if name in over_severities.index]
+    methods = _ordered(over_severities.columns)
+    figure = Figure(figsize=(2 + 0.5 * len(names), 4.5), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(methods)
+    for number, method in enumerate(methods):
+        places = [place - 0.4 + (number + 0.5) * width for place in range(len(names))]
+        heights = over_severities.loc[names, method]
+        axes.bar(places, heights, width, color=colour_of(method), label=name_of(method))
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize="small")
+    axes.set(ylabel="top-1 error (%), mean over severities", title=title)
+    figure.legend(loc="outside right upper", fontsize="small")
+    return figure
+
+
+def severity_curves(records: list[dict[str, Any]], title: str) -> Figure:
+    """Draw the mean error at each severity, over the corruptions of each category that all `records` hold."""
+    errors = _errors(records)
+    errors["category"] = errors["corruption"].map(lambda name: CORRUPTIONS[name].category)
+    categories = [name for name in CATEGORIES if name in set(errors["category"])]
+    figure = Figure(figsize=(2 + 2.6 * len(categories), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
+    for axes, category in zip(panels, categories, strict=True):
+        table = errors[errors["category"] == category].groupby(["severity", "method"])["error"].mean().unstack("method")
+        for method in _ordered(table.columns):
+            axes.plot(table.index, table[method], marker=".", color=colour_of(method), label=name_of(method))
+        axes.set(xlabel="severity", title=category, xticks=SEVERITIES)
+    panels[0].set_ylabel("top-1 error (%)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    figure.suptitle(title)
+    return figure
+
+
+def _metrics(record: dict[str, Any]) -> pd.DataFrame:
+    path = Path(record["directory"], "metrics.jsonl")
+    try:
+        table = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+        table = table[["epoch", "test_top1_error", "test_loss"]]
+    except (OSError, ValueError, LookupError) as error:
+        raise UserError(f"{path} is not the log of a run ({error}); run that run again") from error
+    return table.assign(**{key: record[key] for key in ("method", "config_hash", "seed")})
+
+
+def _errors(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return (method, seed, corruption, severity, error) of the corruptions that every record holds in full."""
+    complete = [
+        {name for name, cells in record["top1_errors"].items() if cells.keys() >= set(SEVERITIES)} for record in records
+    ]
+    common = set.intersection(*complete)
+    if not common:
+        raise UserError("no corruption is complete in every record; run eval_corruption.py again to go on")
+    rows = [
+        {"method": record["method"], "seed": record["seed"], "corruption": name, "severity": severity}
+        | {"error": record["top1_errors"][name][severity]}
+        for record in records
+        for name in sorted(common)
+        for severity in SEVERITIES
+    ]
+    return pd.DataFrame(rows)
+
+
+def _ordered(methods: Any) -> list[str]:
+    known = list(METHODS)
+    return sorted(methods, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _place(group: tuple[tuple[str, str], pd.DataFrame]) -> tuple[int, tuple[str, str]]:
+    known = list(METHODS)
+    return known.index(group[0][0]) if group[0][0] in known else len(known), group[0]

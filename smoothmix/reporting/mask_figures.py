@@ -1,0 +1,105 @@
+"""Figure 1, how each method mixes two images, and Figure 3, the masks: drawn by the mixing operations themselves."""
+
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from smoothmix.mixing.blend import blend, erase, label_weight
+from smoothmix.mixing.cutmix import cutmix_mask
+from smoothmix.mixing.masks import box_mask, gaussian_mask, square_mask
+from smoothmix.reporting.tables import METHODS
+
+
+class Example(NamedTuple):
+    """What a method made of two images: its mask (H, W), the image (3, H, W), the labels' weights."""
+
+    method: str
+    mask: Tensor
+    image: Tensor
+    weights: tuple[float, float]
+
+
+def mixing_examples(images: Tensor) -> list[Example]:
+    """Mix two images by each method, with settings near the middle of what it draws.
+
+    Args:
+        images: (2, 3, S, S), in [0, 1].
+    """
+    side = images.shape[-1]
+    size, center, numbers = (side, side), (0.45 * side, 0.55 * side), torch.ones(1)
+    place = (center[0] * numbers).floor(), (center[1] * numbers).floor()
+    masks = {
+        "cutout": 1 - box_mask(size, place, (side // 2 * numbers, side // 2 * numbers)),
+        "mixup": torch.full((1, 1, side, side), 0.5),
+        "cutmix": cutmix_mask(size, place, 0.7 * numbers),
+        "smoothmix_s": square_mask(size, place, 0.6 * side * numbers, 0.2),
+        "smoothmix_c": gaussian_mask(size, place, 0.3 * side * numbers),
+    }
+    examples = []
+    for method, mask in masks.items():
+        if method == "cutout":  # no second image, and the label stays whole
+            mixed, weights = erase(images[:1], mask), (1.0, 0.0)
+        else:
+            mixed, targets = blend(images, torch.eye(2), torch.tensor([1, 0]), mask)
+            weights = (targets[0, 0].item(), targets[0, 1].item())
+        examples.append(Example(method, mask[0, 0], mixed[0], weights))
+    return examples
+
+
+def overview(images: Tensor, names: tuple[str, str]) -> Figure:
+    """Draw Figure 1: two images, the mask, the result and its label, a row for each method.
+
+    Args:
+        images: (2, 3, S, S), in [0, 1].
+        names: of the two labels.
+    """
+    examples = mixing_examples(images)
+    figure = Figure(figsize=(6.4, 1.55 * len(examples)), layout="constrained")
+    rows = figure.subplots(len(examples), 4)
+    for axes, title in zip(rows[0], ("$x_i$", "$x_j$", "mask: share of $x_i$", "result"), strict=True):
+        axes.set_title(title)
+    for axes, (method, mask, mixed, weights) in zip(rows, examples, strict=True):
+        partner = torch.zeros_like(images[1]) if method == "cutout" else images[1]
+        for panel, picture in zip(axes, (images[0], partner, mask, mixed), strict=True):
+            _show(panel, picture)
+        axes[0].set_ylabel(METHODS[method])
+        label = " + ".join(f'{weight:.2f} "{name}"' for weight, name in zip(weights, names, strict=True) if weight)
+        axes[3].set_xlabel(label)
+    return figure
+
+
+def gallery_masks(side: int) -> list[tuple[str, Tensor]]:
+    """Return (title, mask (S, S)) of a hard box and of both kinds of SmoothMix for several sigma."""
+    size, center = (side, side), (side / 2, side / 2)
+    squares, circles = (0.25, 0.5, 0.75, 1), (0.25, 0.375, 0.5)
+    return [
+        ("box\n1/2", box_mask(size, center, (side / 2, side / 2))),
+        *((f"S\n$\\sigma$ = {share:g}", square_mask(size, center, share * side, 0.2)) for share in squares),
+        *((f"C\n$\\sigma$ = {share:g}", gaussian_mask(size, center, share * side)) for share in circles),
+    ]
+
+
+def gallery(side: int = 64) -> Figure:
+    """Draw Figure 3: masks with the profile of their middle row below, sigma in sides of the image."""
+    masks = gallery_masks(side)
+    figure = Figure(figsize=(1.25 * len(masks), 3.0), layout="constrained")
+    upper, lower = figure.subplots(2, len(masks), height_ratios=(1, 0.8))
+    positions = (torch.arange(side) + 0.5) / side
+    for picture, profile, (title, mask) in zip(upper, lower, masks, strict=True):
+        _show(picture, mask)
+        picture.set_title(title, fontsize="small")
+        profile.plot(positions, mask[side // 2])
+        profile.set(xlim=(0, 1), ylim=(-0.05, 1.05), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        profile.set_xlabel(f"mean {label_weight(mask[None, None]).item():.3f}", fontsize="small")
+        profile.tick_params(labelsize="x-small", labelleft=profile is lower[0])
+    lower[0].set_ylabel("share of $x_i$", fontsize="small")
+    return figure
+
+
+def _show(axes: Any, picture: Tensor) -> None:
+    """Draw an image (3, H, W) or a mask (H, W), in [0, 1], without ticks."""
+    values = picture if picture.ndim == 2 else picture.permute(1, 2, 0)
+    axes.imshow(values.clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=(), yticks=())
