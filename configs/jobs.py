@@ -58,19 +58,26 @@ def jobs_of(table: Table, runs: Iterable[Run], source: str = "files") -> list[Jo
     """Return the jobs of `table`, one for each of its runs.
 
     Raises:
-        UserError: an unknown source, or runs on a data set that the table's benchmark is not made of.
+        UserError: an unknown source, runs on a data set that the table's benchmark is not made of, or rows that do not
+            differ.
     """
     if source not in ("files", "generate"):
         raise UserError(f"source must be files or generate, not {source!r}")
-    jobs = [Job(table.name, run, table.benchmark, source) for run in runs]
-    for job in jobs:
-        name = job.run.config["dataset"]["name"]
+    jobs: dict[Path, Job] = {}
+    for run in runs:
+        name = run.config["dataset"]["name"]
         if table.benchmark and name != find_set(table.benchmark).dataset:
             raise UserError(
                 f"table {table.name} evaluates on {table.benchmark}, which is made of "
                 f"{find_set(table.benchmark).dataset}, but these words train on {name}"
             )
-    return jobs
+        if run.directory in jobs:
+            raise UserError(
+                f"with these words {jobs[run.directory].run.row} and {run.row} of table {table.name} are the same run; "
+                "leave out the word that sets what the rows differ in"
+            )
+        jobs[run.directory] = Job(table.name, run, table.benchmark, source)
+    return list(jobs.values())
 
 
 def distinct(jobs: Iterable[Job]) -> list[Job]:

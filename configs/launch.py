@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from configs.jobs import DONE, FAILED, RUNNING, Job, commands, lacking, state
+from configs.jobs import DONE, FAILED, RUNNING, Job, commands, state
 from smoothmix.errors import UserError
 
 STOPPED = "stopped"
@@ -112,7 +112,7 @@ def _run(job: Job, children: Children, environment: dict[str, str], name: str) -
         return _say(name, *after, f" after {time.monotonic() - started:.0f} s")
     if children.signal:
         return _say(name, STOPPED, "run the same command again to go on")
-    reason = problem or after[1] or f"its evaluation lacks {', '.join(lacking(job))}"
+    reason = problem or after[1] or f"its commands ended without a whole record; see {job.log}"
     job.directory.mkdir(parents=True, exist_ok=True)
     job.failure.write_text(reason + "\n")
     return _say(name, FAILED, reason)

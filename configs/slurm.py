@@ -71,6 +71,6 @@ def _slurm(command: list[str]) -> str:
         raise UserError(f"there is no {command[0]} on this machine; use launcher=local or launcher=print")
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise UserError(f"{command[0]} refused: {said}")
+        lines = done.stderr.strip().splitlines()
+        raise UserError(f"{command[0]} refused: {lines[-1] if lines else f'exit status {done.returncode}'}")
     return done.stdout

@@ -106,7 +106,7 @@ def _run(jobs: list[Job], at_once: int | None) -> int:
         print(f"{len(failed)} of {len(missing)} failed:")
         for job, reason in failed.items():
             print(f"  {job}: {reason} (output in {job.log})")
-    return 128 + number if number else bool(failed)
+    return 128 + number if number else int(bool(failed))
 
 
 if __name__ == "__main__":
