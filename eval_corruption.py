@@ -13,7 +13,7 @@ def main(composed):
     from datasets.corrupted import find_set, open_files
     from smoothmix.corruptions import CORRUPTIONS
     from smoothmix.errors import UserError
-    from smoothmix.evaluation.averages import BENCHMARK
+    from smoothmix.evaluation.averages import corruptions_of
     from smoothmix.evaluation.classification import evaluate
     from smoothmix.evaluation.generated import GeneratedCells
     from smoothmix.evaluation.robustness import CellRecord, evaluate_cells
@@ -21,7 +21,7 @@ def main(composed):
 
     asked = schema.typed(composed, schema.CorruptedEvaluation)
     corrupted_set, source = find_set(asked["benchmark"]), asked["source"]
-    names = asked["corruptions"] or (BENCHMARK if corrupted_set.constants == "imagenet" else list(CORRUPTIONS))
+    names = asked["corruptions"] or corruptions_of(corrupted_set.constants)
     for name in names:
         if name not in CORRUPTIONS:
             raise UserError(f"there is no corruption {name}; {schema.nearest(name, CORRUPTIONS)}")

@@ -32,6 +32,11 @@ ALEXNET_CLEAN = 43.48  # torchvision's AlexNet has 56.52 % top-1 accuracy on the
 Errors = Mapping[str, Mapping[int, float]]
 
 
+def corruptions_of(constants: str) -> list[str]:
+    """Return the corruptions of a benchmark with the "imagenet" constants (15) or the "cifar" ones (19)."""
+    return list(BENCHMARK if constants == "imagenet" else CORRUPTIONS)
+
+
 def means(errors: Errors) -> dict[str, float]:
     """Return the mean over the severities of each corruption of which all five are there."""
     return {

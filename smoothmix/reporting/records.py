@@ -18,18 +18,24 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    records = []
-    for path in sorted(folder.rglob("summary.json")):
-        try:
-            record = json.loads(path.read_text())
-            errors = [record[when][f"test_top{k}_error"] for when in ("best", "last") for k in (1, 5)]
-            complete = record.keys() >= {*KEY} and all(isinstance(error, (int, float)) for error in errors)
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, LookupError, TypeError):
-            complete = False
-        if not complete:
-            raise UserError(f"{path} is not a run record; move it away or run that run again")
-        records.append({**record, "directory": str(path.parent), "path": str(path)})
-    return records
+    return [read_record(path) for path in sorted(folder.rglob("summary.json"))]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the record in the file `path`, with its `directory` and `path`.
+
+    Raises:
+        UserError: it cannot be read, or is damaged.
+    """
+    try:
+        record = json.loads(path.read_text())
+        errors = [record[when][f"test_top{k}_error"] for when in ("best", "last") for k in (1, 5)]
+        complete = record.keys() >= {*KEY} and all(isinstance(error, (int, float)) for error in errors)
+    except (OSError, ValueError, AttributeError, LookupError, TypeError):
+        complete = False
+    if not complete:
+        raise UserError(f"{path} is not a run record; move it away or run that run again")
+    return {**record, "directory": str(path.parent), "path": str(path)}
 
 
 def read_folders(folders: Sequence[Path]) -> list[dict[str, Any]]:
