@@ -1,10 +1,13 @@
 """SIGTERM and SIGUSR2: finish the step, save, leave."""
 
+import os
 import signal
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 from smoothmix.training.distributed import Ranks
+from smoothmix.training.run_log import write_text
 
 
 class Stopped(SystemExit):
@@ -40,10 +43,13 @@ class StopSignal:
     def leave(self, position: str) -> None:
         """Raise Stopped; to be called once the state is saved. `position` says where training stands.
 
-        The exit status is 128 + the signal, as a shell reports it.
+        The exit status is 128 + the signal, as a shell reports it. torchrun hides it, so the position is also written
+        to the file that the environment variable SMOOTHMIX_STOPPED names, if it is set.
         """
         number = self.number or signal.SIGTERM
         if self.ranks.is_main:
             name = signal.Signals(number).name
             print(f"{name}: saved {position}; run the same command again to go on", flush=True)
+            if marker := os.environ.get("SMOOTHMIX_STOPPED"):
+                write_text(Path(marker), position + "\n")
         raise Stopped(128 + number)
