@@ -1,4 +1,4 @@
-"""Print the table of all finished runs beneath a folder: `python scripts/summarize.py outputs`."""
+"""Print the tables of all runs beneath a folder, corrupted errors too: `python scripts/summarize.py outputs`."""
 
 import argparse
 import sys
@@ -7,6 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from smoothmix.errors import UserError
+from smoothmix.reporting import corrupted_means
+from smoothmix.reporting.corruption_tables import read_corruption_records
 from smoothmix.reporting.records import read_records
 from smoothmix.reporting.tables import summarize, to_markdown
 
@@ -17,12 +19,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"))
     folder = parser.parse_args().folder
     try:
-        records = read_records(folder)
+        records, corrupted = read_records(folder), read_corruption_records(folder, "*_c")
     except UserError as error:
         sys.exit(f"error: {error}")
     if not records:
         sys.exit(f"error: no finished run beneath {folder}; train one first")
     print(to_markdown(summarize(records)))
+    if corrupted:
+        print(corrupted_means.to_markdown(corrupted_means.summarize(corrupted)))
 
 
 if __name__ == "__main__":

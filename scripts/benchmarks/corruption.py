@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     device = join(args.device).device
     images = smooth_images(args.batch, SIDES[args.benchmark]).to(device)
-    measured, missing = {}, {}
+    measured, missing, load = {}, {}, os.getloadavg()[0]  # other processes slow this one down
     for name in args.corruptions:
         try:
             measured[name] = [1000 * seconds / args.batch for seconds in _time(images, name, args)]
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
         "images": "random 8x8 colours, upsampled bilinearly (seed 0); without saving as JPEG",
         "ms_per_image": measured,
         "not_measured": missing,
+        "load_average_before": load,
         "original_ms_per_image": _original(args.benchmark) if args.severity == 3 else {},
         **environment(device),
     }
@@ -76,7 +78,7 @@ def to_markdown(record: dict) -> str:
     lines = [
         f"Corrupting {record['benchmark']} images at severity {record['severity']}, {record['batch']} at a time: "
         f"{record['device']}, {record['threads']} CPU thread{'s' * (record['threads'] > 1)}, torch "
-        f"{record['versions']['torch']}.",
+        f"{record['versions']['torch']}, load average before {record['load_average_before']:.1f}.",
         f"Images: {record['images']}. Medians of {len(next(iter(record['ms_per_image'].values()), []))} batches after "
         "one that was not timed. The original code's times are of another machine (the head of "
         "`original_corruption_speed.csv`).",

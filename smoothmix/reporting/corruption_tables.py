@@ -17,7 +17,9 @@ CELL = ["category", "corruption", "severity"]
 
 
 def read_corruption_records(folder: Path, benchmark: str) -> list[dict[str, Any]]:
-    """Return the records of evaluations on `benchmark` beneath `folder`, sorted by path, each with its `path`.
+    """Return the records of evaluations on `benchmark` (or a pattern of names) beneath `folder`, sorted by path.
+
+    Each has its `path`.
 
     Raises:
         UserError: there is no such folder, or a record in it is damaged (it is named).

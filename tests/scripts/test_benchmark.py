@@ -39,6 +39,7 @@ def test_the_table_is_arithmetic():
     record = {
         "benchmark": "imagenet", "severity": 3, "batch": 8, "images": "drawn", "device": "CPU", "threads": 1,
         "versions": {"torch": "2"}, "command": "benchmark.py corruption", "not_measured": {"frost": "no photographs"},
+        "load_average_before": 0.5,
         "ms_per_image": {"fog": [3.0, 1.0, 2.0], "snow": [4.0, 8.0, 9.0]},
         "original_ms_per_image": {"fog": 5.0, "snow": 4.0, "frost": 100.0},
     }  # fmt: skip

@@ -1,0 +1,74 @@
+"""From records of corrupted errors to a table of their averages over seeds."""
+
+from typing import Any
+
+import pandas as pd
+
+from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.evaluation.averages import mean_of_category_means, means
+from smoothmix.reporting.tables import METHODS
+
+# errors are comparable where all of these agree
+SETTING = ["benchmark", "source", "model", "recipe", "epochs", "weights", "corruptions"]
+MEASURED = ["clean", "corruptions_mean", "categories_mean"]
+
+
+def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return one row per setting and method: n, and means over seeds in percent.
+
+    Columns: `SETTING` (``corruptions`` is the tuple of those with all five severities), ``method``, ``config_hash``,
+    ``n``, and ``clean``, ``corruptions_mean`` (every corruption weighs alike), ``categories_mean`` (every category
+    does), each with ``<column>_std``, the sample standard deviation (NaN for one seed).
+    """
+    rows = []
+    for record in records:
+        over_severities = means(record["top1_errors"])
+        there = tuple(name for name in CORRUPTIONS if name in over_severities)
+        rows.append(
+            {key: record[key] for key in [*SETTING[:-1], "method", "config_hash"]}
+            | {"corruptions": there, "clean": record["clean_top1_error"]}
+            | {
+                "corruptions_mean": sum(over_severities.values()) / len(there) if there else float("nan"),
+                "categories_mean": mean_of_category_means(record["top1_errors"]) if there else float("nan"),
+            }
+        )
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    groups = table.groupby([*SETTING, "method", "config_hash"], sort=False, dropna=False)
+    summary = groups[MEASURED].mean().join(groups[MEASURED].std().add_suffix("_std"))
+    summary.insert(0, "n", groups.size())
+    summary = summary.reset_index()
+    order = {name: place for place, name in enumerate(METHODS)}
+    places = summary["method"].map(lambda name: order.get(name, len(order)))
+    return summary.iloc[places.argsort(kind="stable")].reset_index(drop=True)
+
+
+def to_markdown(summary: pd.DataFrame) -> str:
+    """Return the summary as Markdown, a table for each setting."""
+    parts = []
+    for setting, rows in summary.groupby(SETTING, sort=False, dropna=False):
+        benchmark, source, model, recipe, epochs, weights, corruptions = setting
+        absent = [name for name in CORRUPTIONS if name not in corruptions]
+        without = f" (without {', '.join(absent)})" if absent else ""
+        length = "" if pd.isna(epochs) else f", {epochs:.0f} epochs"
+        parts += [
+            f"{benchmark}, {source}; {model}, recipe {recipe}{length}, {weights} weights; top-1 error in %, corrupted: "
+            f"over {len(corruptions)} of {len(CORRUPTIONS)} corruptions{without}, severities 1 to 5",
+            "",
+            "| method | n | clean | mean over corruptions | mean of category means |",
+            "|---|---|---|---|---|",
+        ]
+        several = rows["method"].duplicated(keep=False)
+        for place, row in rows.iterrows():
+            name = METHODS.get(row["method"], row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
+            parts.append(f"| {name} | {row['n']} | " + " | ".join(_cell(row, name) for name in MEASURED) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _cell(row: pd.Series, name: str) -> str:
+    if pd.isna(row[name]):
+        return "-"
+    spread = row[f"{name}_std"]
+    return f"{row[name]:.2f}" if pd.isna(spread) else f"{row[name]:.2f} ± {spread:.2f}"

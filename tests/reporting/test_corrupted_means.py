@@ -1,0 +1,67 @@
+import math
+import statistics
+
+import pytest
+
+from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.evaluation.averages import EXTRA
+from smoothmix.reporting.corrupted_means import summarize, to_markdown
+
+
+def record(error=30.0, names=tuple(CORRUPTIONS), method="cutmix", clean=5.0, **changes):
+    return {
+        "benchmark": "digits_c", "source": "generated files (seed 0)", "model": "pyramidnet8", "recipe": "demo",
+        "epochs": 12, "weights": "best", "method": method, "config_hash": method, "seed": 0, "clean_top1_error": clean,
+        "top1_errors": {name: {severity: error + severity for severity in range(1, 6)} for name in names},
+    } | changes  # fmt: skip
+
+
+def test_both_averages_over_seeds():
+    records = [record(error, clean=error / 10, seed=seed) for seed, error in enumerate((30.0, 32.0, 37.0))]
+    for each in records:  # one of five in the category "weather"
+        each["top1_errors"]["fog"] = dict.fromkeys(range(1, 6), 0.0)
+    (row,) = summarize(records).to_dict("records")
+    weather = sum(corruption.category == "weather" for corruption in CORRUPTIONS.values())
+    flat = [33.0, 35.0, 40.0]
+    over = [18 * value / 19 for value in flat]
+    categories = [(3 * value + value * (weather - 1) / weather) / 4 for value in flat]
+    assert (row["n"], row["clean"]) == (3, pytest.approx(3.3))
+    assert row["corruptions_mean"] == pytest.approx(statistics.mean(over))
+    assert row["corruptions_mean_std"] == pytest.approx(statistics.stdev(over))
+    assert row["categories_mean"] == pytest.approx(statistics.mean(categories))
+    assert row["categories_mean_std"] == pytest.approx(statistics.stdev(categories))
+    text = to_markdown(summarize(records))
+    clean, *means = (
+        f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+        for values in ((3.0, 3.2, 3.7), over, categories)
+    )
+    assert f"| CutMix | 3 | {clean} | {means[0]} | {means[1]} |" in text
+    assert "over 19 of 19 corruptions, severities 1 to 5" in text
+
+
+def test_what_is_averaged_is_said_and_never_mixed():
+    fewer = [name for name in CORRUPTIONS if name not in EXTRA]
+    incomplete = record(method="mixup")
+    del incomplete["top1_errors"]["frost"][4]
+    records = [record(method="smoothmix_c"), record(method="identity"), record(names=fewer), incomplete]
+    summary = summarize(records)
+    assert summary["method"].tolist() == ["identity", "mixup", "cutmix", "smoothmix_c"]
+    text = to_markdown(summary)
+    assert text.count("| method |") == 3
+    assert "over 18 of 19 corruptions (without frost)" in text
+    assert "over 15 of 19 corruptions (without speckle_noise, gaussian_blur, spatter, saturate)" in text
+    assert text.index("| Baseline |") < text.index("| SmoothMix_C |")
+
+
+@pytest.mark.parametrize("change", [{"benchmark": "cifar10_c"}, {"source": "published files"}, {"weights": "last"},
+                                    {"model": "m"}, {"epochs": 3}, {"recipe": "r"}, {"config_hash": "x"}])  # fmt: skip
+def test_settings_are_never_mixed(change):
+    assert summarize([record(), record(**change)])["n"].tolist() == [1, 1]
+
+
+def test_published_weights_have_no_epochs_and_nothing_complete_is_a_dash():
+    text = to_markdown(summarize([record(names=[], epochs=None, recipe="published")]))
+    assert "| CutMix | 1 | 5.00 | - | - |" in text
+    assert "recipe published, best weights" in text
+    assert math.isnan(summarize([record(names=[])])["corruptions_mean"].item())
+    assert summarize([]).empty
