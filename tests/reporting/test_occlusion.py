@@ -64,7 +64,8 @@ def test_attention_shows_every_condition_with_the_probability_of_the_true_class(
     figure = attention([("one", network)], images, labels, corners, 8, lambda batch: 2 * batch - 1, list("abcd"))
     assert len(figure.axes) == 2 * 3 * 2
     grid = [figure.axes[i : i + 2] for i in range(0, 12, 2)]
-    assert [row[0].get_title() for row in grid] == ["c", *list(CONDITIONS.values())[1:], "b", *list(CONDITIONS.values())[1:]]
+    boxes = list(CONDITIONS.values())[1:]
+    assert [row[0].get_title() for row in grid] == ["c", *boxes, "b", *boxes]
     for i in range(2):
         for number, condition in enumerate(CONDITIONS):
             seen = occlude(images.float() / 255, corners, 8, condition)
