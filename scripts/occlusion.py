@@ -58,6 +58,8 @@ def main() -> int:
     try:
         if args.batch_size < 1:
             raise UserError(f"--batch-size must be at least 1, not {args.batch_size}")
+        if args.images < 2:
+            raise UserError(f"--images must be at least 2 for a standard error, not {args.images}")
         record = measure(args)
         args.output.mkdir(parents=True, exist_ok=True)
         write_text(args.output / "occlusion.json", json.dumps(record, indent=2) + "\n")

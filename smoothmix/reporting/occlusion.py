@@ -1,6 +1,5 @@
 """What boxes over test images do to networks: the table, the plot, and the pictures of the paper's Figure 2."""
 
-import math
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -101,5 +100,4 @@ def attention(
 
 
 def _number(value: dict[str, float], sign: str = "") -> str:
-    error = "" if math.isnan(value["error"]) else f" ± {value['error']:.4f}"
-    return f"{value['mean']:{sign}.4f}{error}"
+    return f"{value['mean']:{sign}.4f} ± {value['error']:.4f}"

@@ -1,0 +1,112 @@
+import json
+import statistics
+
+import pytest
+from matplotlib.figure import Figure
+
+from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.errors import UserError
+from smoothmix.reporting.figures import corruption_bars, groups, learning_curves, save, severity_curves
+
+
+def run(folder, method, seed, errors, config_hash=None):
+    directory = folder / f"{method}{seed}{config_hash}"
+    directory.mkdir()
+    lines = [
+        {"epoch": epoch, "test_top1_error": error, "test_loss": error / 50} for epoch, error in enumerate(errors, 1)
+    ]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return {"method": method, "seed": seed, "config_hash": config_hash or method, "directory": str(directory)}
+
+
+def corrupted(method, error, seed=0, names=tuple(CORRUPTIONS)):
+    return {
+        "method": method,
+        "seed": seed,
+        "top1_errors": {name: {severity: error + severity for severity in range(1, 6)} for name in names},
+    }
+
+
+def test_files_are_the_same_bytes_each_time(tmp_path):
+    written = []
+    for name in ("a", "b"):
+        figure = Figure()
+        axes = figure.subplots()
+        axes.plot([1, 2], [3, 4], label="line")
+        axes.legend()
+        written.append([path.read_bytes() for path in save(figure, tmp_path / name / "x.y")])
+        assert (tmp_path / name / "x.y.svg").exists()
+    assert written[0] == written[1]
+    assert written[0][0].startswith(b"<?xml")
+    assert written[0][1].startswith(b"\x89PNG")
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        save(Figure(), tmp_path / "file" / "figure")
+
+
+def test_learning_curves_show_each_seed_and_the_mean(tmp_path):
+    records = [run(tmp_path, "cutmix", seed, [50 + seed, 40 + 4 * seed]) for seed in range(3)]
+    records.append(run(tmp_path, "identity", 0, [60, 30]))
+    error, loss = learning_curves(records, "title").axes[:2]
+    lines = {line.get_label(): list(line.get_ydata()) for line in error.lines if line.get_label()[0] != "_"}
+    assert list(lines) == ["Baseline", "CutMix"]
+    assert lines["CutMix"] == [51, 44]
+    assert lines["Baseline"] == [60, 30]
+    assert len(error.lines) == 1 + 1 + 3  # a method with one seed has no thin line
+    assert list(loss.lines[0].get_ydata()) == pytest.approx([60 / 50, 30 / 50])
+
+
+def test_two_settings_of_a_method_are_two_lines(tmp_path):
+    records = [run(tmp_path, "cutmix", 0, [50, 40], "aa"), run(tmp_path, "cutmix", 0, [70, 60], "bb")]
+    lines = [list(line.get_ydata()) for line in learning_curves(records, "title").axes[0].lines]
+    assert lines == [[50, 40], [70, 60]]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"epoch": 1}\n'])
+def test_a_damaged_log_is_named(tmp_path, text):
+    record = run(tmp_path, "cutmix", 0, [50])
+    (tmp_path / "cutmix0None" / "metrics.jsonl").write_text(text)
+    with pytest.raises(UserError, match=r"metrics\.jsonl is not the log of a run"):
+        learning_curves([record], "title")
+
+
+def test_bars_are_means_over_severities_and_seeds():
+    records = [corrupted("cutmix", 20.0), corrupted("cutmix", 30.0, 1), corrupted("smoothmix_c", 10.0)]
+    records[0]["top1_errors"]["fog"] = dict.fromkeys(range(1, 6), 5.0)
+    axes = corruption_bars(records, "title").axes[0]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == list(CORRUPTIONS)
+    heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in axes.containers}
+    assert list(heights) == ["CutMix", "SmoothMix_C"]
+    assert heights["CutMix"][names.index("snow")] == pytest.approx(28.0)
+    assert heights["CutMix"][names.index("fog")] == pytest.approx(statistics.mean([5.0, 33.0]))
+    assert heights["SmoothMix_C"] == pytest.approx([13.0] * len(names))
+
+
+def test_corruptions_that_a_record_lacks_are_left_out_for_all():
+    part = corrupted("mixup", 20.0)
+    del part["top1_errors"]["fog"][3], part["top1_errors"]["snow"]
+    axes = corruption_bars([corrupted("cutmix", 20.0), part], "title").axes[0]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == [name for name in CORRUPTIONS if name not in ("fog", "snow")]
+    with pytest.raises(UserError, match="no corruption is complete"):
+        corruption_bars([corrupted("cutmix", 20.0), corrupted("mixup", 20.0, names=())], "title")
+
+
+def test_severity_curves_are_means_over_a_category():
+    record = corrupted("cutmix", 20.0)
+    record["top1_errors"]["fog"][5] = 80.0
+    figure = severity_curves([record], "title")
+    assert [axes.get_title() for axes in figure.axes] == ["noise", "blur", "weather", "digital"]
+    weather = [name for name, corruption in CORRUPTIONS.items() if corruption.category == "weather"]
+    noise, weather_line = figure.axes[0].lines[0].get_ydata(), figure.axes[2].lines[0].get_ydata()
+    assert list(noise) == pytest.approx([21, 22, 23, 24, 25])
+    assert weather_line[4] == pytest.approx((25 * (len(weather) - 1) + 80) / len(weather))
+
+
+def test_settings_have_figures_of_their_own():
+    records = [{"model": "a", "epochs": 3}, {"model": "a", "epochs": 6}, {"model": "a", "epochs": 3}]
+    assert {name: len(found) for name, found in groups(records, ["model", "epochs"]).items()} == {"a-3": 2, "a-6": 1}

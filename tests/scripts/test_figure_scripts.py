@@ -1,0 +1,107 @@
+"""make_figures.py, occlusion.py and audit_paper.py as a user types them, on a network trained for a moment."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smoothmix.corruptions import CORRUPTIONS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """Run a script in this process, which has imported what takes seconds: (exit status, stdout, stderr)."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(script):
+    def run(*arguments):
+        status, _, printed = script(*arguments)
+        assert status == 2
+        (line,) = printed.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    quick = ["recipe.epochs=1", "recipe.decay_epochs=[]", "model.alpha=3", "mixing=cutmix,identity", f"output={folder}"]
+    command = [sys.executable, "train.py", "-m", *quick]
+    settings = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder, sorted(path.parent for path in folder.rglob("best.pt"))
+
+
+def test_every_figure_is_written(runs, tmp_path, script):
+    folder, directories = runs
+    errors = {name: dict.fromkeys(range(1, 6), 50.0) for name in CORRUPTIONS}
+    setting = {"benchmark": "digits_c", "model": "m", "recipe": "r", "epochs": 1, "source": "files (a/b)"}
+    record = {**setting, "weights": "best", "method": "cutmix", "seed": 0, "top1_errors": errors}
+    (directories[0] / "best.digits_c-files.json").write_text(json.dumps(record))
+    models = ["--models", *directories, "--images", 1]
+    status, printed, _ = script("make_figures.py", folder, *models, "--output", tmp_path)
+    assert status == 0
+    corrupted = "digits_c-m-r-1-files_(a_b)-best"
+    stems = {"figure1", "figure2", "figure3", "curves-digits-pyramidnet8-demo-1-test"}
+    stems |= {f"corruptions-{corrupted}", f"severities-{corrupted}"}
+    assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
+    assert {Path(line) for line in printed.splitlines()} == set(tmp_path.iterdir())
+    assert all(path.stat().st_size > 1_000 for path in tmp_path.iterdir())
+
+
+def test_figures_1_and_3_are_the_committed_ones(tmp_path, script):
+    script("make_figures.py", "--output", tmp_path)
+    for name in ("figure1.svg", "figure3.svg"):
+        made, committed = (folder.joinpath(name).read_text() for folder in (tmp_path, ROOT / "results" / "figures"))
+        assert made.count("<image") == committed.count("<image") > 0
+        assert abs(len(made) - len(committed)) < 0.1 * len(committed)  # other versions draw other bytes
+
+
+def test_occlusion_is_measured_on_the_same_images_for_every_network(runs, tmp_path, script):
+    _, directories = runs
+    status, printed, _ = script("occlusion.py", *directories, "--images", 30, "--output", tmp_path)
+    assert status == 0
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".svg", ".png"}
+    assert (tmp_path / "occlusion.md").read_text() == printed
+    record = json.loads((tmp_path / "occlusion.json").read_text())
+    assert (record["images"], record["dataset"], record["box_side"]) == (30, "digits", 16)
+    assert [model["method"] for model in record["models"]] == ["cutmix", "identity"]
+    options = ["--images", 30, "--batch-size", 7, "--output", tmp_path]
+    _, again, _ = script("occlusion.py", directories[1], *options)
+    assert again.splitlines()[2:] == printed.splitlines()[5:]
+
+
+def test_mistakes_are_one_sentence(runs, tmp_path, refused):
+    folder, directories = runs
+    assert "there is no folder" in refused("make_figures.py", tmp_path / "none", "--output", tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "no finished run" in refused("make_figures.py", tmp_path / "empty", "--output", tmp_path)
+    assert "--images must be at least 2" in refused("occlusion.py", directories[0], "--images", 1)
+    assert "from 1 to 360" in refused("occlusion.py", directories[0], "--images", 361)
+    assert "best.pt" in refused("occlusion.py", folder)
+
+
+def test_the_audit_is_printed_or_written(tmp_path, script, refused):
+    _, printed, _ = script("audit_paper.py")
+    assert script("audit_paper.py", "--output", tmp_path / "audit.md") == (0, "", "")
+    assert printed == (tmp_path / "audit.md").read_text()
+    assert "cannot write" in refused("audit_paper.py", "--output", tmp_path / "none" / "audit.md")
