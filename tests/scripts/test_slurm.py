@@ -50,7 +50,13 @@ def wait(condition, seconds=400):
 
 
 def wait_for_end(job):
-    wait(lambda: facts(job)["JobState"] in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED"))
+    def ended():
+        now = facts(job)
+        if (now["JobState"], now["Reason"]) == ("PENDING", "BeginTime"):
+            run("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM would wait two minutes
+        return now["JobState"] in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED")
+
+    wait(ended)
     return facts(job)
 
 
