@@ -168,7 +168,7 @@ def test_the_commands_hold_the_lock_without_the_launcher(table_6, acts):
 def test_a_signal_reaches_the_runs_and_is_waited_for(table_6, acts, capsys, number):
     jobs = table_6()
     text = "trap 'sleep 0.3; echo saved; exit 143' TERM; echo begun; for i in $(seq 200); do sleep 0.05; done; exit 1"
-    acts({job: [text] for job in jobs})
+    acts({job: [text, "echo evaluated"] for job in jobs} | {jobs[1]: [text.replace("143", "0"), "echo evaluated"]})
 
     def interrupt():
         while not all(job.log.exists() and "begun\n" in job.log.read_text() for job in jobs[:2]):

@@ -28,6 +28,7 @@ def test_seeds_in_each_state_and_the_hours_left(table_6, leave):
     assert "failed: CutMix seed 3: no space" in text
 
     leave.summary(smoothmix[0], seconds=3600.0, world_sizes=[2])  # two devices: 720 s of one device an epoch
+    assert cells(report(jobs), "SmoothMix_C")[-1] == "720.0 s an epoch on some GPU (n=1)"
     leave.summary(smoothmix[1], seconds=3600.0, device="another")
     leave.summary(smoothmix[2], seconds=1.0, world_sizes=[1, 2])  # not one speed
     leave.summary(smoothmix[3], seconds=1800.0, device="another")
