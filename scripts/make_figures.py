@@ -6,6 +6,7 @@ activation maps of those networks on clean and occluded test images.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def from_records(folder: Path, output: Path) -> list[Path]:
     for benchmark in CORRUPTED:
         corrupted = corruption_tables.read_corruption_records(folder, benchmark)
         for name, records in figures.groups(corrupted, corruption_tables.SETTING).items():
-            file_name = name.replace(" ", "_").replace("/", "_")
+            file_name = re.sub(r"[^\w.]+", "_", name)
             bars, curves = figures.corruption_bars(records, name), figures.severity_curves(records, name)
             written += figures.save(bars, output / f"corruptions-{file_name}")
             written += figures.save(curves, output / f"severities-{file_name}")

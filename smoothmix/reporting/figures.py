@@ -13,7 +13,7 @@ from smoothmix.errors import UserError
 from smoothmix.evaluation.averages import CATEGORIES, SEVERITIES
 from smoothmix.reporting.tables import METHODS
 
-COLOURS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
+COLOURS = ["black", *(matplotlib.colormaps["tab20"](number) for number in range(20))]  # of METHODS, in their order
 DPI = 100
 
 
@@ -42,7 +42,7 @@ def name_of(method: str) -> str:
 def colour_of(method: str) -> Any:
     """Return the same colour for a method in every figure; grey for one that the tables do not know."""
     known = list(METHODS)
-    return COLOURS[known.index(method) % len(COLOURS)] if method in known else "grey"
+    return COLOURS[known.index(method)] if method in known else "grey"
 
 
 def groups(records: list[dict[str, Any]], keys: list[str]) -> dict[str, list[dict[str, Any]]]:
@@ -76,7 +76,7 @@ def learning_curves(records: list[dict[str, Any]], title: str) -> Figure:
             axes.plot(table.index, table.mean(axis=1, skipna=False), color=colour_of(method), label=name_of(method))
         axes.set(xlabel="epoch", ylabel=label)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize="small")
     return figure
 
 
@@ -86,7 +86,7 @@ def corruption_bars(records: list[dict[str, Any]], title: str) -> Figure:
     over_severities = errors.groupby(["method", "corruption"])["error"].mean().unstack("method")
     names = [name for name in CORRUPTIONS if name in over_severities.index]
     methods = _ordered(over_severities.columns)
-    figure = Figure(figsize=(2 + 0.5 * len(names), 4.5), layout="constrained")
+    figure = Figure(figsize=(max(8, 2 + 0.5 * len(names)), 4.5), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(methods)
     for number, method in enumerate(methods):
@@ -94,7 +94,8 @@ def corruption_bars(records: list[dict[str, Any]], title: str) -> Figure:
         heights = over_severities.loc[names, method]
         axes.bar(places, heights, width, color=colour_of(method), label=name_of(method))
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize="small")
-    axes.set(ylabel="top-1 error (%), mean over severities", title=title)
+    axes.set_ylabel("top-1 error (%), mean over severities")
+    figure.suptitle(title, fontsize="small")
     figure.legend(loc="outside right upper", fontsize="small")
     return figure
 
@@ -104,16 +105,18 @@ def severity_curves(records: list[dict[str, Any]], title: str) -> Figure:
     errors = _errors(records)
     errors["category"] = errors["corruption"].map(lambda name: CORRUPTIONS[name].category)
     categories = [name for name in CATEGORIES if name in set(errors["category"])]
-    figure = Figure(figsize=(2 + 2.6 * len(categories), 3.6), layout="constrained")
+    figure = Figure(figsize=(max(8, 2 + 2.6 * len(categories)), 3.6), layout="constrained")
     panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
     for axes, category in zip(panels, categories, strict=True):
-        table = errors[errors["category"] == category].groupby(["severity", "method"])["error"].mean().unstack("method")
+        of_category = errors[errors["category"] == category]
+        corruptions = of_category["corruption"].nunique()
+        table = of_category.groupby(["severity", "method"])["error"].mean().unstack("method")
         for method in _ordered(table.columns):
             axes.plot(table.index, table[method], marker=".", color=colour_of(method), label=name_of(method))
-        axes.set(xlabel="severity", title=category, xticks=SEVERITIES)
+        axes.set(xlabel="severity", title=f"{category} ({corruptions} corruptions)", xticks=SEVERITIES)
     panels[0].set_ylabel("top-1 error (%)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize="small")
     return figure
 
 

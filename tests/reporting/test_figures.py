@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.errors import UserError
-from smoothmix.reporting.figures import corruption_bars, groups, learning_curves, save, severity_curves
+from smoothmix.reporting.figures import colour_of, corruption_bars, groups, learning_curves, save, severity_curves
+from smoothmix.reporting.tables import METHODS
 
 
 def run(folder, method, seed, errors, config_hash=None):
@@ -25,6 +26,10 @@ def corrupted(method, error, seed=0, names=tuple(CORRUPTIONS)):
         "seed": seed,
         "top1_errors": {name: {severity: error + severity for severity in range(1, 6)} for name in names},
     }
+
+
+def test_every_method_has_a_colour_of_its_own():
+    assert len({colour_of(method) for method in [*METHODS, "unknown"]}) == len(METHODS) + 1
 
 
 def test_files_are_the_same_bytes_each_time(tmp_path):
@@ -100,7 +105,8 @@ def test_severity_curves_are_means_over_a_category():
     record = corrupted("cutmix", 20.0)
     record["top1_errors"]["fog"][5] = 80.0
     figure = severity_curves([record], "title")
-    assert [axes.get_title() for axes in figure.axes] == ["noise", "blur", "weather", "digital"]
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [f"{name} corruptions)" for name in ("noise (4", "blur (5", "weather (5", "digital (5")]
     weather = [name for name, corruption in CORRUPTIONS.items() if corruption.category == "weather"]
     noise, weather_line = figure.axes[0].lines[0].get_ydata(), figure.axes[2].lines[0].get_ydata()
     assert list(noise) == pytest.approx([21, 22, 23, 24, 25])
