@@ -27,6 +27,7 @@ def main() -> None:
     print(to_markdown(summarize(records)))
     if corrupted:
         print(corrupted_means.to_markdown(corrupted_means.summarize(corrupted)))
+        print(corrupted_means.by_corruption(corrupted))
 
 
 if __name__ == "__main__":

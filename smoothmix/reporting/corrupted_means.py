@@ -1,4 +1,4 @@
-"""From records of corrupted errors to a table of their averages over seeds."""
+"""From records of corrupted errors to tables of their means over seeds."""
 
 from typing import Any
 
@@ -63,6 +63,34 @@ def to_markdown(summary: pd.DataFrame) -> str:
         for place, row in rows.iterrows():
             name = METHODS.get(row["method"], row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
             parts.append(f"| {name} | {row['n']} | " + " | ".join(_cell(row, name) for name in MEASURED) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def by_corruption(records: list[dict[str, Any]]) -> str:
+    """Return Markdown in the shape of the paper's Table 4, for each setting: a row a corruption, a column a method.
+
+    A cell is the mean over the five severities and over seeds, in %.
+    """
+    rows = [
+        {key: record[key] for key in SETTING[:-1]}
+        | {"column": (record["method"], record["config_hash"]), "corruption": name, "error": error}
+        for record in records
+        for name, error in means(record["top1_errors"]).items()
+    ]
+    if not rows:
+        return ""
+    parts = []
+    for _, cells in pd.DataFrame(rows).groupby(SETTING[:-1], sort=False, dropna=False):
+        errors = cells.groupby(["corruption", "column"])["error"].mean()
+        columns = sorted(cells["column"].unique(), key=lambda column: [*METHODS, column[0]].index(column[0]))
+        several = {method for method, _ in columns if sum(other == method for other, _ in columns) > 1}
+        heads = [METHODS.get(name, name) + (f" ({config})" if name in several else "") for name, config in columns]
+        parts += ["| category | corruption | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
+        for name in CORRUPTIONS:
+            if name in errors:
+                shown = " | ".join(f"{errors[name, at]:.2f}" if (name, at) in errors else "-" for at in columns)
+                parts.append(f"| {CORRUPTIONS[name].category} | {name} | {shown} |")
         parts.append("")
     return "\n".join(parts)
 

@@ -1,11 +1,13 @@
 import math
 import statistics
+from pathlib import Path
 
 import pytest
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import EXTRA
-from smoothmix.reporting.corrupted_means import summarize, to_markdown
+from smoothmix.reporting.corrupted_means import by_corruption, summarize, to_markdown
+from smoothmix.reporting.corruption_tables import read_corruption_records
 
 
 def record(error=30.0, names=tuple(CORRUPTIONS), method="cutmix", clean=5.0, **changes):
@@ -65,3 +67,27 @@ def test_published_weights_have_no_epochs_and_nothing_complete_is_a_dash():
     assert "recipe published, best weights" in text
     assert math.isnan(summarize([record(names=[])])["corruptions_mean"].item())
     assert summarize([]).empty
+
+
+def test_a_row_for_each_corruption_and_a_column_for_each_method():
+    fewer = [name for name in CORRUPTIONS if name != "frost"]
+    records = [
+        record(30.0, method="smoothmix_c"),
+        record(20.0, fewer, method="cutmix", seed=0),
+        record(26.0, fewer, method="cutmix", seed=1),
+        record(50.0, fewer, method="cutmix", config_hash="other"),
+    ]
+    head, _, *rows = by_corruption(records).strip().splitlines()
+    assert head == "| category | corruption | CutMix (cutmix) | CutMix (other) | SmoothMix_C |"
+    assert len(rows) == 19
+    assert rows[0] == "| noise | gaussian_noise | 26.00 | 53.00 | 33.00 |"
+    assert [row for row in rows if "| frost |" in row] == ["| weather | frost | - | - | 33.00 |"]
+    assert by_corruption([]) == ""
+
+
+def test_the_committed_tables_are_those_of_the_committed_records():
+    folder = Path(__file__).parents[2] / "results" / "cifar100_short"
+    records, page = read_corruption_records(folder, "cifar100_c"), (folder / "README.md").read_text()
+    assert len(records) == 6
+    assert to_markdown(summarize(records)).strip() in page
+    assert by_corruption(records).strip() in page

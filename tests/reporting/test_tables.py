@@ -74,4 +74,4 @@ def test_records_are_found_and_damaged_ones_are_named(tmp_path):
 @pytest.mark.parametrize("name", ["cifar100_short", "cifar100_subset"])
 def test_a_committed_table_is_the_one_that_the_committed_records_make(name):
     folder = RESULTS / name
-    assert (folder / "README.md").read_text().endswith(to_markdown(summarize(read_records(folder))))
+    assert to_markdown(summarize(read_records(folder))).strip() in (folder / "README.md").read_text()
