@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/python train.py -m mixing=identity,cutout,mixup,cutmix,smoothmix_s,smoothmix_c output=outputs/demo
 	$(BIN)/python scripts/make_corruptions.py digits_c --output outputs/demo/DIGITS-C
 	$(BIN)/python eval_corruption.py -m run=$$(ls -d outputs/demo/digits/*/*/*/seed0 | paste -sd, -) \
-		benchmark=digits_c files=outputs/demo/DIGITS-C batch_size=50
+		benchmark=digits_c files=outputs/demo/DIGITS-C
 	$(BIN)/python scripts/summarize.py outputs/demo
 	@echo "This shows that everything works, not which method is better: the images are 1,797 small digits, one seed each."
 	@echo "Curves:     $(BIN)/tensorboard --logdir outputs/demo"

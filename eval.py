@@ -8,14 +8,15 @@ def main(composed):
     from configs import schema
     from configs.restore import restore
     from smoothmix.errors import UserError
-    from smoothmix.evaluation.classification import evaluate
+    from smoothmix.evaluation.classification import batch_size, evaluate
 
     asked = schema.typed(composed, schema.Evaluation)
     config, path, data, model, ranks = restore(asked)
     splits = data.sizes.keys() - {"train"}
     if asked["split"] not in splits:
         raise UserError(f"split must be one of {', '.join(sorted(splits))}, not {asked['split']}")
-    share = asked["batch_size"] * ranks.world_size, ranks.rank, ranks.world_size, ranks.device
+    size = asked["batch_size"] or batch_size(ranks.device)
+    share = size * ranks.world_size, ranks.rank, ranks.world_size, ranks.device
     result = evaluate(
         model, data.eval_batches(asked["split"], *share), ranks, channels_last=config["channels_last"]
     )

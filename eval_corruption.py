@@ -14,7 +14,7 @@ def main(composed):
     from smoothmix.corruptions import CORRUPTIONS
     from smoothmix.errors import UserError
     from smoothmix.evaluation.averages import corruptions_of
-    from smoothmix.evaluation.classification import evaluate
+    from smoothmix.evaluation.classification import batch_size, evaluate
     from smoothmix.evaluation.generated import GeneratedCells
     from smoothmix.evaluation.robustness import CellRecord, evaluate_cells
     from smoothmix.training.environment import environment
@@ -34,11 +34,11 @@ def main(composed):
             f"{corrupted_set.dataset}; choose its own benchmark"
         )
     place = ranks.rank, ranks.world_size
-    batch_size = asked["batch_size"] * ranks.world_size
+    size = asked["batch_size"] or batch_size(ranks.device)
     if source == "files":
         root = config["dataset"].get("root", "data")
         cells = open_files(corrupted_set, Path(asked["files"] or Path(root, corrupted_set.folder)).expanduser(), data)
-        share = asked["batch_size"], *place
+        share = size, *place
     else:
         cells, share = GeneratedCells(data, corrupted_set.constants, asked["seed"], ranks), ()
     missing = cells.missing(names)
@@ -50,7 +50,7 @@ def main(composed):
     def batches(name, severity):
         return Normalized(cells.cell(name, severity, *share), data.mean, data.std, ranks.device)
 
-    clean_batches = data.eval_batches("test", batch_size, *place, ranks.device)
+    clean_batches = data.eval_batches("test", size * ranks.world_size, *place, ranks.device)
     clean = evaluate(model, clean_batches, ranks, channels_last=config["channels_last"])
     facts = {
         "clean_top1_error": clean["top1_error"],

@@ -27,7 +27,7 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
         raise UserError("give either run=RUN_DIR or checkpoint=FILE")
     if asked["weights"] not in ("best", "last"):
         raise UserError(f"weights must be best or last, not {asked['weights']!r}")
-    if asked["batch_size"] < 1:
+    if asked["batch_size"] is not None and asked["batch_size"] < 1:
         raise UserError(f"batch_size must be at least 1, not {asked['batch_size']}")
     path = Path(asked["checkpoint"] or Path(asked["run"], f"{asked['weights']}.pt")).expanduser()
     if asked["published"] is not None:
@@ -56,4 +56,4 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
 def restore_run(directory: Path) -> tuple[dict[str, Any], Path, Any, nn.Module, Ranks]:
     """Return what `restore` does, for the best weights of a run directory, its data where the run had them."""
     asked = {"run": directory, "checkpoint": None, "published": None, "weights": "best"}
-    return restore(asked | {"batch_size": 1, "device": "auto", "dataset": {}})
+    return restore(asked | {"batch_size": None, "device": "auto", "dataset": {}})

@@ -64,7 +64,7 @@ class Evaluation:
     published: str | None = None
     weights: str = "best"
     split: str = "test"
-    batch_size: int = 500
+    batch_size: int | None = None
     device: str = "auto"
     dataset: Any = MISSING
 
@@ -82,7 +82,7 @@ class CorruptedEvaluation:
     checkpoint: str | None = None
     published: str | None = None
     weights: str = "best"
-    batch_size: int = 500
+    batch_size: int | None = None
     device: str = "auto"
     dataset: Any = MISSING
 

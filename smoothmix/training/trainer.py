@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothmix.errors import UserError
-from smoothmix.evaluation.classification import evaluate, full_precision
+from smoothmix.evaluation.classification import batch_size, evaluate, full_precision
 from smoothmix.mixing.identity import Identity
 from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
@@ -23,8 +23,6 @@ from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.run_log import RunLog
 from smoothmix.training.stopping import StopSignal
-
-EVAL_BATCH = 500  # images per rank
 
 
 @contextmanager
@@ -98,7 +96,7 @@ class Trainer:
         place = ranks.rank, ranks.world_size, ranks.device
         self.batches = data.train_batches(recipe.batch_size, settings.seed, *place)
         self.eval_batches = {
-            split: data.eval_batches(split, EVAL_BATCH * ranks.world_size, *place)
+            split: data.eval_batches(split, batch_size(ranks.device) * ranks.world_size, *place)
             for split in sorted(data.sizes.keys() - {"train"})
         }
         if len(self.batches) == 0:
