@@ -24,7 +24,8 @@ class Filled:
     """A filled table: what the file is called, its title, all numbers, the text of its cells, and what stands below.
 
     `body` has the commands in the cells that lack seeds, `plain_body` has not; `commands` are (row, command) of all
-    that is missing, `in_cells` whether the cells show them; `counts` are (row, seeds that are there, seeds wanted).
+    that is missing; `counts` are (row, seeds that are there, seeds wanted). `by_column`: the rows of configs/table/ are
+    columns here, and the cells are too small for commands.
     """
 
     name: str
@@ -35,13 +36,13 @@ class Filled:
     plain_body: list[list[str]]
     notes: list[str]
     commands: list[tuple[str, str]]
-    in_cells: bool
+    by_column: bool
     counts: list[tuple[str, int, int]]
 
     def markdown(self) -> str:
         """Return the page of the table."""
         parts = [f"# {self.title}", formats.markdown(self.head, self.body), *self.notes]
-        if self.commands and not self.in_cells:
+        if self.commands and self.by_column:
             listed = "\n".join(f"{command}    # {row}" for row, command in self.commands)
             parts += ["Still to run:", f"```sh\n{listed}\n```"]
         return "\n\n".join(parts) + "\n"
@@ -134,7 +135,7 @@ def fill(
         row_tables.text(numbers, {})[1],
         ["Error in %; ours: mean ± sample standard deviation over seeds (n)." + _about(numbers), *cited, *notes],
         [(row, line) for (row, _), lines in todo.items() for line in lines],
-        True,
+        False,
         [(row, len(by_row[row]), len(of_row)) for row, of_row in rows.items()],
     )
 
@@ -191,7 +192,7 @@ def _corruption_table(
         body,
         [explained, *intervals, *notes],
         todo,
-        False,
+        True,
         counts,
     )
 
