@@ -28,15 +28,19 @@ class Children:
     def __init__(self) -> None:
         self.signal = 0
         self._running: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a second signal may come while `stop` has it
 
-    def run(self, command: list[str], **options: Any) -> int | None:
-        """Return the exit status of `command`, or None if it was not started."""
+    def run(self, command: list[str], environment: dict[str, str], log: IO[bytes]) -> int | None:
+        """Return the exit status of `command`, or None if it was not started; `log` gets it and what it prints."""
         with self._lock:
             if self.signal:
                 return None
+            log.write(f"$ {shlex.join(command)}\n".encode())
+            log.flush()
             # a session of its own: Ctrl-C reaches it through `stop` alone, as the SIGTERM that makes it save
-            process = subprocess.Popen(command, start_new_session=True, **options)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
             self._running.add(process)
         status = process.wait()
         with self._lock:
@@ -121,18 +125,16 @@ def _run(job: Job, children: Children, environment: dict[str, str], name: str) -
 def _run_commands(todo: list[list[str]], children: Children, environment: dict[str, str], log: IO[bytes]) -> str:
     """Run the commands until one fails; return why it did, or nothing."""
     for command in todo:
-        log.write(f"$ {shlex.join(command)}\n".encode())
-        log.flush()
         begin = log.tell()
-        status = children.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        status = children.run(command, environment, log)
         if status is None:
             return ""
-        if status:
-            said = Path(log.name).read_bytes()[begin:].decode(errors="replace")
-            lines = [line for line in said.splitlines() if line.strip()]
-            if status < 0:
-                return f"killed by {signal.Signals(-status).name}"
-            return (lines[-1].removeprefix("error: ") if lines else "no output") + f" (exit status {status})"
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        if status > 0:
+            _, *said = Path(log.name).read_bytes()[begin:].decode(errors="replace").splitlines()  # _: the command
+            lines = [line for line in said if line.strip()] or ["no output"]
+            return f"{lines[-1].removeprefix('error: ')} (exit status {status})"
     return ""
 
 
