@@ -17,12 +17,12 @@ start() {
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
   fi
+  mkdir -p "$home/state" "$home/n1" "$home/n2"
   install -d -o munge -g munge -m 755 /run/munge
   if ! munge </dev/null >/dev/null 2>&1; then
     runuser -u munge -- munged --pid-file=/run/munge/munged.pid
-    touch "$home.munged"  # ours to stop
+    touch "$home/munged"  # ours to stop
   fi
-  mkdir -p "$home/state" "$home/n1" "$home/n2"
   cat >"$SLURM_CONF" <<CONF
 ClusterName=smoothmix
 SlurmctldHost=$(hostname -s)(127.0.0.1)
@@ -63,14 +63,28 @@ CONF
 }
 
 stop() {
-  scancel --user=root 2>/dev/null || true
-  for name in n1 n2 slurmctld; do
-    [ ! -s "$home/$name.pid" ] || kill "$(cat "$home/$name.pid")" 2>/dev/null || true
-  done
-  if [ -e "$home.munged" ]; then
-    kill "$(cat /run/munge/munged.pid)"
+  if [ ! -e "$SLURM_CONF" ]; then
+    echo "there is no cluster in $home"
+    return
   fi
-  rm -rf "$home" "$home.munged"
+  scancel --user=root || true
+  for _ in $(seq 30); do  # jobs have KillWait seconds to save
+    [ -n "$(squeue --noheader)" ] || break
+    sleep 1
+  done
+  for name in n1 n2 slurmctld; do
+    [ ! -s "$home/$name.pid" ] || end "$(cat "$home/$name.pid")"
+  done
+  if [ -e "$home/munged" ]; then
+    end "$(cat /run/munge/munged.pid)"
+  fi
+  rm -rf "$home"/{state,n1,n2,munged,slurm.conf} "$home"/*.{log,pid}
+  rmdir --ignore-fail-on-non-empty "$home"
+}
+
+end() {
+  kill "$1" || true
+  while kill -0 "$1" 2>/dev/null; do sleep 0.2; done
 }
 
 [ "$(id -u)" = 0 ] || { echo "error: a cluster of one's own needs root; run it as root" >&2; exit 2; }
