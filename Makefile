@@ -5,12 +5,12 @@ BIN := .venv/bin
 .PHONY: demo test test-slow lint clean
 
 demo: .venv/installed
-	$(BIN)/python train.py -m mixing=identity,cutout,mixup,cutmix,smoothmix_s,smoothmix_c output=outputs/demo
-	$(BIN)/python scripts/make_corruptions.py digits_c --output outputs/demo/DIGITS-C
-	$(BIN)/python eval_corruption.py -m run=$$(ls -d outputs/demo/digits/*/*/*/seed0 | paste -sd, -) \
-		benchmark=digits_c files=outputs/demo/DIGITS-C
+	$(BIN)/python scripts/reproduce.py table=demo source=generate output=outputs/demo
+	$(BIN)/python scripts/make_tables.py outputs/demo --table demo --output outputs/demo/tables
+	$(BIN)/python scripts/make_report.py outputs/demo --output outputs/demo/report/index.html
 	$(BIN)/python scripts/summarize.py outputs/demo
 	@echo "This shows that everything works, not which method is better: the images are 1,797 small digits, one seed each."
+	@echo "Report:     outputs/demo/report/index.html"
 	@echo "Curves:     $(BIN)/tensorboard --logdir outputs/demo"
 	@echo "Evaluate:   $(BIN)/python eval.py run=RUN_DIR      (a run directory printed above)"
 	@echo "A real run: $(BIN)/python train.py experiment=cifar100/smoothmix_c dataset.download=true"
