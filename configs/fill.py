@@ -20,13 +20,18 @@ def file_name(name: str, preset: str) -> str:
     return (f"table{name}" if name in OF_THE_PAPER else name) + ("" if preset == "paper" else f"-{preset}")
 
 
-def cells_of(table: Table, preset: str) -> list[Cell]:
-    """Return the cells of a table."""
-    return [Cell(run.row, _key(run), run.words, run.directory) for run in table_runs(table, preset)]
+def cells_of(table: Table, preset: str, words: Sequence[str] = ()) -> list[Cell]:
+    """Return the cells of a table; `words` were given to each of its runs, as in ``precision=bf16``."""
+    return [Cell(run.row, _key(run), run.words, run.directory) for run in table_runs(table, preset, tuple(words))]
 
 
 def filled_table(
-    name: str, preset: str, cells: list[Cell], records: list[dict[str, Any]], folders: Sequence[Path]
+    name: str,
+    preset: str,
+    cells: list[Cell],
+    records: list[dict[str, Any]],
+    folders: Sequence[Path],
+    words: Sequence[str] = (),
 ) -> Filled:
     """Return the table `name`, its `cells` filled from the `records`, and from corrupted records beneath `folders`.
 
@@ -42,6 +47,8 @@ def filled_table(
     title = f"Table {name}: {table.title}" if name in OF_THE_PAPER else table.title
     if preset != "paper":
         title += f" ({preset} preset: scaled down, not the paper's recipe)"
+    if words:
+        title += f", with {' '.join(words)}"
     paper = PAPER / f"table{name}.csv" if name in OF_THE_PAPER else None
     return fill(
         file_name(name, preset), title, table.benchmark, cells, records, list(corrupted.values()), paper,

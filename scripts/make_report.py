@@ -14,6 +14,9 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, default=Path("results/figures"))
     parser.add_argument("--audit", type=Path, default=Path("results/audit.md"))
     parser.add_argument("--output", type=Path, default=Path("results/report/index.html"))
+    parser.add_argument(
+        "--words", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
+    )
     args = parser.parse_args()
 
     from smoothmix.errors import UserError
@@ -39,9 +42,9 @@ def write(args: argparse.Namespace) -> None:
     tables = []
     for preset in PRESETS:
         for name in [*OF_THE_PAPER, "demo"]:
-            cells = cells_of(load_table(name), preset)
+            cells = cells_of(load_table(name), preset, args.words)
             if (name in OF_THE_PAPER and preset == "paper") or match(records, cells):
-                tables.append((filled_table(name, preset, cells, records, folders), cells))
+                tables.append((filled_table(name, preset, cells, records, folders, args.words), cells))
     audit = args.audit.read_text() if args.audit.is_file() else None
     figures = find_figures(args.figures)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,9 @@ def main() -> None:
     parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="*", help="default: outputs and results")
     parser.add_argument("--table", metavar="N", nargs="+", help="1 to 8, or demo (default: all eight)")
     parser.add_argument("--preset", default="paper", help="quick: the scaled-down runs, in files of their own")
+    parser.add_argument(
+        "--words", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
+    )
     parser.add_argument("--output", type=Path, default=Path("results/tables"))
     parser.add_argument(
         "--readme", type=Path, help="index of all eight; beside the default --output: results/README.md"
@@ -39,9 +42,9 @@ def write(args: argparse.Namespace) -> None:
 
     names = args.table or OF_THE_PAPER
     folders = args.folders or [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
-    cells = {name: cells_of(load_table(name), args.preset) for name in names}
+    cells = {name: cells_of(load_table(name), args.preset, args.words) for name in names}
     records = read_folders(folders)
-    tables = [filled_table(name, args.preset, cells[name], records, folders) for name in names]
+    tables = [filled_table(name, args.preset, cells[name], records, folders, args.words) for name in names]
     args.output.mkdir(parents=True, exist_ok=True)
     for table in tables:
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
@@ -52,7 +55,8 @@ def write(args: argparse.Namespace) -> None:
     print(left_aside_line(aside))
     readme = args.readme or (Path("results/README.md") if args.output == Path("results/tables") else None)
     if readme and names == OF_THE_PAPER and args.preset == "paper":
-        command = " ".join(["python scripts/make_tables.py", *map(str, folders)])
+        words = ["--words", *args.words] if args.words else []
+        command = " ".join(["python scripts/make_tables.py", *map(str, folders), *words])
         write_text(readme, overview(tables, aside, args.output, readme, command))
         print(readme)
 

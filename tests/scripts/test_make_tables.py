@@ -250,6 +250,17 @@ def test_the_quick_tables_hold_quick_runs_only_and_say_so(cells, run, tmp_path):
     assert cell == f"{errors_of(first)['best', 1]:.2f} (1)"
 
 
+def test_runs_with_words_of_their_own_are_found_with_these_words(cells, run, tmp_path):
+    words = ["precision=bf16", "channels_last=true"]
+    for cell in cells_of(load_table("6"), "paper", words):
+        write(tmp_path / "records", cell)
+    assert "0 of 10 runs" in run("--table", "6")[1]
+    assert "10 of 10 runs" in run("--table", "6", "--words", *words)[1]
+    text = (tmp_path / "tables" / "table6.md").read_text()
+    assert text.splitlines()[0].endswith(", with precision=bf16 channels_last=true")
+    assert "unknown key precison" in run("--table", "6", "--words", "precison=bf16")[2]
+
+
 def test_the_demo_has_a_column_of_corrupted_images(cells, run, tmp_path):
     for number, cell in enumerate(cells("demo")):
         directory = write(tmp_path / "records", cell)
