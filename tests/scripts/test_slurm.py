@@ -1,5 +1,6 @@
 """Jobs of a real SLURM with two nodes and a preempting partition `urgent`: scripts/slurm/prove.sh runs this."""
 
+import functools
 import json
 import os
 import re
@@ -78,16 +79,20 @@ def result(folder):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """The results of undisturbed jobs on one and on two nodes."""
+    """Return a function: the result of an undisturbed job of so many nodes and epochs."""
     folder = tmp_path_factory.mktemp("unbroken")
-    results = {}
-    for nodes in (1, 2):
-        ended = wait_for_end(submit(folder / str(nodes), options=[f"--nodes={nodes}"]))
+
+    @functools.cache
+    def train(nodes, epochs=6):
+        here = folder / f"{nodes}-{epochs}"
+        ended = wait_for_end(submit(here, f"recipe.epochs={epochs}", options=[f"--nodes={nodes}"]))
         assert (ended["JobState"], ended["NumNodes"], ended["Restarts"]) == ("COMPLETED", str(nodes), "0")
-        results[nodes] = result(folder / str(nodes))
-        assert results[nodes]["ranks"] == [nodes]
-        assert len(results[nodes]["rows"]) == 6
-    return results
+        found = result(here)
+        assert found["ranks"] == [nodes]
+        assert len(found["rows"]) == epochs
+        return found
+
+    return train
 
 
 def admin_requeues(job):
@@ -106,22 +111,23 @@ def urgent_job_comes(job):
 
 
 def time_runs_out(job):
-    pass  # SLURM signals 20 to 50 s ahead of the minute, which is shorter than the run
+    pass  # SLURM signals 20 to 50 s ahead of the minute, and 20 epochs take longer
 
 
 @pytest.mark.parametrize(
-    ("nodes", "disturb", "options"),
+    ("nodes", "count", "disturb", "options"),
     [
-        (1, admin_requeues, []),
-        (1, time_runs_out, ["--time=1", "--signal=B:USR2@20"]),
-        (1, urgent_job_comes, []),
-        (2, user_signals, []),
-        (2, urgent_job_comes, []),
+        (1, 6, admin_requeues, []),
+        (1, 20, time_runs_out, ["--time=1", "--signal=B:USR2@20"]),
+        (1, 6, urgent_job_comes, []),
+        (2, 6, user_signals, []),
+        (2, 6, urgent_job_comes, []),
     ],
 )
-def test_a_disturbed_job_ends_with_the_same_bits(tmp_path, unbroken, nodes, disturb, options):
+def test_a_disturbed_job_ends_with_the_same_bits(tmp_path, unbroken, nodes, count, disturb, options):
+    expected = unbroken(nodes, count)
     folder = tmp_path / "run"
-    job = submit(folder, options=[f"--nodes={nodes}", *options])
+    job = submit(folder, f"recipe.epochs={count}", options=[f"--nodes={nodes}", *options])
     wait(lambda: epochs(folder) >= 1)
     disturb(job)
     ended = wait_for_end(job)
@@ -131,10 +137,10 @@ def test_a_disturbed_job_ends_with_the_same_bits(tmp_path, unbroken, nodes, dist
     assert int(ended["Restarts"]) >= 1
     assert re.search(r"SIG\w+: saved epoch \d", log), log
     again = result(folder)
-    assert again["rows"] == unbroken[nodes]["rows"]
+    assert again["rows"] == expected["rows"]
     assert again["ranks"] == [nodes]
     for part in ("model", "momentum"):
-        for one, other in zip(again[part], unbroken[nodes][part], strict=True):
+        for one, other in zip(again[part], expected[part], strict=True):
             assert torch.equal(one, other)
     assert not list(ROOT.glob("slurm-*.stopped"))
 
@@ -172,7 +178,7 @@ def test_the_second_job_of_a_run_says_so_and_ends(tmp_path, unbroken):
     assert re.search(r"error: \S+ is in use by process \d+ on \S+; wait for it or stop it", log)
     assert "epoch" not in log
     assert wait_for_end(first)["JobState"] == "COMPLETED"
-    assert result(tmp_path / "run")["rows"] == unbroken[1]["rows"]
+    assert result(tmp_path / "run")["rows"] == unbroken(1)["rows"]
 
 
 def test_data_is_unpacked_on_the_node(tmp_path):

@@ -97,7 +97,8 @@ def test_a_sweep_on_two_ranks_and_its_evaluation_on_one_and_two(tmp_path):
 def stop_in_the_middle(output, *overrides):
     """Start two ranks, send SIGTERM to torchrun after the first epoch, and return the checkpoint they left."""
     command = [*launcher(2), str(ROOT / "train.py"), *QUICK, f"output={output}", *overrides]
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    environment = ENVIRONMENT | {"SMOOTHMIX_STOPPED": f"{output}.stopped"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
@@ -105,6 +106,7 @@ def stop_in_the_middle(output, *overrides):
     said = process.stdout.read()
     assert process.wait(30) != 0
     assert said.count("SIGTERM: saved epoch") == 1  # rank 0 only
+    assert Path(f"{output}.stopped").read_text().startswith("epoch ")
     (path,) = Path(output).rglob("last.pt")
     return torch.load(path, weights_only=True)
 

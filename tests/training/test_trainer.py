@@ -148,6 +148,33 @@ def test_a_signal_saves_and_leaves_and_the_handlers_are_put_back(make_trainer, n
     assert (saved["epoch"], saved["step"]) == (2, 3)  # the step that was under way, of 6 an epoch
 
 
+def test_only_a_run_that_was_stopped_and_saved_writes_the_file(make_trainer, monkeypatch, tmp_path):
+    """Not one that finished, and not one that failed."""
+    file = tmp_path / "stopped.txt"
+    monkeypatch.setenv("SMOOTHMIX_STOPPED", str(file))
+    make_trainer("finished", epochs=1).fit()
+    assert not file.exists()
+
+    failing = make_trainer("failing", epochs=1)
+    failing.mixing = lambda images, labels: os.kill(os.getpid(), signal.SIGTERM) or images / 0
+    with pytest.raises(Exception, match="unpack"):
+        failing.fit()
+    assert not file.exists()
+
+    trainer = make_trainer("stopped", epochs=1)
+    save = trainer.save
+    monkeypatch.setattr(trainer, "save", lambda: (save(), os.kill(os.getpid(), signal.SIGTERM)))
+    with pytest.raises(Stopped):
+        trainer.fit()
+    assert file.read_text() == f"all 1 epochs in {trainer.directory}\n"
+
+    monkeypatch.setenv("SMOOTHMIX_STOPPED", str(tmp_path / "nowhere" / "stopped"))
+    trainer = make_trainer("unwritable", epochs=1)
+    monkeypatch.setattr(trainer, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(UserError, match="cannot write"):
+        trainer.fit()
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_reaches_no_checkpoint(make_trainer):
     trainer = make_trainer(settings=Settings(log_every=2))
     real, steps = trainer.mixing, 0
