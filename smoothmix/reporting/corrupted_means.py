@@ -6,10 +6,9 @@ import pandas as pd
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import mean_of_category_means, means
+from smoothmix.reporting.corruption_tables import SETTING
 from smoothmix.reporting.tables import METHODS
 
-# errors are comparable where all of these agree
-SETTING = ["benchmark", "source", "model", "recipe", "epochs", "weights", "corruptions"]
 MEASURED = ["clean", "corruptions_mean", "categories_mean"]
 
 
@@ -25,7 +24,7 @@ def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
         over_severities = means(record["top1_errors"])
         there = tuple(name for name in CORRUPTIONS if name in over_severities)
         rows.append(
-            {key: record[key] for key in [*SETTING[:-1], "method", "config_hash"]}
+            {key: record[key] for key in [*SETTING, "method", "config_hash"]}
             | {"corruptions": there, "clean": record["clean_top1_error"]}
             | {
                 "corruptions_mean": sum(over_severities.values()) / len(there) if there else float("nan"),
@@ -35,7 +34,7 @@ def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    groups = table.groupby([*SETTING, "method", "config_hash"], sort=False, dropna=False)
+    groups = table.groupby([*SETTING, "corruptions", "method", "config_hash"], sort=False, dropna=False)
     summary = groups[MEASURED].mean().join(groups[MEASURED].std().add_suffix("_std"))
     summary.insert(0, "n", groups.size())
     summary = summary.reset_index()
@@ -47,7 +46,7 @@ def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
 def to_markdown(summary: pd.DataFrame) -> str:
     """Return the summary as Markdown, a table for each setting."""
     parts = []
-    for setting, rows in summary.groupby(SETTING, sort=False, dropna=False):
+    for setting, rows in summary.groupby([*SETTING, "corruptions"], sort=False, dropna=False):
         benchmark, source, model, recipe, epochs, weights, corruptions = setting
         absent = [name for name in CORRUPTIONS if name not in corruptions]
         without = f" (without {', '.join(absent)})" if absent else ""
@@ -73,7 +72,7 @@ def by_corruption(records: list[dict[str, Any]]) -> str:
     A cell is the mean over the five severities and over seeds, in %.
     """
     rows = [
-        {key: record[key] for key in SETTING[:-1]}
+        {key: record[key] for key in SETTING}
         | {"column": (record["method"], record["config_hash"]), "corruption": name, "error": error}
         for record in records
         for name, error in means(record["top1_errors"]).items()
@@ -81,7 +80,7 @@ def by_corruption(records: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     parts = []
-    for _, cells in pd.DataFrame(rows).groupby(SETTING[:-1], sort=False, dropna=False):
+    for _, cells in pd.DataFrame(rows).groupby(SETTING, sort=False, dropna=False):
         errors = cells.groupby(["corruption", "column"])["error"].mean()
         columns = sorted(cells["column"].unique(), key=lambda column: [*METHODS, column[0]].index(column[0]))
         several = {method for method, _ in columns if sum(other == method for other, _ in columns) > 1}

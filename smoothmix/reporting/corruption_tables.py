@@ -13,6 +13,8 @@ from smoothmix.reporting.spread import half_width
 from smoothmix.reporting.tables import METHODS
 
 PUBLISHED = "published files"
+# errors are comparable where all of these agree
+SETTING = ["benchmark", "source", "model", "recipe", "epochs", "weights"]
 CELL = ["category", "corruption", "severity"]
 
 
