@@ -1,5 +1,6 @@
 """One process or many: the same code, with collectives that are no-ops for one."""
 
+import gc
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -85,4 +86,5 @@ def join(device: str) -> Ranks:
 def part() -> None:
     """Leave the group that `join` made, if it did. To be called once, at the process's end."""
     if dist.is_initialized():
+        gc.collect()  # DistributedDataParallel keeps the group in cycles, and one that outlives this may abort the exit
         dist.destroy_process_group()

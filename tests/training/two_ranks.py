@@ -63,8 +63,8 @@ def main(what, out, epochs=2, augment="none"):
         assert len(set(ranks.gather(len(calls)))) == 1
         if ranks.is_main:
             torch.save(result, out)
-    part()
 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    part()
