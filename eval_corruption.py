@@ -21,6 +21,8 @@ def main(composed):
 
     asked = schema.typed(composed, schema.CorruptedEvaluation)
     corrupted_set, source = find_set(asked["benchmark"]), asked["source"]
+    if asked["corruptions"] == []:
+        raise UserError("corruptions=[] evaluates nothing; name some, as in corruptions=[fog,snow], or leave it out")
     names = asked["corruptions"] or corruptions_of(corrupted_set.constants)
     for name in names:
         if name not in CORRUPTIONS:
@@ -69,12 +71,11 @@ def main(composed):
 
 def _identity(asked, config, path):
     """Return whose errors the record holds."""
-    import hashlib
-
     from configs.run_dir import config_hash
+    from smoothmix.evaluation.robustness import weights_digest
 
     published = asked["published"] is not None
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = weights_digest(path)
     return {
         "benchmark": asked["benchmark"],
         "weights": path.stem,

@@ -1,7 +1,6 @@
 """What a table still needs: its runs as jobs, how far each is, and the commands that finish it."""
 
 import fcntl
-import hashlib
 import os
 import re
 import sys
@@ -14,7 +13,8 @@ from configs.tables import Run, Table
 from datasets.corrupted import find_set
 from smoothmix.errors import UserError
 from smoothmix.evaluation.averages import SEVERITIES, corruptions_of
-from smoothmix.evaluation.robustness import read_cells
+from smoothmix.evaluation.generated import unavailable
+from smoothmix.evaluation.robustness import read_cells, weights_digest
 from smoothmix.reporting.records import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,13 +155,17 @@ def lacking(job: Job) -> list[str]:
     """
     if job.benchmark is None:
         return []
-    names = corruptions_of(find_set(job.benchmark).constants)
+    constants = find_set(job.benchmark).constants
+    names = corruptions_of(constants)
+    if job.source == "generate":  # what cannot be made here cannot be waited for
+        without = unavailable(names, constants)
+        names = [name for name in names if name not in without]
     path, weights = job.directory / f"best.{job.benchmark}-{job.source}.json", job.directory / "best.pt"
     if not path.exists():
         return names
     record = read_cells(path)
     # weights may be gone where only records are kept
-    if weights.exists() and hashlib.sha256(weights.read_bytes()).hexdigest()[:16] != record.get("weights_sha256"):
+    if weights.exists() and weights_digest(weights) != record.get("weights_sha256"):
         raise UserError(f"{path} is the record of other weights than {weights}; move it away to evaluate these")
     errors = record["top1_errors"]
     return [name for name in names if not errors.get(name, {}).keys() >= set(SEVERITIES)]

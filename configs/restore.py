@@ -40,15 +40,15 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
     changes = {"dataset": {key: value for key, value in asked["dataset"].items() if value is not None}}
     try:
         config = OmegaConf.merge(config, changes)
-        for group, key in (("dataset", "download"), ("model", "pretrained")):
-            if OmegaConf.select(config, f"{group}.{key}"):  # nothing is fetched for what may be a stranger's file
-                config[group][key] = False
+        if OmegaConf.select(config, "dataset.download"):  # nothing is fetched for what may be a stranger's file
+            config.dataset.download = False
     except OmegaConfBaseException as error:
         raise UserError(f"{path} holds no configuration of a run") from error
     config = schema.check(config)
     ranks = join(asked["device"])
     data = build.dataset(config)
-    model = build.model(config, data.num_classes, data.image_size)
+    untrained = {**config["model"], "pretrained": False} if "pretrained" in config["model"] else config["model"]
+    model = build.model({**config, "model": untrained}, data.num_classes, data.image_size)
     checkpoint.load_model(model, weights, path)
     return config, path, data, model.to(ranks.device), ranks
 

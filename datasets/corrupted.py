@@ -280,5 +280,5 @@ def _remedy(folder: Path) -> str:
     names = {entry.folder: entry.name for entry in CORRUPTED.values()}
     name = names.get(folder.name)
     if name in (None, "digits_c") or (folder / GENERATED).is_file():
-        return "make the files again"
+        return f"make the files with `python scripts/make_corruptions.py {name or 'NAME'} --output {folder}`"
     return f"get the files with `python scripts/download.py {name} --root {folder.parent}`"

@@ -42,7 +42,10 @@ class Writer:
         identity = {"seed": seed, "data_fingerprint": self.data.fingerprint}
         path = self.folder / GENERATED
         if path.exists():
-            stored = json.loads(path.read_text())
+            try:
+                stored = json.loads(path.read_text())
+            except ValueError as error:
+                raise UserError(f"{path} is damaged ({error}): delete {self.folder}, then run this again") from error
             if differing := [key for key, value in identity.items() if stored.get(key) != value]:
                 keys = " and ".join(differing)
                 raise UserError(f"{self.folder} holds files of another {keys}; give another --output")

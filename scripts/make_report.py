@@ -47,7 +47,6 @@ def write(args: argparse.Namespace) -> None:
                 tables.append((filled_table(name, preset, cells, records, folders, args.words), cells))
     audit = args.audit.read_text() if args.audit.is_file() else None
     figures = find_figures(args.figures)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     write_text(args.output, report(tables, records, figures, audit))
     print(f"{args.output}: {len(tables)} tables, {len(figures)} figures, {len(records)} runs")
     print("without the audit: there is no " + str(args.audit) if audit is None else f"with {args.audit}")

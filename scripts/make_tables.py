@@ -6,6 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+DEFAULT = Path("results/tables")
+
 
 def main() -> None:
     """Read the records, write a file of each kind for each table, print what was written."""
@@ -16,7 +18,7 @@ def main() -> None:
     parser.add_argument(
         "--words", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
     )
-    parser.add_argument("--output", type=Path, default=Path("results/tables"))
+    parser.add_argument("--output", type=Path, default=DEFAULT)
     parser.add_argument(
         "--readme", type=Path, help="index of all eight; beside the default --output: results/README.md"
     )
@@ -35,17 +37,19 @@ def write(args: argparse.Namespace) -> None:
     """Write what the command line asks for."""
     from configs.fill import OF_THE_PAPER, cells_of, filled_table
     from configs.tables import load_table
+    from smoothmix.errors import UserError
     from smoothmix.reporting.matching import left_aside
     from smoothmix.reporting.overview import left_aside_line, overview
     from smoothmix.reporting.records import read_folders
     from smoothmix.training.run_log import write_text
 
+    if args.words and args.output == DEFAULT:
+        raise UserError(f"tables of runs with --words need an --output of their own: {DEFAULT} holds those without")
     names = args.table or OF_THE_PAPER
     folders = args.folders or [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
     cells = {name: cells_of(load_table(name), args.preset, args.words) for name in names}
     records = read_folders(folders)
     tables = [filled_table(name, args.preset, cells[name], records, folders, args.words) for name in names]
-    args.output.mkdir(parents=True, exist_ok=True)
     for table in tables:
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
             write_text(args.output / f"{table.name}.{kind}", text)
@@ -53,7 +57,7 @@ def write(args: argparse.Namespace) -> None:
         print(f"{args.output / table.name}.md .tex .csv: {there} of {wanted} runs")
     aside = left_aside(records, [cell for of_table in cells.values() for cell in of_table])
     print(left_aside_line(aside))
-    readme = args.readme or (Path("results/README.md") if args.output == Path("results/tables") else None)
+    readme = args.readme or (Path("results/README.md") if args.output == DEFAULT else None)
     if readme and names == OF_THE_PAPER and args.preset == "paper":
         words = ["--words", *args.words] if args.words else []
         command = " ".join(["python scripts/make_tables.py", *map(str, folders), *words])

@@ -13,6 +13,18 @@ from smoothmix.training.distributed import Ranks
 CHUNK = {"cifar": 250, "imagenet": 50}  # images that draw their random numbers together: part of what a seed means
 
 
+def unavailable(names: Iterable[str], constants: str) -> dict[str, str]:
+    """Return those of the corruptions `names` for which a library or texture is not installed, and the remedy."""
+    reasons = {}
+    image = torch.zeros(1, 3, SIDES[constants], SIDES[constants], dtype=torch.uint8)
+    for name in names:
+        try:
+            corrupt(image, name, 1, constants)
+        except ImportError as error:
+            reasons[name] = str(error)
+    return reasons
+
+
 class GeneratedCells:
     """The cells (corruption, severity) of a benchmark, generated from the test images of a data set.
 
@@ -27,18 +39,11 @@ class GeneratedCells:
         self.batches = data.image_batches("test", [chunks[number] for number in self.numbers], ranks.device)
         self.constants, self.seed, self.save_as_jpeg = constants, seed, save_as_jpeg
         self.generator = torch.Generator(ranks.device)
-        self.source = f"generated (seed {seed})"
+        self.source = f"generated (seed {seed}{', on a GPU' if ranks.device.type == 'cuda' else ''})"
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
-        """Return those of the corruptions `names` for which a library or texture is not installed, and the remedy."""
-        reasons = {}
-        side = SIDES[self.constants]
-        for name in names:
-            try:
-                corrupt(torch.zeros(1, 3, side, side, dtype=torch.uint8), name, 1, self.constants)
-            except ImportError as error:
-                reasons[name] = str(error)
-        return reasons
+        """Return those of the corruptions `names` that cannot be made here; see :func:`unavailable`."""
+        return unavailable(names, self.constants)
 
     def cell(self, name: str, severity: int) -> "_Cell":
         """Return this rank's batches of (uint8 images (n, 3, S, S), labels (n,)) of one cell."""

@@ -1,5 +1,6 @@
 """Errors on corrupted images, cell by cell, kept in a record that an interrupted evaluation goes on from."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -41,6 +42,12 @@ class CellRecord:
     def save(self, **facts: Any) -> None:
         """Write the file anew, with `facts` beside the errors."""
         write_text(self.path, json.dumps({**self.identity, **facts, "top1_errors": self.errors}, indent=2) + "\n")
+
+
+def weights_digest(path: Path) -> str:
+    """Return sixteen hexadecimal digits that stand for a file of weights."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def read_cells(path: Path) -> dict[str, Any]:

@@ -69,22 +69,26 @@ def to_markdown(summary: pd.DataFrame) -> str:
 def by_corruption(records: list[dict[str, Any]]) -> str:
     """Return Markdown in the shape of the paper's Table 4, for each setting: a row a corruption, a column a method.
 
-    A cell is the mean over the five severities and over seeds, in %.
+    A cell is the mean over the five severities and over seeds, in %; "-" where a seed of the method lacks it.
     """
     rows = [
         {key: record[key] for key in SETTING}
-        | {"column": (record["method"], record["config_hash"]), "corruption": name, "error": error}
+        | {"column": (record["method"], record["config_hash"]), "seed": record["seed"]}
+        | {"corruption": name, "error": error}
         for record in records
         for name, error in means(record["top1_errors"]).items()
     ]
     if not rows:
         return ""
     parts = []
-    for _, cells in pd.DataFrame(rows).groupby(SETTING, sort=False, dropna=False):
-        errors = cells.groupby(["corruption", "column"])["error"].mean()
+    for setting, cells in pd.DataFrame(rows).groupby(SETTING, sort=False, dropna=False):
+        seeds = cells.groupby("column")["seed"].nunique()
+        whole = cells.groupby(["corruption", "column"])["error"].agg(["mean", "size"])
+        errors = whole["mean"][whole["size"] == seeds[whole.index.get_level_values("column")].to_numpy()]
         columns = sorted(cells["column"].unique(), key=lambda column: [*METHODS, column[0]].index(column[0]))
         several = {method for method, _ in columns if sum(other == method for other, _ in columns) > 1}
         heads = [METHODS.get(name, name) + (f" ({config})" if name in several else "") for name, config in columns]
+        parts += [", ".join(map(str, setting)) + ": top-1 error in %, mean over severities", ""]
         parts += ["| category | corruption | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
         for name in CORRUPTIONS:
             if name in errors:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from smoothmix.errors import UserError
-from smoothmix.evaluation.robustness import read_cells
+from smoothmix.evaluation.robustness import read_cells, weights_digest
 from smoothmix.reporting.records import KEY
 from smoothmix.reporting.spread import half_width
 from smoothmix.reporting.tables import METHODS
@@ -32,6 +32,9 @@ def read_corruption_records(folder: Path, benchmark: str) -> list[dict[str, Any]
     for record in records:
         if not record.keys() >= {*KEY, "source", "weights"}:
             raise UserError(f"{record['path']} does not say what was evaluated; move it away and evaluate again")
+        weights = Path(record["path"]).with_name(f"{record['weights']}.pt")  # may be gone where only records are kept
+        if weights.exists() and weights_digest(weights) != record.get("weights_sha256"):
+            raise UserError(f"{record['path']} is of other weights than {weights}; move it away and evaluate again")
     return records
 
 

@@ -138,8 +138,11 @@ def _errors(records: list[dict[str, Any]]) -> pd.DataFrame:
     common = set.intersection(*complete)
     if not common:
         raise UserError("no corruption is complete in every record; run eval_corruption.py again to go on")
+    settings = {(record["method"], record["config_hash"]) for record in records}
+    several = {method for method, _ in settings if sum(other == method for other, _ in settings) > 1}
     rows = [
-        {"method": record["method"], "seed": record["seed"], "corruption": name, "severity": severity}
+        {"method": record["method"] + (f" ({record['config_hash']})" if record["method"] in several else "")}
+        | {"seed": record["seed"], "corruption": name, "severity": severity}
         | {"error": record["top1_errors"][name][severity]}
         for record in records
         for name in sorted(common)

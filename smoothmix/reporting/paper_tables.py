@@ -85,7 +85,10 @@ def fill(
     found = match(records, cells)
     source, evaluated, notes = None, {}, []
     if benchmark:
-        of_cells = [record for record in corrupted if key_of(record) in {cell.key for cell in cells}]
+        of_cells = [record for record in corrupted if key_of(record) in found]
+        unfinished = [record for record in corrupted if key_of(record) in {cell.key for cell in cells} - found.keys()]
+        if unfinished:  # its weights may not be those of the run's best epoch
+            notes.append(f"Left aside: {len(unfinished)} records of runs that have no record of their training.")
         best = [record for record in of_cells if record["weights"] == "best"]
         source = choose_source(best)
         evaluated = match([record for record in best if record["source"] == source], cells)
@@ -122,8 +125,7 @@ def fill(
     )
     shown = {place: " && ".join(lines) for place, lines in todo.items() if lines}
     head, body = row_tables.text(numbers, shown)
-    if (numbers["n"] > 0).any():
-        chosen = {record.get("selected_on", "test") for of_row in by_row.values() for record in of_row}
+    if chosen := {record.get("selected_on", "test") for of_row in by_row.values() for record in of_row}:
         notes.append(f"The best epoch was chosen on: {', '.join(sorted(chosen))}.")
     cited = [f"{mark} cited by the paper from: {text}." for text, mark in row_tables.citations(numbers).items()]
     return Filled(

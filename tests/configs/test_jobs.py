@@ -144,3 +144,13 @@ def test_words_that_contradict_the_table_are_one_sentence():
         jobs_of(load_table("demo"), table_runs(load_table("demo"), words=("mixing=cutmix",)))
     with pytest.raises(UserError, match="source must be files or generate, not 'web'"):
         jobs_of(table, table_runs(table), "web")
+
+
+def test_what_cannot_be_generated_here_is_not_waited_for(demo, leave, monkeypatch):
+    monkeypatch.setattr("configs.jobs.unavailable", lambda names, constants: {"frost": "install the photographs"})
+    job = demo[0]
+    leave.summary(job)
+    assert state(job)[0] == "unfinished"
+    evaluate(job, [name for name in CORRUPTIONS if name != "frost"])
+    assert state(job) == ("done", "")
+    assert commands(job) == []

@@ -103,6 +103,4 @@ def test_mistakes_are_one_sentence(table_6, cluster, tmp_path, monkeypatch):
 
 
 def test_the_script_that_is_submitted_is_there():
-    if not slurm.TRAIN.parent.is_dir():
-        pytest.skip("scripts/slurm is not here")
     assert subprocess.run(["bash", "-n", slurm.TRAIN]).returncode == 0

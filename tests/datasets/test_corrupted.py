@@ -106,7 +106,7 @@ def test_missing_corruptions(arrays):
         reader.cell("snow", 1, 10)
     remedy = f"get the files with `python scripts/download.py cifar10_c --root {folder.parent}`"
     assert str(error.value) == f"there is no {folder / 'snow.npy'}: {remedy}"
-    with pytest.raises(UserError, match=r"there is no .*nowhere/labels.npy: make the files again"):
+    with pytest.raises(UserError, match=r"there is no .*nowhere/labels.npy: make the files with `python scripts/make_corr"):
         CorruptedArrays(folder / "nowhere", labels, SIDE)
 
 
@@ -199,7 +199,7 @@ def test_where_the_files_came_from(arrays):
     reader = CorruptedArrays(folder, labels, SIDE)
     assert reader.source == "generated files (seed 3)"
     assert CorruptedFolders(folder, [], 0).source == "generated files (seed 3)"
-    with pytest.raises(UserError, match=r"there is no .*snow.npy: make the files again"):
+    with pytest.raises(UserError, match=r"there is no .*snow.npy: make the files with `python scripts/make_corr"):
         reader.cell("snow", 1, 10)
     for damaged in (b"{", b"[]", b"{}", b"3", b"\xff"):
         note.write_bytes(damaged)

@@ -20,9 +20,10 @@ def run(folder, method, seed, errors, config_hash=None):
     return {"method": method, "seed": seed, "config_hash": config_hash or method, "directory": str(directory)}
 
 
-def corrupted(method, error, seed=0, names=tuple(CORRUPTIONS)):
+def corrupted(method, error, seed=0, names=tuple(CORRUPTIONS), config_hash="1234abcd"):
     return {
         "method": method,
+        "config_hash": config_hash,
         "seed": seed,
         "top1_errors": {name: {severity: error + severity for severity in range(1, 6)} for name in names},
     }
@@ -116,3 +117,9 @@ def test_severity_curves_are_means_over_a_category():
 def test_settings_have_figures_of_their_own():
     records = [{"model": "a", "epochs": 3}, {"model": "a", "epochs": 6}, {"model": "a", "epochs": 3}]
     assert {name: len(found) for name, found in groups(records, ["model", "epochs"]).items()} == {"a-3": 2, "a-6": 1}
+
+
+def test_two_settings_of_a_method_have_bars_of_their_own():
+    figure = corruption_bars([corrupted("cutmix", 7.0), corrupted("cutmix", 87.0, config_hash="other")], "title")
+    bars = {container.get_label(): container[0].get_height() for container in figure.axes[0].containers}
+    assert bars == {"cutmix (1234abcd)": 10.0, "cutmix (other)": 90.0}

@@ -1,6 +1,7 @@
 """All tables from hand-made records, through the command; every number is computed anew here."""
 
 import csv
+import hashlib
 import importlib.util
 import json
 import re
@@ -15,6 +16,7 @@ from scipy import stats
 
 from configs.fill import cells_of
 from configs.tables import load_table
+from smoothmix.corruptions import CORRUPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "results" / "paper"
@@ -259,6 +261,38 @@ def test_runs_with_words_of_their_own_are_found_with_these_words(cells, run, tmp
     text = (tmp_path / "tables" / "table6.md").read_text()
     assert text.splitlines()[0].endswith(", with precision=bf16 channels_last=true")
     assert "unknown key precison" in run("--table", "6", "--words", "precison=bf16")[2]
+
+
+def test_tables_with_words_do_not_overwrite_those_without(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["make_tables.py", ".", "--words", "precision=bf16"])
+    with pytest.raises(SystemExit) as stop:
+        make_tables.main()
+    assert stop.value.code == 2
+    assert "need an --output of their own" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_corrupted_errors_of_an_unfinished_run_or_of_other_weights_are_not_shown(cells, run, tmp_path):
+    cell = cells("demo")[0]
+    directory = write(tmp_path / "records", cell)
+    errors = {name: dict.fromkeys("12345", 77.0) for name in CORRUPTIONS}
+    (directory / "best.pt").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()[:16]
+    write_corrupted(directory, cell, "digits_c", errors, weights_sha256=digest)
+    assert run("--table", "demo")[0] == 0
+    page = tmp_path / "tables" / "demo.md"
+    assert "77.00" in page.read_text()
+    record = (directory / "summary.json").read_text()
+    (directory / "summary.json").unlink()
+    assert run("--table", "demo")[0] == 0
+    assert "77.00" not in page.read_text()
+    assert "Left aside: 1 records of runs that have no record of their training." in page.read_text()
+    (directory / "summary.json").write_text(record)
+    (directory / "best.pt").write_bytes(b"other weights")
+    status, _, complaint = run("--table", "demo")
+    assert status == 2
+    assert "is of other weights than" in complaint
 
 
 def test_the_demo_has_a_column_of_corrupted_images(cells, run, tmp_path):
