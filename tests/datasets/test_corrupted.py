@@ -106,7 +106,7 @@ def test_missing_corruptions(arrays):
         reader.cell("snow", 1, 10)
     remedy = f"get the files with `python scripts/download.py cifar10_c --root {folder.parent}`"
     assert str(error.value) == f"there is no {folder / 'snow.npy'}: {remedy}"
-    with pytest.raises(UserError, match=r"there is no .*nowhere/labels.npy: make the files with `python scripts/make_corr"):
+    with pytest.raises(UserError, match=r"there is no .*nowhere/labels.npy: make the files with `python scripts"):
         CorruptedArrays(folder / "nowhere", labels, SIDE)
 
 
