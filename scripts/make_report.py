@@ -32,6 +32,7 @@ def write(args: argparse.Namespace) -> None:
     """Write what the command line asks for: the paper's tables, and others that have a run."""
     from configs.fill import OF_THE_PAPER, cells_of, filled_table
     from configs.tables import PRESETS, load_table
+    from smoothmix.errors import UserError
     from smoothmix.reporting.matching import match
     from smoothmix.reporting.records import read_folders
     from smoothmix.reporting.report import find_figures, report
@@ -47,6 +48,10 @@ def write(args: argparse.Namespace) -> None:
                 tables.append((filled_table(name, preset, cells, records, folders, args.words), cells))
     audit = args.audit.read_text() if args.audit.is_file() else None
     figures = find_figures(args.figures)
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {args.output.parent} ({error.strerror}); give another --output") from error
     write_text(args.output, report(tables, records, figures, audit))
     print(f"{args.output}: {len(tables)} tables, {len(figures)} figures, {len(records)} runs")
     print("without the audit: there is no " + str(args.audit) if audit is None else f"with {args.audit}")

@@ -50,6 +50,10 @@ def write(args: argparse.Namespace) -> None:
     cells = {name: cells_of(load_table(name), args.preset, args.words) for name in names}
     records = read_folders(folders)
     tables = [filled_table(name, args.preset, cells[name], records, folders, args.words) for name in names]
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {args.output} ({error.strerror}); give another --output") from error
     for table in tables:
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
             write_text(args.output / f"{table.name}.{kind}", text)

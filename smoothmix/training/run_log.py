@@ -22,7 +22,6 @@ def write_text(path: Path, text: str) -> None:
     """
     beside = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "w") as file:
             file.write(text)
             file.flush()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.evaluation.robustness import weights_digest
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +57,8 @@ def test_every_figure_is_written(runs, tmp_path, script):
     errors = {name: dict.fromkeys(range(1, 6), 50.0) for name in CORRUPTIONS}
     setting = {"benchmark": "digits_c", "model": "m", "recipe": "r", "epochs": 1, "source": "files (a/b)"}
     of_run = {"dataset": "digits", "method": "cutmix", "config_hash": "1234abcd", "seed": 0}
-    record = {**setting, **of_run, "weights": "best", "top1_errors": errors}
+    digest = weights_digest(directories[0] / "best.pt")
+    record = {**setting, **of_run, "weights": "best", "weights_sha256": digest, "top1_errors": errors}
     (directories[0] / "best.digits_c-files.json").write_text(json.dumps(record))
     models = ["--models", *directories, "--images", 1]
     status, printed, _ = script("make_figures.py", folder, *models, "--output", tmp_path)
