@@ -2,20 +2,16 @@
 
 import argparse
 import csv
-import json
-import os
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
+from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
 from smoothmix.corruptions import CORRUPTIONS, SIDES, corrupt
-from smoothmix.errors import UserError
 from smoothmix.training.distributed import join
-from smoothmix.training.environment import environment
-from smoothmix.training.run_log import write_text
 
 ORIGINAL = Path(__file__).resolve().parents[2] / "results" / "benchmarks" / "original_corruption_speed.csv"
 BATCH = {"cifar": 256, "imagenet": 8}
@@ -27,23 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), metavar="NAME")
     parser.add_argument("--batch", type=int, help="images at a time (default: 256 of cifar, 8 of imagenet)")
     parser.add_argument("--severity", type=int, choices=range(1, 6), default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5, help="timed batches, after one that is not timed")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write; Markdown goes beside it")
+    add_common_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
     args.batch = BATCH[args.benchmark] if args.batch is None else args.batch
-    for name in ("batch", "threads", "repeats"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} must be at least 1, not {getattr(args, name)}")
+    check_counts(args, "batch", "threads", "repeats")
     torch.set_num_threads(args.threads)
     device = join(args.device).device
     images = smooth_images(args.batch, SIDES[args.benchmark]).to(device)
-    measured, missing, load = {}, {}, os.getloadavg()[0]  # other processes slow this one down
+    measured, missing, load = {}, {}, load_average()
     for name in args.corruptions:
         try:
             measured[name] = [1000 * seconds / args.batch for seconds in _time(images, name, args)]
@@ -56,15 +47,10 @@ def run(args: argparse.Namespace) -> None:
         "images": "random 8x8 colours, upsampled bilinearly (seed 0); without saving as JPEG",
         "ms_per_image": measured,
         "not_measured": missing,
-        "load_average_before": load,
         "original_ms_per_image": _original(args.benchmark) if args.severity == 3 else {},
-        **environment(device),
+        **describe(device, load),
     }
-    text = to_markdown(record)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_text(args.output, json.dumps(record, indent=2) + "\n")
-    write_text(args.output.with_suffix(".md"), text)
-    print(text)
+    save(args.output, record, to_markdown(record))
 
 
 def smooth_images(count: int, side: int) -> torch.Tensor:
@@ -76,9 +62,10 @@ def smooth_images(count: int, side: int) -> torch.Tensor:
 def to_markdown(record: dict) -> str:
     """Return a record as a table: a line for each corruption, the last for the sum of their times."""
     lines = [
-        f"Corrupting {record['benchmark']} images at severity {record['severity']}, {record['batch']} at a time: "
-        f"{record['device']}, {record['threads']} CPU thread{'s' * (record['threads'] > 1)}, torch "
-        f"{record['versions']['torch']}, load average before {record['load_average_before']:.1f}.",
+        head(
+            record,
+            f"Corrupting {record['benchmark']} images at severity {record['severity']}, {record['batch']} at a time",
+        ),
         f"Images: {record['images']}. Medians of {len(next(iter(record['ms_per_image'].values()), []))} batches after "
         "one that was not timed. The original code's times are of another machine (the head of "
         "`original_corruption_speed.csv`).",
@@ -104,19 +91,8 @@ def _line(name: str, ms: float, spread: str, original: float | None) -> str:
 def _time(images: torch.Tensor, name: str, args: argparse.Namespace) -> list[float]:
     """Return the seconds of each repeat."""
     generator = torch.Generator(images.device).manual_seed(0)
-    seconds = []
-    for _ in range(1 + args.repeats):
-        _finish(images.device)
-        start = time.perf_counter()
-        corrupt(images, name, args.severity, args.benchmark, generator, save_as_jpeg=False)
-        _finish(images.device)
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:]
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    call = partial(corrupt, images, name, args.severity, args.benchmark, generator, save_as_jpeg=False)
+    return in_turn({name: call}, args.repeats, images.device)[name]
 
 
 def _original(benchmark: str) -> dict[str, float]:
