@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.batches import whole_batches
-from datasets.folder import list_images, load_rgb
+from datasets.decode import load_rgb
+from datasets.folder import list_images
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.per_image import pixels
 from smoothmix.errors import UserError

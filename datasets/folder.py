@@ -5,22 +5,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.augment import Normalized, color_jitter, draw_color, draw_resized_crop, lighting, normalize
+from datasets.augment import Normalized, draw_color, draw_resized_crop, normalize, recolor
 from datasets.batches import check_split, eval_pieces, hold_out, rank_pieces
+from datasets.decode import Crop, center_crop, crop_of, load_rgb
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
 from datasets.per_image import PerImage, per_image, pixels
 from smoothmix.errors import UserError
 from smoothmix.seeding import derive_seed
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -42,6 +39,7 @@ def class_folders(
     jitter: float = 0.4,
     lighting: float = 0.1,
     augment: str = "none",
+    decode: str = "exact",
 ) -> "FolderData":
     """Return the images of `root/train/<class>/` and `root/val/<class>/` (or `root/test/<class>/`).
 
@@ -63,10 +61,12 @@ def class_folders(
         lighting: standard deviation of the PCA lighting noise; 0 for none.
         augment: "none", "autoaugment" (the policy found on ImageNet) or "augmix" (severity 1), after the crop and the
             flip; jitter and lighting come after it, the same for all views of an image.
+        decode: how training images are read: "exact", as Pillow does, or "fast" (:func:`datasets.decode.fast_crop`),
+            which changes JPEGs by a few grey levels. Images to evaluate on are always read exactly.
 
     Raises:
-        UserError: folders that are missing, empty or do not agree, sizes that make no sense, or an `augment` of another
-            name.
+        UserError: folders that are missing, empty or do not agree, sizes that make no sense, or an `augment` or
+            `decode` of another name.
     """
     if resize < image_size:
         raise UserError(f"resize={resize} is smaller than image_size={image_size}: the central crop does not fit")
@@ -75,7 +75,8 @@ def class_folders(
             raise UserError(f"{name}=[{low}, {high}] is no range of positive numbers: give the smaller one first")
     check_workers(workers)
     one_by_one = per_image(augment, policy="imagenet", severity=1)  # AugMix's severity on ImageNet (its code)
-    transform = TrainTransform(image_size, tuple(scale), tuple(ratio), flip, jitter, lighting, one_by_one)
+    crop = crop_of(decode)
+    transform = TrainTransform(image_size, tuple(scale), tuple(ratio), flip, jitter, lighting, one_by_one, crop)
     return FolderData(Path(root).expanduser(), transform, resize, workers, val_split, num_classes)
 
 
@@ -90,6 +91,7 @@ class TrainTransform:
     jitter: float
     lighting: float
     augment: PerImage
+    crop: Crop
 
 
 class FolderData:
@@ -175,11 +177,10 @@ class TrainBatches:
                 labels, order, factors, alphas = (
                     torch.cat([numbers] * data.views) for numbers in (labels, order, factors, alphas)
                 )
-            if transform.jitter:
-                images = color_jitter(images, order, factors)
-            if transform.lighting:
-                images = lighting(images, alphas)
-            yield normalize(images, data.mean, data.std), labels
+            if transform.jitter or transform.lighting:
+                yield recolor(images, order, factors, alphas, data.mean, data.std), labels
+            else:
+                yield normalize(images, data.mean, data.std), labels
 
 
 class ImageBatches:
@@ -252,31 +253,6 @@ def list_images(folder: Path, class_names: list[str]) -> tuple[np.ndarray, np.nd
 # ---- one image, in a worker
 
 
-def load_rgb(path: str) -> "Image":
-    """Return an image of any mode as RGB: grey is repeated, a palette looked up, alpha dropped.
-
-    Raises:
-        UserError: the file is no image, or a damaged one.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise UserError(f"cannot read the image {path} ({error}): replace the file or remove it") from error
-
-
-def center_crop(image: "Image", size: int, resize: int) -> "Image":
-    """Resize the shorter side to `resize` (bilinear, antialiased) and cut out the central square of side `size`."""
-    from PIL.Image import Resampling
-
-    short = min(image.size)
-    width, height = (int(resize * side / short) for side in image.size)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.resize((width, height), Resampling.BILINEAR).crop((left, top, left + size, top + size))
-
-
 class _TrainItems(Dataset):
     """Images by (epoch, index), with the numbers that finish them on the device: a pure function of seed and key."""
 
@@ -284,21 +260,19 @@ class _TrainItems(Dataset):
         self.paths, self.labels, self.transform, self.seed = paths, labels, transform, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...] | UserError:
-        from PIL.Image import Resampling, Transpose
+        from PIL.Image import Transpose
 
         epoch, index = key
         transform = self.transform
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "item", epoch, index))
+
+        def draw(height: int, width: int) -> tuple[int, int, int, int]:
+            return draw_resized_crop(height, width, transform.scale, transform.ratio, generator)
+
         try:
-            image = load_rgb(os.fsdecode(self.paths[index]))
+            image = transform.crop(os.fsdecode(self.paths[index]), transform.image_size, draw)
         except UserError as error:
             return error
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "item", epoch, index))
-        top, left, height, width = draw_resized_crop(
-            image.height, image.width, transform.scale, transform.ratio, generator
-        )
-        # Cropped first, as torchvision does: resize(box=...) would let pixels from outside the crop in.
-        image = image.crop((left, top, left + width, top + height))
-        image = image.resize((transform.image_size, transform.image_size), Resampling.BILINEAR)
         if transform.flip and torch.rand((), generator=generator) < 0.5:
             image = image.transpose(Transpose.FLIP_LEFT_RIGHT)
         color = draw_color(transform.jitter, transform.lighting, generator)

@@ -123,6 +123,18 @@ def test_draw_color_law():
     assert torch.corrcoef(torch.cat([factors, alphas], 1).T).sub(torch.eye(6)).abs().max() < 4 / math.sqrt(3000)
 
 
+IDENTITY = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+def color_jitter(images, order, factors):
+    return augment.recolor(images, order, factors, torch.zeros(len(images), 3), *IDENTITY)
+
+
+def lighting(images, alphas):
+    order = torch.arange(3).expand(len(images), 3)
+    return augment.recolor(images, order, torch.ones(len(images), 3), alphas, *IDENTITY)
+
+
 def slow_color_jitter(image, order, factors):
     image = image.double().numpy().copy()
     for operation in order.tolist():
@@ -142,7 +154,7 @@ def test_color_jitter_is_the_slow_loop():
         torch.stack(column) for column in zip(*[augment.draw_color(0.4, 0.1, stream) for _ in range(12)], strict=True)
     )
     assert len({tuple(row) for row in order.tolist()}) > 3
-    got = augment.color_jitter(images, order, factors)
+    got = color_jitter(images, order, factors)
     for k in range(12):
         expected = slow_color_jitter(images[k], order[k], factors[k])
         np.testing.assert_allclose(got[k].numpy(), expected, rtol=0, atol=2e-6)
@@ -157,7 +169,7 @@ def test_each_operation_is_that_of_torchvision(operation, reference):
     factors = torch.ones(5, 3)
     factors[:, operation] = torch.tensor([0.6, 0.8, 1.0, 1.2, 1.4])
     order = torch.stack([torch.tensor([operation, *({0, 1, 2} - {operation})])] * 5)
-    got = augment.color_jitter(images, order, factors)
+    got = color_jitter(images, order, factors)
     for k in range(5):
         expected = reference(images[k], factors[k, operation].item())
         # torchvision's grey uses .2989 for .299: 1e-4 of the red value
@@ -169,24 +181,35 @@ def test_color_jitter_does_not_clamp_and_leaves_its_input_alone():
     images = rand(2, 3, 4, 4)
     before = images.clone()
     factors = torch.tensor([[1.4, 1.0, 1.0], [1.0, 1.0, 1.4]])
-    got = augment.color_jitter(images, torch.tensor([[0, 1, 2], [2, 0, 1]]), factors)
+    got = color_jitter(images, torch.tensor([[0, 1, 2], [2, 0, 1]]), factors)
     assert torch.equal(images, before)
     assert got[0].max() > 1.2
     assert got[1].min() < 0
 
 
-def test_color_jitter_keeps_channels_last():
-    images = rand(4, 3, 8, 8).to(memory_format=torch.channels_last)
-    order = torch.tensor([[0, 1, 2]] * 4)
-    got = augment.lighting(augment.color_jitter(images, order, torch.full((4, 3), 1.1)), torch.ones(4, 3))
-    got = augment.normalize(got, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+def test_recolor_is_jitter_then_lighting_then_normalize_and_keeps_channels_last():
+    images = rand(12, 3, 8, 6).to(memory_format=torch.channels_last)
+    stream = generator(6)
+    draws = [augment.draw_color(0.4, 0.1, stream) for _ in range(12)]
+    order, factors, alphas = (torch.stack(column) for column in zip(*draws, strict=True))
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    got = augment.recolor(images, order, factors, alphas, mean, std)
     assert got.is_contiguous(memory_format=torch.channels_last)
+    vectors, values = np.array(augment.EIGENVECTORS), np.array(augment.EIGENVALUES)
+    for k in range(12):
+        shift = vectors @ (values * alphas[k].numpy())
+        expected = slow_color_jitter(images[k], order[k], factors[k]) + shift[:, None, None]
+        expected = (expected - np.array(mean)[:, None, None]) / np.array(std)[:, None, None]
+        np.testing.assert_allclose(got[k].numpy(), expected, rtol=0, atol=5e-6)
+    plain = augment.normalize(images, mean, std)
+    assert plain.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(plain, augment.normalize(images.contiguous(), mean, std))
 
 
 def test_lighting_closed_form():
     images = rand(3, 3, 4, 5)
     alphas = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [0.05, -0.2, 0.3]])
-    got = augment.lighting(images, alphas) - images
+    got = lighting(images, alphas) - images
     vectors = np.array(augment.EIGENVECTORS)
     for k in range(3):
         shift = vectors @ (np.array(augment.EIGENVALUES) * alphas[k].numpy())

@@ -16,7 +16,8 @@ from torchvision.transforms import functional as TF
 
 from datasets import augment, class_folders
 from datasets.batches import epoch_order
-from datasets.folder import IMAGENET_MEAN, IMAGENET_STD, center_crop, load_rgb
+from datasets.decode import center_crop, load_rgb
+from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
 from datasets.loader import stop_workers
 from smoothmix.errors import UserError
 from smoothmix.seeding import derive_seed

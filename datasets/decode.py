@@ -1,0 +1,118 @@
+"""From an image file to the pixels a network sees of it; in a worker."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from smoothmix.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Box = tuple[int, int, int, int]  # top, left, height, width, in pixels
+Crop = Callable[[str, int, Callable[[int, int], Box]], "Image"]
+
+
+def load_rgb(path: str) -> "Image":
+    """Return an image of any mode as RGB: grey is repeated, a palette looked up, alpha dropped.
+
+    Raises:
+        UserError: the file is no image, or a damaged one.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")  # convert() always copies
+    except Exception as error:  # damaged files make Pillow raise nearly anything
+        raise _unreadable(path, error) from error
+
+
+def center_crop(image: "Image", size: int, resize: int) -> "Image":
+    """Resize the shorter side to `resize` (bilinear, antialiased) and cut out the central square of side `size`."""
+    from PIL.Image import Resampling
+
+    short = min(image.size)
+    width, height = (int(resize * side / short) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.resize((width, height), Resampling.BILINEAR).crop((left, top, left + size, top + size))
+
+
+def crop_of(name: str) -> Crop:
+    """Return :func:`exact_crop` for "exact", :func:`fast_crop` for "fast"; raise UserError for another name."""
+    crops: dict[str, Crop] = {"exact": exact_crop, "fast": fast_crop}
+    if name not in crops:
+        raise UserError(f"decode={name} is neither exact nor fast: choose one of the two")
+    return crops[name]
+
+
+def exact_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image":
+    """Return a box of an image, resized to `size` x `size` (bilinear, antialiased), in RGB.
+
+    Args:
+        path: the file.
+        size: side of the result, in pixels.
+        draw: (height, width) of the image -> the box.
+
+    Raises:
+        UserError: the file is no image, or a damaged one.
+    """
+    from PIL.Image import Resampling
+
+    image = load_rgb(path)
+    top, left, height, width = draw(image.height, image.width)
+    # Cropped first, as torchvision does: resize(box=...) would let pixels from outside the crop in.
+    image = image.crop((left, top, left + width, top + height))
+    return image.resize((size, size), Resampling.BILINEAR)
+
+
+def fast_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image":
+    """Return nearly what :func:`exact_crop` returns, of JPEG files in less time; the arguments and errors are the same.
+
+    A box at least twice as large as the result is decoded at 1/2, 1/4 or 1/8 of its size, but never smaller than the
+    result. Of any other, torch resizes the pixels, with weights of fewer bits than Pillow's: up to 2 grey levels
+    differ. Other formats, and JPEGs in CMYK, are read by exact_crop.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:  # reads no more than the head
+            if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+                return exact_crop(path, size, draw)
+            box = draw(image.height, image.width)
+            if min(box[2:]) >= 2 * size:
+                return _reduced(image, box, size)
+        return _by_torch(path, box, size)
+    except UserError:
+        raise
+    except Exception as error:  # see load_rgb
+        raise _unreadable(path, error) from error
+
+
+def _reduced(image: "Image", box: Box, size: int) -> "Image":
+    """Return `box` of a JPEG that was opened and not yet decoded, `size` x `size`."""
+    from PIL.Image import Resampling
+
+    top, left, height, width = box
+    full = image.size
+    divisor = min(height, width) // size
+    image.draft(None, (full[0] // divisor, full[1] // divisor))  # decodes at the next larger of 1, 1/2, 1/4, 1/8
+    x, y = image.width / full[0], image.height / full[1]
+    # Rounding must not carry the box over the edge.
+    inside = (left * x, top * y, min((left + width) * x, image.width), min((top + height) * y, image.height))
+    return image.resize((size, size), Resampling.BILINEAR, box=inside).convert("RGB")
+
+
+def _by_torch(path: str, box: Box, size: int) -> "Image":
+    from PIL import Image
+    from torch.nn import functional as F
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+
+    top, left, height, width = box
+    pixels = decode_jpeg(read_file(path), ImageReadMode.RGB)[None, :, top : top + height, left : left + width]
+    pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    return Image.fromarray(pixels[0].permute(1, 2, 0).contiguous().numpy())
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(f"cannot read the image {path} ({error}): replace the file or remove it")
