@@ -70,8 +70,9 @@ def fast_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image":
     """Return nearly what :func:`exact_crop` returns, of JPEG files in less time; the arguments and errors are the same.
 
     A box at least twice as large as the result is decoded at 1/2, 1/4 or 1/8 of its size, but never smaller than the
-    result. Of any other, torch resizes the pixels, with weights of fewer bits than Pillow's: up to 2 grey levels
-    differ. Other formats, and JPEGs in CMYK, are read by exact_crop.
+    result: on smooth images up to 5 grey levels differ, 0.6 on average. Of any other, torch resizes the pixels, with
+    weights of fewer bits than Pillow's: up to 2 grey levels differ. Other formats, and JPEGs in CMYK, are read by
+    exact_crop.
     """
     from PIL import Image
 
@@ -96,10 +97,10 @@ def _reduced(image: "Image", box: Box, size: int) -> "Image":
     top, left, height, width = box
     full = image.size
     divisor = min(height, width) // size
-    image.draft(None, (full[0] // divisor, full[1] // divisor))  # decodes at the next larger of 1, 1/2, 1/4, 1/8
-    x, y = image.width / full[0], image.height / full[1]
-    # Rounding must not carry the box over the edge.
-    inside = (left * x, top * y, min((left + width) * x, image.width), min((top + height) * y, image.height))
+    # Decodes at the next larger of 1, 1/2, 1/4, 1/8; what the whole image covers then need not be whole pixels.
+    _, (_, _, right, bottom) = image.draft(None, (full[0] // divisor, full[1] // divisor))
+    x, y = right / full[0], bottom / full[1]
+    inside = (left * x, top * y, (left + width) * x, (top + height) * y)
     return image.resize((size, size), Resampling.BILINEAR, box=inside).convert("RGB")
 
 

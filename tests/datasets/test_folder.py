@@ -1,11 +1,5 @@
 import io
 import multiprocessing
-import os
-import subprocess
-import sys
-import textwrap
-import time
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +10,7 @@ from torchvision.transforms import functional as TF
 
 from datasets import augment, class_folders
 from datasets.batches import epoch_order
-from datasets.decode import center_crop, load_rgb
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
-from datasets.loader import stop_workers
 from smoothmix.errors import UserError
 from smoothmix.seeding import derive_seed
 
@@ -171,19 +163,6 @@ def test_options_reach_the_images(class_folder):
 
 
 @pytest.fixture(scope="module")
-def folder_root(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("folders")
-    rng = np.random.default_rng(3)
-    for split, count in (("train", 7), ("val", 4)):
-        for name in "abc":
-            (root / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
 def reference(folder_root):
     """The batches of one process without workers: (epoch) -> list of batches."""
     batches = class_folders(folder_root, workers=0, **SMALL).train_batches(6, seed=2)
@@ -279,54 +258,6 @@ def test_the_gpu_gets_the_same_batches(folder_root, reference, workers):
     assert labels.tolist() == [i // 4 for i in range(12)]
 
 
-def test_center_crop_is_that_of_torchvision():
-    rng = np.random.default_rng(0)
-    for height, width in ((40, 61), (61, 40), (37, 37), (10, 50), (33, 100)):
-        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        for size, resize in ((16, 20), (15, 20), (20, 20), (17, 24)):
-            theirs = TF.center_crop(TF.resize(image, resize), [size, size])
-            assert np.array_equal(np.asarray(center_crop(image, size, resize)), np.asarray(theirs))
-
-
-# ---- files of every kind
-
-
-def saved(image: Image.Image, path: Path, **options) -> str:
-    image.save(path, **options)
-    return str(path)
-
-
-def test_modes_become_rgb(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 4), dtype=np.uint8)
-    rgb = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
-    grey = Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
-
-    def load(path):
-        image = load_rgb(path)
-        assert image.mode == "RGB"
-        return np.asarray(image)
-
-    assert np.array_equal(load(saved(rgb, tmp_path / "rgb.png")), pixels[..., :3])
-    assert np.array_equal(load(saved(grey, tmp_path / "grey.png")), np.repeat(pixels[..., :1], 3, axis=2))
-    assert np.array_equal(load(saved(Image.fromarray(pixels), tmp_path / "alpha.png")), pixels[..., :3])
-    few = rgb.quantize(7)
-    assert np.array_equal(load(saved(few, tmp_path / "palette.png")), np.asarray(few.convert("RGB")))
-    bits = grey.point(lambda value: 255 * (value > 99)).convert("1")
-    assert np.array_equal(load(saved(bits, tmp_path / "bits.png"))[..., 1], 255 * (pixels[..., 0] > 99))
-    cmyk = Image.new("CMYK", (16, 16), (255, 0, 0, 0))  # cyan ink
-    middle = load(saved(cmyk, tmp_path / "cmyk.jpg", quality=100))[8, 8]
-    assert middle.tolist() == pytest.approx([0, 255, 255], abs=6)
-    grey_jpeg = load(saved(Image.new("L", (16, 16), 120), tmp_path / "grey.jpg"))
-    assert grey_jpeg[8, 8].tolist() == pytest.approx([120, 120, 120], abs=2)
-
-
-def test_an_orientation_tag_is_not_obeyed(tmp_path):
-    image = Image.new("RGB", (20, 10))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert load_rgb(saved(image, tmp_path / "turned.jpg", exif=exif)).size == (20, 10)
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
 def test_a_damaged_image_is_named(class_folder, workers, damage):
@@ -344,97 +275,6 @@ def test_a_damaged_image_is_named(class_folder, workers, damage):
     (root / "val" / "bee" / "broken.jpg").write_bytes(path.read_bytes())
     with pytest.raises(UserError, match=r"val/bee/broken\.jpg"):
         list(class_folders(root, workers=workers, **SMALL).eval_batches("test", 4))
-
-
-# ---- processes
-
-
-def run_script(script: str, *arguments: object, timeout: float) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-
-
-def test_signals_to_the_process_group_do_not_reach_the_workers(folder_root):
-    done = run_script(
-        """
-        import os, signal, subprocess, sys
-        from datasets import class_folders
-
-        caught = []
-        data = class_folders(sys.argv[1], image_size=16, resize=20, workers=2)
-        batches = data.train_batches(1, seed=0)
-        count = 0
-        for images, labels in batches.epoch(0):
-            count += len(labels)
-            if count == 3:
-                # only now, so that the workers did not inherit the handlers
-                for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-                    signal.signal(name, lambda number, frame: caught.append(number))
-                for name in ("INT", "TERM", "USR2"):
-                    subprocess.run(["kill", "-s", name, "--", f"-{os.getpgid(0)}"], start_new_session=True)
-        print(count, len(caught))
-        """,
-        folder_root,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["21", "3"]
-
-
-@pytest.mark.parametrize("ending", ["pass", "raise ValueError('a bug')", "sys.exit(3)"])
-def test_a_program_that_ends_in_the_middle_of_an_epoch_ends_soon(folder_root, ending):
-    start = time.monotonic()
-    done = run_script(
-        f"""
-        import multiprocessing, sys
-        from datasets import class_folders
-
-        data = class_folders(sys.argv[1], image_size=16, resize=20, workers=2)
-        train, test = data.train_batches(1, seed=0), data.eval_batches("test", 1)
-        epochs = [train.epoch(0), iter(test)]
-        for epoch in epochs:
-            next(epoch)
-        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-        {ending}
-        """,
-        folder_root,
-        timeout=60,
-    )
-    assert done.returncode == {"pass": 0, "sys.exit(3)": 3}.get(ending, 1), done.stderr
-    assert time.monotonic() - start < 30
-    workers = [int(pid) for pid in done.stdout.split()]
-    assert len(workers) == 4
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
-
-
-def test_workers_end_when_the_parent_says_so(folder_root):
-    batches = class_folders(folder_root, workers=2, **SMALL).train_batches(1, seed=0)
-    epoch = batches.epoch(0)
-    next(epoch)
-    first, second = multiprocessing.active_children()
-    first.terminate()
-    first.join(timeout=10)
-    assert first.exitcode == 0
-    stop_workers(weakref.ref(batches.loader))
-    second.join(timeout=10)
-    assert second.exitcode == 0
-    assert not multiprocessing.active_children()
-
-
-def test_workers_end_with_their_batches(folder_root):
-    batches = class_folders(folder_root, workers=2, **SMALL).train_batches(1, seed=0)
-    epoch = batches.epoch(0)
-    next(epoch)
-    assert len(multiprocessing.active_children()) == 2
-    del epoch, batches
-    assert not multiprocessing.active_children()
 
 
 # ---- the real images, where they are
