@@ -110,9 +110,10 @@ def _by_torch(path: str, box: Box, size: int) -> "Image":
     from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
     top, left, height, width = box
-    pixels = decode_jpeg(read_file(path), ImageReadMode.RGB)[None, :, top : top + height, left : left + width]
+    pixels = decode_jpeg(read_file(path), ImageReadMode.RGB).permute(1, 2, 0)[None]
+    pixels = pixels[:, top : top + height, left : left + width].permute(0, 3, 1, 2)  # channels_last, and stays so
     pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    return Image.fromarray(pixels[0].permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(pixels[0].permute(1, 2, 0).numpy())
 
 
 def _unreadable(path: str, error: Exception) -> UserError:
