@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.benchmarks.input_peers import cifar_peers, imagenet_peers, link_folder, stages
+from datasets import class_folders
 from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
 from smoothmix.errors import UserError
 
@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the tables."""
+    from scripts.benchmarks.input_peers import cifar_peers, imagenet_peers, link_folder, stages  # torchvision is slow
+
     check_counts(args, "steps", "threads", "repeats")
     if args.device != "cpu":
         raise UserError(f"--device {args.device}: input is measured on the CPU that makes it")
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     if args.folder is not None:
         with tempfile.TemporaryDirectory() as root:
             link_folder(args.folder, Path(root))
-            images = sum(path.is_file() for path in args.folder.rglob("*"))
+            images = class_folders(root, workers=0).sizes["train"]
             training, evaluation = imagenet_peers(Path(root), FOLDER_BATCH)
             measured["Folder, training"] = _rates(training, images, args.repeats)
             measured["Folder, evaluation"] = _rates(evaluation, images, args.repeats)

@@ -76,8 +76,8 @@ def imagenet_peers(root: Path, batch: int) -> tuple[Peers, Peers]:
     coloured = [*begin, transforms.ColorJitter(0.4, 0.4, 0.4), end[0], Lighting(0.1), end[1]]
     central = [transforms.Resize(256), transforms.CenterCrop(224), *end]
 
-    def usual(steps: list) -> Callable[[], None]:
-        loader = DataLoader(ImageFolder(str(root / "train"), transforms.Compose(steps)), batch, shuffle=True)
+    def usual(steps: list, shuffle: bool = True) -> Callable[[], None]:
+        loader = DataLoader(ImageFolder(str(root / "train"), transforms.Compose(steps)), batch, shuffle=shuffle)
         return lambda: consume(loader)
 
     train = {"torchvision": usual([*begin, *end]), "torchvision, jitter and lighting": usual(coloured)}
@@ -89,7 +89,7 @@ def imagenet_peers(root: Path, batch: int) -> tuple[Peers, Peers]:
     pixels = data.image_batches("test", eval_pieces(data.sizes["test"], batch, rank=0, world_size=1))
     batches = data.eval_batches("test", batch)
     evaluation = {
-        "torchvision": usual(central),
+        "torchvision": usual(central, shuffle=False),
         "ours: a worker's part": lambda: consume(pixels),
         "ours: all": lambda: consume(batches),
     }
@@ -98,7 +98,7 @@ def imagenet_peers(root: Path, batch: int) -> tuple[Peers, Peers]:
 
 def stages(root: Path) -> Peers:
     """Return the steps of the training pipelines, each for all images of `root`/train, with what they need at hand."""
-    paths = sorted(str(path) for path in (root / "train").resolve().rglob("*") if path.is_file())
+    paths = [str(root / "train" / file) for file in class_folders(root, workers=0).files("train")]
     stream = torch.Generator().manual_seed(0)
     decoded = [load_rgb(path) for path in paths]
     boxes = [draw_resized_crop(image.height, image.width, (0.08, 1.0), (3 / 4, 4 / 3), stream) for image in decoded]
