@@ -16,12 +16,18 @@ from smoothmix.training.run_log import write_text
 # keys that do not change the result: paths, workers, logging, device
 IGNORED = {"output", "device", "log_every", "checkpoint_every"}
 IGNORED_OF_DATASET = {"root", "download", "verify", "workers"}
+# keys that came later, with the value that changes nothing: runs that began without them keep their folder
+ADDED_TO_DATASET = {"decode": "exact"}
 
 
 def what_counts(config: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a checked configuration that changes the result of a run."""
     counted = {key: value for key, value in config.items() if key not in IGNORED}
-    counted["dataset"] = {key: value for key, value in config["dataset"].items() if key not in IGNORED_OF_DATASET}
+    counted["dataset"] = {
+        key: value
+        for key, value in config["dataset"].items()
+        if key not in IGNORED_OF_DATASET and ADDED_TO_DATASET.get(key) != value
+    }
     return counted
 
 

@@ -97,7 +97,7 @@ def draw_resized_crop(
 
 
 def draw_color(jitter: float, lighting: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw what :func:`color_jitter` and :func:`lighting` need for one image.
+    """Draw what :func:`recolor` needs for one image.
 
     Returns:
         order: (3,) int64, a random permutation of brightness (0), contrast (1) and saturation (2).

@@ -40,7 +40,14 @@ def test_the_folders_name_data_set_model_method_recipe_and_seed():
 
 
 @pytest.mark.parametrize(
-    ("path", "value"), [("recipe.epochs", 30), ("mixing.p", 1.0), ("precision", "bf16"), ("dataset.val_split", 5000)]
+    ("path", "value"),
+    [
+        ("recipe.epochs", 30),
+        ("mixing.p", 1.0),
+        ("precision", "bf16"),
+        ("dataset.val_split", 5000),
+        ("dataset.decode", "fast"),
+    ],
 )
 def test_what_changes_the_result_changes_the_folder(path, value):
     assert run_dir.run_directory(changed(path, value)) != run_dir.run_directory(CONFIG)
@@ -52,6 +59,7 @@ def test_what_changes_the_result_changes_the_folder(path, value):
         ("dataset.root", "/scratch"),
         ("dataset.verify", False),
         ("dataset.workers", 9),
+        ("dataset.decode", "exact"),
         ("device", "cpu"),
         ("log_every", 1),
         ("checkpoint_every", 100),
