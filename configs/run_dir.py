@@ -26,7 +26,7 @@ def what_counts(config: dict[str, Any]) -> dict[str, Any]:
     counted["dataset"] = {
         key: value
         for key, value in config["dataset"].items()
-        if key not in IGNORED_OF_DATASET and ADDED_TO_DATASET.get(key) != value
+        if key not in IGNORED_OF_DATASET and (key, value) not in ADDED_TO_DATASET.items()
     }
     return counted
 

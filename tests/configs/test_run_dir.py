@@ -47,6 +47,7 @@ def test_the_folders_name_data_set_model_method_recipe_and_seed():
         ("precision", "bf16"),
         ("dataset.val_split", 5000),
         ("dataset.decode", "fast"),
+        ("dataset.num_classes", None),
     ],
 )
 def test_what_changes_the_result_changes_the_folder(path, value):
