@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import functional as TF
 
 from datasets import class_folders
@@ -167,6 +168,8 @@ def test_fast_crops_of_real_photographs():
     stream = torch.Generator().manual_seed(1)
     changes = []
     for path in sorted(SAMPLE.glob("*/*.JPEG"))[::4]:
+        torchs = decode_jpeg(read_file(str(path)), ImageReadMode.RGB).permute(1, 2, 0)
+        assert np.array_equal(torchs, load_rgb(str(path))), "the decoders agree: what differs is the resize"
         box = draw_resized_crop(*Image.open(path).size[::-1], (0.08, 1.0), (3 / 4, 4 / 3), stream)
         if min(box[2:]) < 448:
             crops = (crop(str(path), 224, lambda height, width: box) for crop in (exact_crop, fast_crop))  # noqa: B023
