@@ -6,6 +6,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import smoothmix.mixing.blend
 from smoothmix import (
     CenterGaussian,
     CutMix,
@@ -71,12 +72,20 @@ class NoHostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """On a CPU, where nobody has to wait, a mask is looked at before it is applied."""
+    monkeypatch.setattr(smoothmix.mixing.blend, "_may_read", lambda images: False)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_no_operation_reads_values(strategy):
     with NoHostReads():
         strategy(torch.randn(5, 3, 8, 8), torch.arange(5) % 4)
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_runs_on_tensors_without_values(strategy):
     """Fake and meta tensors hold no numbers, so that item() and bool() raise; meta also refuses CPU tensors beside."""
@@ -97,6 +106,7 @@ def test_the_draw_of_the_layer_reads_nothing_on_the_device(attempt):
     assert images.device.type == targets.device.type == "meta"
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_the_checks_notice_a_read():
     strategy = ReadsTheMask(num_classes=4)
     with NoHostReads(), pytest.raises(AssertionError, match="waits for the device"):
@@ -105,6 +115,15 @@ def test_the_checks_notice_a_read():
         strategy(torch.randn(5, 3, 8, 8), torch.zeros(5, dtype=torch.long))
     with pytest.raises(RuntimeError, match="meta"):
         strategy(torch.empty(5, 3, 8, 8, device="meta"), torch.empty(5, dtype=torch.long, device="meta"))
+
+
+def test_a_mask_is_read_on_a_cpu_only_and_unseen_by_autograd_and_the_compiler():
+    may_read = smoothmix.mixing.blend._may_read
+    images = torch.zeros(2, 3, 4, 4)
+    assert may_read(images)
+    assert not may_read(images.to("meta"))
+    assert not may_read(images.requires_grad_())
+    assert not torch.compile(lambda x: x + may_read(x), fullgraph=True, backend="eager")(torch.zeros(1)).item()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
