@@ -13,8 +13,10 @@ SPECIALS = (float("nan"), float("inf"), -float("inf"), -0.0, 0.0, 3e38, -3e38)
 
 def same_bits(left, right):
     """Equal values, signs of zeros included; a NaN equals a NaN."""
-    return torch.equal(left.nan_to_num(7.0), right.nan_to_num(7.0)) and torch.equal(left.isnan(), right.isnan()) and (
-        torch.equal(left.signbit() & ~left.isnan(), right.signbit() & ~right.isnan())
+    return (
+        torch.equal(left.nan_to_num(7.0), right.nan_to_num(7.0))
+        and torch.equal(left.isnan(), right.isnan())
+        and (torch.equal(left.signbit() & ~left.isnan(), right.signbit() & ~right.isnan()))
     )
 
 

@@ -1,12 +1,13 @@
 """No number is read by the host: the condition for a CUDA graph, tested without a GPU as far as that goes."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import smoothmix.mixing.blend
 from smoothmix import (
     CenterGaussian,
     CutMix,
@@ -20,6 +21,7 @@ from smoothmix import (
     SmoothMixS,
 )
 
+BLEND = import_module("smoothmix.mixing.blend")  # the package has a function of that name
 METHODS = (CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS)
 ALONE = [method(num_classes=4, p=0.5, per_sample=per_sample) for method in METHODS for per_sample in (False, True)] + [
     Mixup(num_classes=4, alpha=0.2),
@@ -75,7 +77,7 @@ class NoHostReads(TorchDispatchMode):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """On a CPU, where nobody has to wait, a mask is looked at before it is applied."""
-    monkeypatch.setattr(smoothmix.mixing.blend, "_may_read", lambda images: False)
+    monkeypatch.setattr(BLEND, "_may_read", lambda images: False)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
@@ -118,7 +120,7 @@ def test_the_checks_notice_a_read():
 
 
 def test_a_mask_is_read_on_a_cpu_only_and_unseen_by_autograd_and_the_compiler():
-    may_read = smoothmix.mixing.blend._may_read
+    may_read = BLEND._may_read
     images = torch.zeros(2, 3, 4, 4)
     assert may_read(images)
     assert not may_read(images.to("meta"))
