@@ -52,15 +52,16 @@ def _may_read(images: Tensor) -> bool:
 
 def _mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     """Return what `mix_images` does, bit for bit, without the passes over memory that this mask does not need."""
-    hard = bool(((mask == 0) | (mask == 1)).all())
-    if hard and len(mask) == 1:
-        box = _box(mask != 1)
+    hole = _box(mask == 0)
+    inside = mask[hole]
+    if not bool(inside.any()) and int((mask == 1).sum()) == mask.numel() - inside.numel():
+        # A rectangle of the partner, or nothing, and the image itself around it.
         mixed = images.clone()
-        mixed[box] = torch.where(mask[box] == 1, images[box], images[box].index_select(0, partner))
+        torch.index_select(images[hole], 0, partner, out=mixed[hole])
         return mixed
     # Into a tensor of our own: index_select itself would lose the memory format.
     mixed = torch.index_select(images, 0, partner, out=torch.empty_like(images))
-    if hard:
+    if bool(((mask == 0) | (mask == 1)).all()):
         return torch.where(mask == 1, images, mixed, out=mixed)
     box = _box(mask != 0)
     images, others, mask = images[box], mixed[box], mask[box]
