@@ -29,7 +29,8 @@ CLASSES = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
-    parser.add_argument("--shapes", nargs="+", type=_shape, default=[_shape(text) for text in SHAPES], metavar="NxCxHxW")
+    shapes = [_shape(text) for text in SHAPES]
+    parser.add_argument("--shapes", nargs="+", type=_shape, default=shapes, metavar="NxCxHxW")
     add_common_arguments(parser, repeats=25)
     parser.set_defaults(run=run)
 
@@ -73,8 +74,8 @@ def to_markdown(record: dict) -> str:
     for shape, seconds in record["seconds"].items():
         reference = statistics.median(seconds[REFERENCE])
         lines += [
-            f"{shape}: medians of {len(seconds[REFERENCE])} rounds in which all take turns. Ours mix every batch (p = 1) "
-            "and permute it at random; theirs shift or turn it around.",
+            f"{shape}: medians of {len(seconds[REFERENCE])} rounds in which all take turns. Ours mix every batch "
+            "(p = 1) and permute it at random; theirs shift or turn it around.",
             "",
             f"| | ms | min to max | of {REFERENCE} |",
             "|---|---|---|---|",
