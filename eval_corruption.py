@@ -43,7 +43,7 @@ def main(composed):
         cells = open_files(corrupted_set, folder, data, ranks.device)
         share = size, *place
     else:
-        cells, share = GeneratedCells(data, corrupted_set.constants, asked["seed"], ranks), ()
+        cells, share = GeneratedCells(data, corrupted_set.constants, asked["seed"], ranks), (size,)
     missing = cells.missing(names)
     record = CellRecord(
         path.with_name(f"{path.stem}.{corrupted_set.name}-{source}.json"),

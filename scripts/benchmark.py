@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmarks import corruption, mixing
+from scripts.benchmarks import corruption, evaluation, mixing
 from smoothmix.errors import UserError
 
 
@@ -15,6 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
     corruption.add_arguments(commands.add_parser("corruption", help="images corrupted per second"))
+    evaluation.add_arguments(commands.add_parser("evaluation", help="images evaluated per second"))
     mixing.add_arguments(commands.add_parser("mixing", help="milliseconds to mix a batch"))
     args = parser.parse_args()
     try:

@@ -41,9 +41,7 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     device = join(args.device).device
     load = load_average()
-    seconds = {
-        "x".join(map(str, shape)): in_turn(peers(shape, device), args.repeats, device) for shape in args.shapes
-    }
+    seconds = {"x".join(map(str, shape)): in_turn(peers(shape, device), args.repeats, device) for shape in args.shapes}
     record = {"seconds": seconds, **describe(device, load)}
     save(args.output, record, to_markdown(record))
 
