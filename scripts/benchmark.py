@@ -50,7 +50,7 @@ def run_all(args: argparse.Namespace) -> None:
         if subprocess.run(command).returncode:
             failed.append(words)
     if failed:
-        raise UserError(f"{len(failed)} of {len(ALL)} measurements failed: {', '.join(failed)}; their words are above")
+        raise UserError(f"{len(failed)} of {len(ALL)} measurements failed: {', '.join(failed)}; see above")
 
 
 if __name__ == "__main__":
