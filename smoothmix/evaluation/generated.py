@@ -69,4 +69,4 @@ class _Cell:
             images = corrupt(images, self.name, self.severity, cells.constants, cells.generator, cells.save_as_jpeg)
             # Laid out as images from files are: networks take them faster, and one cell is as fast as another.
             images = images.contiguous(memory_format=torch.channels_last)
-            yield from zip(images.split(self.size), labels.split(self.size), strict=True)
+            yield from zip(torch.split(images, self.size), torch.split(labels, self.size), strict=True)
