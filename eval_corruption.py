@@ -39,10 +39,11 @@ def main(composed):
     size = asked["batch_size"] or batch_size(ranks.device)
     if source == "files":
         root = config["dataset"].get("root", "data")
-        cells = open_files(corrupted_set, Path(asked["files"] or Path(root, corrupted_set.folder)).expanduser(), data)
+        folder = Path(asked["files"] or Path(root, corrupted_set.folder)).expanduser()
+        cells = open_files(corrupted_set, folder, data, ranks.device)
         share = size, *place
     else:
-        cells, share = GeneratedCells(data, corrupted_set.constants, asked["seed"], ranks), ()
+        cells, share = GeneratedCells(data, corrupted_set.constants, asked["seed"], ranks), (size,)
     missing = cells.missing(names)
     record = CellRecord(
         path.with_name(f"{path.stem}.{corrupted_set.name}-{source}.json"),
@@ -50,7 +51,7 @@ def main(composed):
     )
 
     def batches(name, severity):
-        return Normalized(cells.cell(name, severity, *share), data.mean, data.std, ranks.device)
+        return Normalized(cells.cell(name, severity, *share), data.mean, data.std)
 
     clean_batches = data.eval_batches("test", size * ranks.world_size, *place, ranks.device)
     clean = evaluate(model, clean_batches, ranks, channels_last=config["channels_last"])

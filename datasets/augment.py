@@ -195,18 +195,15 @@ def _constant_rows(values: tuple, width: int, device: torch.device) -> Tensor:
 class Normalized:
     """Evaluation batches as a network takes them: (uint8 images, labels) become (float32 normalised images, labels).
 
-    `batches` has a length and can be iterated again and again; so does this. What is not on `device` is copied there.
+    `batches` has a length and can be iterated again and again; so does this.
     """
 
-    def __init__(
-        self, batches: Any, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | None = None
-    ):
-        self.batches, self.mean, self.std, self.device = batches, mean, std, device
+    def __init__(self, batches: Any, mean: tuple[float, ...], std: tuple[float, ...]):
+        self.batches, self.mean, self.std = batches, mean, std
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in self.batches:
-            images = normalize(to_float(images.to(self.device)), self.mean, self.std)
-            yield images, labels.to(self.device)
+            yield normalize(to_float(images), self.mean, self.std), labels

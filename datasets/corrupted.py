@@ -3,7 +3,8 @@
 Each of the two readers has ``source``, where the files came from ("published files", "generated files (seed 0)");
 ``missing(names)``; and ``cell(name, severity, batch_size, rank=0, world_size=1)``, the images of one corruption at one
 severity: iterable again and again, ``len`` the number of this rank's batches, each of them images uint8 (b, 3, S, S)
-and labels int64 (b,), on the CPU. The k-th batch of a cell goes to rank k % world_size; nothing is padded or dropped.
+and labels int64 (b,), on the reader's device. The k-th batch of a cell goes to rank k % world_size; nothing is padded
+or dropped.
 """
 
 import json
@@ -29,6 +30,7 @@ from smoothmix.errors import UserError
 SEVERITIES = (1, 2, 3, 4, 5)
 GENERATED = "generated.json"  # in a folder whose images were made here
 IMAGENET_SIZE = 224
+CPU = torch.device("cpu")
 
 Batch = tuple[Tensor, Tensor]
 
@@ -74,32 +76,37 @@ def find_set(name: str) -> CorruptedSet:
     return CORRUPTED[name]
 
 
-def open_files(corrupted_set: CorruptedSet, folder: Path, data: Any) -> "CorruptedArrays | CorruptedFolders":
+def open_files(
+    corrupted_set: CorruptedSet, folder: Path, data: Any, device: torch.device = CPU
+) -> "CorruptedArrays | CorruptedFolders":
     """Return the reader of `folder`, whose images are those of the test split of `data`, corrupted."""
     if corrupted_set.constants == "cifar":
-        return CorruptedArrays(folder, data.arrays("test")[1], data.image_size)
-    return CorruptedFolders(folder, data.class_names, data.workers)
+        return CorruptedArrays(folder, data.arrays("test")[1], data.image_size, device)
+    return CorruptedFolders(folder, data.class_names, data.workers, device)
 
 
 class CorruptedArrays:
     """Images in `folder`/<corruption>.npy, uint8 (5n, S, S, 3), with severity s in rows (s - 1) n to s n.
 
-    The files are mapped into memory and read a batch at a time.
+    The files are mapped into memory. On a CPU they are read a batch at a time; to a GPU the images of a severity are
+    copied at once, and the labels one time for all.
 
     Args:
         folder: holds a file for each corruption, and labels.npy: the n labels of the clean test set, five times over.
         labels: of the clean test set, integers (n,).
         image_size: S, in pixels.
+        device: where the batches shall lie.
 
     Raises:
         UserError: labels.npy is missing or damaged, or has other labels.
     """
 
-    def __init__(self, folder: Path, labels: Tensor, image_size: int):
+    def __init__(self, folder: Path, labels: Tensor, image_size: int, device: torch.device = CPU):
         self.folder, self.image_size = folder, image_size
-        self.labels = labels.to("cpu", torch.int64)
         self.source = _source(folder)
-        self._check_labels()
+        labels = labels.to("cpu", torch.int64)
+        self._check_labels(labels.numpy())
+        self.labels = labels.to(device)
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of the corruptions `names` that have no file, and what to do."""
@@ -132,12 +139,12 @@ class CorruptedArrays:
             raise self._wrong(path, "it is an archive of arrays")
         return array
 
-    def _check_labels(self) -> None:
-        path, n = self.folder / "labels.npy", len(self.labels)
+    def _check_labels(self, labels: np.ndarray) -> None:
+        path, n = self.folder / "labels.npy", len(labels)
         found = self._open(path)
         if found.dtype.kind not in "iu" or found.shape != (5 * n,):
             raise self._wrong(path, f"it should be integers ({5 * n},), and is {found.dtype} {found.shape}")
-        expected = np.tile(self.labels.numpy(), 5)
+        expected = np.tile(labels, 5)
         if (differing := np.flatnonzero(found != expected)).size:
             row = differing[0]
             raise self._wrong(
@@ -158,9 +165,11 @@ class ArrayCell:
         return len(self.pieces)
 
     def __iter__(self) -> Iterator[Batch]:
+        whole = None if self.labels.device == CPU else torch.from_numpy(np.array(self.images)).to(self.labels.device)
         for piece in self.pieces:
             rows = slice(piece.start, piece.stop)
-            yield torch.from_numpy(np.array(self.images[rows])).permute(0, 3, 1, 2), self.labels[rows]
+            images = torch.from_numpy(np.array(self.images[rows])) if whole is None else whole[rows]
+            yield images.permute(0, 3, 1, 2), self.labels[rows]
 
 
 class CorruptedFolders:
@@ -170,14 +179,15 @@ class CorruptedFolders:
         folder: ImageNet-C.
         class_names: of the clean data set, in the order of its labels.
         workers: processes that decode images; 0 decodes them in this one.
+        device: where the batches shall lie.
 
     Raises:
         UserError: a negative number of workers.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], workers: int):
+    def __init__(self, folder: Path, class_names: Sequence[str], workers: int, device: torch.device = CPU):
         check_workers(workers)
-        self.folder, self.class_names, self.workers = folder, list(class_names), workers
+        self.folder, self.class_names, self.workers, self.device = folder, list(class_names), workers, device
         self.source = _source(folder)
         self._first: tuple[Path, int] | None = None
 
@@ -217,23 +227,23 @@ class CorruptedFolders:
                 f"{place} holds {len(paths)} images and {self._first[0]} {self._first[1]}: "
                 f"delete the one that is not complete, then {_remedy(self.folder)}"
             )
-        return FolderCell(_Items(paths, labels), whole_batches(len(paths), batch_size, rank, world_size), self.workers)
+        pieces = whole_batches(len(paths), batch_size, rank, world_size)
+        return FolderCell(_Items(paths, labels), pieces, self.workers, self.device)
 
 
 class FolderCell:
     """One corruption at one severity, from class folders; see the module's docstring."""
 
-    def __init__(self, items: "_Items", pieces: list[range], workers: int):
-        self.items, self.pieces, self.workers = items, pieces, workers
+    def __init__(self, items: "_Items", pieces: list[range], workers: int, device: torch.device):
+        self.items, self.pieces, self.workers, self.device = items, pieces, workers, device
 
     def __len__(self) -> int:
         return len(self.pieces)
 
     def __iter__(self) -> Iterator[Batch]:
-        device = torch.device("cpu")
-        loader = make_loader(self.items, self.pieces, self.workers, device)
+        loader = make_loader(self.items, self.pieces, self.workers, self.device)
         try:
-            for images, labels in batches_on(loader, device):
+            for images, labels in batches_on(loader, self.device):
                 yield images.permute(0, 3, 1, 2), labels
         finally:
             stop_workers(weakref.ref(loader))  # there may be 95 cells

@@ -1,13 +1,22 @@
 """Measure speed: python scripts/benchmark.py corruption --benchmark cifar --output results/benchmarks/NAME.json."""
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmarks import corruption, input
+from scripts.benchmarks import corruption, evaluation, hours, input, mixing, start_up
 from smoothmix.errors import UserError
+
+ALL = {  # file name: words
+    "corruption-cifar": "corruption",
+    "corruption-imagenet": "corruption --benchmark imagenet",
+    "evaluation": "evaluation",
+    "mixing": "mixing",
+    "start-up": "start-up",
+}
 
 
 def main() -> int:
@@ -16,6 +25,14 @@ def main() -> int:
     commands = parser.add_subparsers(dest="what", required=True)
     corruption.add_arguments(commands.add_parser("corruption", help="images corrupted per second"))
     input.add_arguments(commands.add_parser("input", help="images made ready per second"))
+    evaluation.add_arguments(commands.add_parser("evaluation", help="images evaluated per second"))
+    mixing.add_arguments(commands.add_parser("mixing", help="milliseconds to mix a batch"))
+    start_up.add_arguments(commands.add_parser("start-up", help="seconds until commands answer"))
+    hours.add_arguments(commands.add_parser("hours", help="GPU-hours of the paper's tables, from records of `step`"))
+    everything = commands.add_parser("all", help="every measurement, one after the other, into a folder")
+    everything.add_argument("--folder", type=Path, required=True, help="where the records go, as NAME-cpu.json")
+    everything.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    everything.set_defaults(run=run_all)
     args = parser.parse_args()
     try:
         args.run(args)
@@ -23,6 +40,18 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def run_all(args: argparse.Namespace) -> None:
+    """Run each of `ALL` in a process of its own; raise UserError at the end if some failed."""
+    failed = []
+    for name, words in ALL.items():
+        output = args.folder / f"{name}-{'gpu' if args.device == 'cuda' else 'cpu'}.json"
+        command = [sys.executable, __file__, *words.split(), "--device", args.device, "--output", str(output)]
+        if subprocess.run(command).returncode:
+            failed.append(words)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(ALL)} measurements failed: {', '.join(failed)}; see above")
 
 
 if __name__ == "__main__":

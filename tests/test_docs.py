@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import smoothmix
+from scripts.benchmarks import hours
 from smoothmix.reporting.tables import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -106,3 +107,8 @@ def test_the_readme_lists_every_strategy():
     choices = next(line for line in text.splitlines() if line.startswith("| `mixing` |"))
     mixings = {path.stem for path in (ROOT / "configs" / "mixing").glob("*.yaml")}
     assert set(re.findall(r"`(\w+)`", choices)) - {"mixing"} == mixings
+
+
+def test_the_hours_in_the_page_on_speed_are_those_of_the_records():
+    printed = hours.to_markdown(hours.runs_of_tables(), hours.read_rates(hours.RECORDS))
+    assert printed.split("\n\n")[0] in (ROOT / "docs" / "performance.md").read_text()

@@ -36,7 +36,8 @@ class GeneratedCells:
         n = data.sizes["test"]
         chunks = [range(start, min(start + CHUNK[constants], n)) for start in range(0, n, CHUNK[constants])]
         self.numbers = range(len(chunks))[ranks.rank :: ranks.world_size]
-        self.batches = data.image_batches("test", [chunks[number] for number in self.numbers], ranks.device)
+        self.chunks = [chunks[number] for number in self.numbers]
+        self.batches = data.image_batches("test", self.chunks, ranks.device)
         self.constants, self.seed, self.save_as_jpeg = constants, seed, save_as_jpeg
         self.generator = torch.Generator(ranks.device)
         self.source = f"generated (seed {seed}{', on a GPU' if ranks.device.type == 'cuda' else ''})"
@@ -45,23 +46,27 @@ class GeneratedCells:
         """Return those of the corruptions `names` that cannot be made here; see :func:`unavailable`."""
         return unavailable(names, self.constants)
 
-    def cell(self, name: str, severity: int) -> "_Cell":
-        """Return this rank's batches of (uint8 images (n, 3, S, S), labels (n,)) of one cell."""
-        return _Cell(self, name, severity)
+    def cell(self, name: str, severity: int, batch_size: int | None = None) -> "_Cell":
+        """Return this rank's batches of (uint8 images (n, 3, S, S), labels (n,)) of one cell.
+
+        They hold `batch_size` images at most, and never more than draw their random numbers together.
+        """
+        return _Cell(self, name, severity, batch_size)
 
 
 class _Cell:
-    def __init__(self, cells: GeneratedCells, name: str, severity: int) -> None:
+    def __init__(self, cells: GeneratedCells, name: str, severity: int, batch_size: int | None) -> None:
         self.cells, self.name, self.severity = cells, name, severity
+        self.size = batch_size or CHUNK[cells.constants]
 
     def __len__(self) -> int:
-        return len(self.cells.batches)
+        return sum(-(-len(chunk) // self.size) for chunk in self.cells.chunks)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         cells = self.cells
         for number, (images, labels) in zip(cells.numbers, cells.batches, strict=True):
             cells.generator.manual_seed(derive_seed(cells.seed, self.name, self.severity, number))
-            yield (
-                corrupt(images, self.name, self.severity, cells.constants, cells.generator, cells.save_as_jpeg),
-                labels,
-            )
+            images = corrupt(images, self.name, self.severity, cells.constants, cells.generator, cells.save_as_jpeg)
+            # Laid out as images from files are: networks take them faster, and one cell is as fast as another.
+            images = images.contiguous(memory_format=torch.channels_last)
+            yield from zip(torch.split(images, self.size), torch.split(labels, self.size), strict=True)

@@ -3,6 +3,8 @@
 A mask holds the share of the image itself; the rest, 1 - mask, is its partner's. A mask of ones changes nothing.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,8 @@ def blend(images: Tensor, targets: Tensor, partner: Tensor, mask: Tensor) -> tup
     """
     # The label follows the mask as it is applied, after rounding to the images' dtype.
     mask = mask.to(images.dtype)
-    return mix_images(images, partner, mask), mix_targets(targets, partner, label_weight(mask))
+    mix = _mix_on_cpu if _may_read(images) else mix_images
+    return mix(images, partner, mask), mix_targets(targets, partner, label_weight(mask))
 
 
 def mix_images(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
@@ -33,16 +36,61 @@ def mix_images(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     Where the mask is exactly 1 or 0 the result is a copy of one image's pixel, bit for bit, whatever the other holds.
     Any tensor (N, ...) that broadcasts with `mask` will do, hidden activations too.
     """
-    mask = mask.to(images.dtype)
-    others = images[partner]
+    return _mix_pair(images, images[partner], mask.to(images.dtype))
+
+
+def _mix_pair(images: Tensor, others: Tensor, mask: Tensor) -> Tensor:
+    # where, because 0 times a NaN or an infinity is a NaN.
     mixed = torch.where(mask == 1, images, torch.lerp(others, images, mask))
     return torch.where(mask == 0, others, mixed)
 
 
+def _may_read(images: Tensor) -> bool:
+    """Whether reading the mask costs nothing: on a GPU the host would wait; autograd and compilers cannot follow."""
+    return images.device.type == "cpu" and not images.requires_grad and not torch.compiler.is_compiling()
+
+
+def _mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
+    """Return what `mix_images` does, bit for bit, without the passes over memory that this mask does not need."""
+    hole = _box(mask == 0)
+    inside = mask[hole]
+    if not bool(inside.any()) and int((mask == 1).sum()) == mask.numel() - inside.numel():
+        # A rectangle of the partner, or nothing, and the image itself around it.
+        mixed = images.clone()
+        torch.index_select(images[hole], 0, partner, out=mixed[hole])
+        return mixed
+    # Into a tensor of our own: index_select itself would lose the memory format.
+    mixed = torch.index_select(images, 0, partner, out=torch.empty_like(images))
+    if bool(((mask == 0) | (mask == 1)).all()):
+        return torch.where(mask == 1, images, mixed, out=mixed)
+    box = _box(mask != 0)
+    images, others, mask = images[box], mixed[box], mask[box]
+    if bool((mask == 0).any()):
+        others.copy_(_mix_pair(images, others, mask))
+        return mixed
+    others.lerp_(images, mask)
+    if bool((own := mask == 1).any()):
+        torch.where(own, images, others, out=others)
+    return mixed
+
+
+def _box(there: Tensor) -> tuple[Any, ...]:
+    """Return the slices of an image that hold all true values of (N or 1, 1, H or 1, W or 1)."""
+    return (..., _extent(there.any(dim=3).any(dim=0)[0]), _extent(there.any(dim=2).any(dim=0)[0]))
+
+
+def _extent(there: Tensor) -> slice:
+    """Return from where to where a row of booleans is true; one alone stands for all of a constant dimension."""
+    if len(there) == 1 and bool(there):
+        return slice(None)
+    found = there.nonzero()
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0)
+
+
 def erase(images: Tensor, mask: Tensor) -> Tensor:
     """Return a copy of `images` (N, C, H, W) with zeros where the mask (N or 1, 1, H, W) is 0."""
-    # where, not masked_fill, which loses the memory format; a zero made on the device, not copied to it.
-    return torch.where(mask == 0, images.new_zeros(()), images)
+    # masked_fill itself would lose the memory format.
+    return images.clone().masked_fill_(mask == 0, 0)
 
 
 def label_weight(mask: Tensor) -> Tensor:

@@ -87,6 +87,21 @@ def test_a_cell_can_be_read_again_and_its_batches_are_copies(arrays):
     assert np.array_equal(next(iter(cell))[0].numpy(), images[2, :10].transpose(0, 3, 1, 2))
 
 
+def test_elsewhere_a_severity_is_copied_at_once_and_the_labels_are_shared(arrays, monkeypatch):
+    folder, labels, _ = arrays
+    copies = []
+    monkeypatch.setattr(corrupted.torch, "from_numpy", lambda array: copies.append(len(array)) or torch.tensor(array))
+    device = torch.device("meta")
+    reader = CorruptedArrays(folder, labels, SIDE, device)
+    for severity in (1, 4):
+        cell = reader.cell("fog", severity, 10)
+        assert cell.labels is reader.labels
+        batches = list(cell)
+        assert [tuple(images.shape) for images, _ in batches] == [(10, 3, SIDE, SIDE)] * 2 + [(3, 3, SIDE, SIDE)]
+        assert {tensor.device for batch in batches for tensor in batch} == {device}
+    assert copies == [N, N]
+
+
 def test_files_are_mapped_and_not_read(tmp_path):
     n, side = 2_000, 224  # 1.5 GB, in a file with a hole
     np.save(tmp_path / "labels.npy", np.zeros(5 * n, np.uint8))

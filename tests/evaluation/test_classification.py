@@ -1,11 +1,14 @@
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from datasets.arrays import ArrayData
 from smoothmix.evaluation.classification import count_errors, evaluate
 from smoothmix.training.distributed import Ranks
 
@@ -62,3 +65,27 @@ def test_evaluation_changes_nothing():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     evaluate(model, [(torch.randn(5, 3, 8, 8), torch.arange(5))], CPU)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class NoHostReads(TorchDispatchMode):
+    """Refuses what a host would wait for on a GPU."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any(name in str(func) for name in ("item.", "nonzero", "_local_scalar_dense", "masked_select", "equal.")):
+            raise AssertionError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+class Reads(Once):
+    def forward(self, images):
+        return super().forward(images) * float(images.numel() > images.sum())
+
+
+@pytest.mark.parametrize("model", [Once(), Reads()])
+def test_the_loop_reads_nothing_from_the_device(model):
+    images = torch.zeros(7, 8, 8, 3, dtype=torch.uint8)
+    train, test = (images, torch.zeros(7)), (images, torch.arange(7))
+    data = ArrayData(train, test, [str(k) for k in range(10)], (0,) * 3, (1,) * 3)
+    with NoHostReads(), pytest.raises(AssertionError) if isinstance(model, Reads) else nullcontext():
+        # the error rates themselves are read by tolist, after the loop
+        assert evaluate(model, data.eval_batches("test", 3), CPU)["images"] == 7

@@ -68,6 +68,18 @@ def test_the_number_of_ranks_does_not_change_the_images(data, name, world_size):
         assert torch.equal(found_labels, labels)
 
 
+@pytest.mark.parametrize("size", [1, 3, 8, 100])
+def test_the_size_of_a_batch_does_not_change_the_images(data, size):
+    expected, labels = whole(cells_of(data).cell("fog", 2))
+    cell = cells_of(data).cell("fog", 2, size)
+    sizes = [len(labels) for _, labels in cell]
+    assert len(cell) == len(sizes)
+    assert max(sizes) == min(size, 8)
+    assert torch.equal(whole(cell)[0], expected)
+    assert torch.equal(whole(cell)[1], labels)
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in cell)
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_cell_does_not_depend_on_those_before_it(data, name):
     expected, _ = whole(cells_of(data).cell(name, 4))

@@ -1,5 +1,7 @@
 """No number is read by the host: the condition for a CUDA graph, tested without a GPU as far as that goes."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from smoothmix import (
     SmoothMixS,
 )
 
+BLEND = import_module("smoothmix.mixing.blend")  # the package has a function of that name
 METHODS = (CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS)
 ALONE = [method(num_classes=4, p=0.5, per_sample=per_sample) for method in METHODS for per_sample in (False, True)] + [
     Mixup(num_classes=4, alpha=0.2),
@@ -71,12 +74,20 @@ class NoHostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """On a CPU, where nobody has to wait, a mask is looked at before it is applied."""
+    monkeypatch.setattr(BLEND, "_may_read", lambda images: False)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_no_operation_reads_values(strategy):
     with NoHostReads():
         strategy(torch.randn(5, 3, 8, 8), torch.arange(5) % 4)
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_runs_on_tensors_without_values(strategy):
     """Fake and meta tensors hold no numbers, so that item() and bool() raise; meta also refuses CPU tensors beside."""
@@ -97,6 +108,7 @@ def test_the_draw_of_the_layer_reads_nothing_on_the_device(attempt):
     assert images.device.type == targets.device.type == "meta"
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_the_checks_notice_a_read():
     strategy = ReadsTheMask(num_classes=4)
     with NoHostReads(), pytest.raises(AssertionError, match="waits for the device"):
@@ -105,6 +117,15 @@ def test_the_checks_notice_a_read():
         strategy(torch.randn(5, 3, 8, 8), torch.zeros(5, dtype=torch.long))
     with pytest.raises(RuntimeError, match="meta"):
         strategy(torch.empty(5, 3, 8, 8, device="meta"), torch.empty(5, dtype=torch.long, device="meta"))
+
+
+def test_a_mask_is_read_on_a_cpu_only_and_unseen_by_autograd_and_the_compiler():
+    may_read = BLEND._may_read
+    images = torch.zeros(2, 3, 4, 4)
+    assert may_read(images)
+    assert not may_read(images.to("meta"))
+    assert not may_read(images.requires_grad_())
+    assert not torch.compile(lambda x: x + may_read(x), fullgraph=True, backend="eager")(torch.zeros(1)).item()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -1,0 +1,93 @@
+"""GPU-hours of the paper's tables, from the rates in the records of `step`."""
+
+import argparse
+import heapq
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from configs.tables import load_table, table_runs
+
+RECORDS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
+FORM = "bf16, channels_last, graph"  # what train.py does on one GPU unless told otherwise
+TABLES = ("1", "2", "3", "4", "5", "6", "7", "8")
+IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "imagenet": 1_281_167}  # training images
+GPUS = 8
+
+Recipe = tuple[str, int]  # a network and its batch size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--records", type=Path, default=RECORDS, help="folder of records (default: results/benchmarks)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table."""
+    print(to_markdown(runs_of_tables(), read_rates(args.records)))
+
+
+def read_rates(folder: Path) -> dict[Recipe, tuple[float, str]]:
+    """Return images per second on one GPU, and of which record, of each network and batch size that was measured."""
+    rates = {}
+    for path in sorted(folder.glob("step*.json")):
+        record = json.loads(path.read_text())
+        if FORM in record["ms_per_step"]:  # it is not timed on a CPU
+            rate = 1000 * record["batch"] / statistics.median(record["ms_per_step"][FORM])
+            rates[record["model"], record["batch"]] = rate, f"{path.name}: {record['device']}"
+    return rates
+
+
+def runs_of_tables() -> dict[str, list[tuple[Recipe, int]]]:
+    """Return, for each table, the runs that no table before it has: network and batch size, images to train on."""
+    seen, new = set(), {}
+    for name in TABLES:
+        new[name] = []
+        for needed in table_runs(load_table(name)):
+            if needed.directory not in seen:
+                seen.add(needed.directory)
+                recipe, model = needed.config["recipe"], needed.config["model"]["name"]
+                images = recipe["epochs"] * IMAGES[needed.config["dataset"]["name"]]
+                new[name].append(((model, recipe["batch_size"]), images))
+    return new
+
+
+def wall_hours(hours: list[float], gpus: int) -> float:
+    """Return how long runs of so many hours take where each has a GPU of its own, the longest begun first."""
+    busy = [0.0] * gpus
+    for length in sorted(hours, reverse=True):
+        heapq.heappush(busy, heapq.heappop(busy) + length)
+    return max(busy)
+
+
+def to_markdown(tables: dict[str, list[tuple[Recipe, int]]], rates: dict[Recipe, tuple[float, str]]) -> str:
+    """Return hours of each table, training only; what is not measured is said so, with the command that measures it."""
+    lines = [
+        f"| table | runs that no table before it has | million images | hours on one GPU | hours on {GPUS} GPUs |",
+        "|---|---|---|---|---|",
+    ]
+    for name, runs in tables.items():
+        millions = sum(images for _, images in runs) / 1e6
+        if all(recipe in rates for recipe, _ in runs):
+            hours = [images / rates[recipe][0] / 3600 for recipe, images in runs]
+            shown = f"{sum(hours):.1f} | {wall_hours(hours, GPUS):.1f}"
+        else:
+            shown = "not measured | not measured"
+        lines.append(f"| {name} | {len(runs)} | {millions:.0f} | {shown} |")
+    lines.append("")
+    for model, batch in sorted({recipe for runs in tables.values() for recipe, _ in runs}):
+        lines.append(_source(model, batch, rates))
+    return "\n".join(lines)
+
+
+def _source(model: str, batch: int, rates: dict[Recipe, Any]) -> str:
+    if (model, batch) in rates:
+        rate, source = rates[model, batch]
+        return f"- {model}, batch {batch}: {rate:.0f} images/s ({source})"
+    command = f"python scripts/benchmark.py step --device cuda --model {model} --batch {batch} --steps 20"
+    return (
+        f"- {model}, batch {batch}: not measured yet on a GPU; run "
+        f"`{command} --output results/benchmarks/step-{model}-{batch}-gpu.json`"
+    )

@@ -1,0 +1,91 @@
+"""How long a batch takes to mix, beside torchvision's and timm's ways of doing it."""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from scripts.benchmarks.timing import (
+    add_common_arguments,
+    check_counts,
+    describe,
+    head,
+    in_turn,
+    load_average,
+    milliseconds,
+    save,
+)
+from smoothmix import CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
+from smoothmix.training.distributed import join
+
+OURS = (SmoothMixC, SmoothMixS, CutMix, Mixup, Cutout)
+SHAPES = ("64x3x224x224", "128x3x32x32")
+REFERENCE = "torchvision v2.CutMix"
+CLASSES = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this measurement."""
+    shapes = [_shape(text) for text in SHAPES]
+    parser.add_argument("--shapes", nargs="+", type=_shape, default=shapes, metavar="NxCxHxW")
+    add_common_arguments(parser, repeats=25)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, write both files, print the table."""
+    check_counts(args, "threads", "repeats")
+    torch.set_num_threads(args.threads)
+    device = join(args.device).device
+    load = load_average()
+    seconds = {"x".join(map(str, shape)): in_turn(peers(shape, device), args.repeats, device) for shape in args.shapes}
+    record = {"seconds": seconds, **describe(device, load)}
+    save(args.output, record, to_markdown(record))
+
+
+def peers(shape: tuple[int, ...], device: torch.device) -> dict[str, Callable[[], Any]]:
+    """Return what is timed, by name: a call that mixes float32 images of `shape` and their labels every time."""
+    from timm.data import Mixup as TimmMixup
+    from torchvision.transforms import v2
+
+    images = torch.randn(shape, device=device)
+    labels = torch.arange(len(images), device=device) % CLASSES
+    # timm's writes into its input, so it has one of its own; it pairs images by turning the batch around.
+    own = images.clone()
+    timm_mixup = TimmMixup(mixup_alpha=1.0, cutmix_alpha=0.0, num_classes=CLASSES)
+    timm_cutmix = TimmMixup(mixup_alpha=0.0, cutmix_alpha=1.0, num_classes=CLASSES)
+    return {
+        REFERENCE: partial(v2.CutMix(num_classes=CLASSES), images, labels),
+        "torchvision v2.MixUp": partial(v2.MixUp(num_classes=CLASSES), images, labels),
+        "timm Mixup, as CutMix, in place": partial(timm_cutmix, own, labels),
+        "timm Mixup, in place": partial(timm_mixup, own, labels),
+        **{method.__name__: partial(method(num_classes=CLASSES, p=1.0), images, labels) for method in OURS},
+    }
+
+
+def to_markdown(record: dict) -> str:
+    """Return a record as a table for each shape."""
+    lines = [head(record, "Mixing a batch of float32 images and its labels"), ""]
+    for shape, seconds in record["seconds"].items():
+        reference = statistics.median(seconds[REFERENCE])
+        lines += [
+            f"{shape}: medians of {len(seconds[REFERENCE])} rounds in which all take turns. Ours mix every batch "
+            "(p = 1) and permute it at random; theirs shift or turn it around.",
+            "",
+            f"| | ms | min to max | of {REFERENCE} |",
+            "|---|---|---|---|",
+        ]
+        for name, times in seconds.items():
+            lines.append(f"| {name} | {milliseconds(times)} | {statistics.median(times) / reference:.2f} |")
+        lines.append("")
+    return "\n".join([*lines, f"    python scripts/{record['command']}", ""])
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    shape = tuple(int(side) if side.isdecimal() else 0 for side in text.split("x"))
+    if len(shape) != 4 or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no shape: give four whole numbers, as in {SHAPES[0]}")
+    return shape
