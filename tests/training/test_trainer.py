@@ -214,7 +214,7 @@ def test_learning_rate_follows_the_recipe(make_trainer, monkeypatch):
     seen = []
     step = trainer.optimizer.step
     monkeypatch.setattr(
-        trainer.optimizer, "step", lambda *a: (seen.append(trainer.optimizer.param_groups[0]["lr"]), step(*a))[1]
+        trainer.optimizer, "step", lambda *a: (seen.append(float(trainer.optimizer.param_groups[0]["lr"])), step(*a))[1]
     )
     trainer.fit()
     assert seen == pytest.approx([0.1] * 6 + [0.01] * 12 + [0.001] * 6)
