@@ -460,6 +460,12 @@ def test_a_checkpoint_of_another_architecture_is_refused(make_trainer):
         make_trainer(model=other, epochs=2).fit()
 
 
+def test_a_run_goes_on_in_the_precision_it_began_in(make_trainer):
+    make_trainer(epochs=1, settings=Settings(precision="bf16")).fit()
+    with pytest.raises(UserError, match="was trained in bf16, and precision=auto means fp32 on cpu"):
+        make_trainer(epochs=2).fit()
+
+
 def test_a_middle_of_an_epoch_needs_the_same_number_of_ranks(make_trainer, monkeypatch):
     trainer = make_trainer(settings=Settings(checkpoint_every=4))
     monkeypatch.setattr(trainer, "finish_epoch", lambda stop: (_ for _ in ()).throw(OSError("power cut")))
