@@ -36,7 +36,9 @@ def outcome(block, forward, x, weights):
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
 @pytest.mark.parametrize("layer", [None, ShakeDrop(0.5), DropBlock(0.5, 2)], ids=["none", "shakedrop", "dropblock"])
-@pytest.mark.parametrize(("bottleneck", "planes", "stride"), [(True, 5, 1), (True, 3, 2), (False, 12, 1), (False, 13, 2)])
+@pytest.mark.parametrize(
+    ("bottleneck", "planes", "stride"), [(True, 5, 1), (True, 3, 2), (False, 12, 1), (False, 13, 2)]
+)
 def test_outputs_and_gradients_equal_the_padded_addition(bottleneck, planes, stride, layer, memory_format):
     torch.manual_seed(1)
     block = PyramidBlock(12, planes, stride, bottleneck, layer and Fixed(layer)).double()
