@@ -176,8 +176,8 @@ class Trainer:
         self.optimizer.step()
 
         count = len(labels) // self.data.views
-        self.totals[0] += loss.detach() * count
-        self.totals[1] += count
+        self.totals[0].add_(loss.detach(), alpha=count)
+        self.totals[1].add_(count)
 
     def finish_epoch(self, stop: StopSignal) -> None:
         """Evaluate, and write the epoch down: first the checkpoint, then everything that can be made from it."""
