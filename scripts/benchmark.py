@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmarks import corruption, step, trainer
+from scripts.benchmarks import corruption, ranks, step, trainer
 from smoothmix.errors import UserError
 
 
@@ -15,6 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
     corruption.add_arguments(commands.add_parser("corruption", help="images corrupted per second"))
+    ranks.add_arguments(commands.add_parser("ranks", help="what several ranks cost; start it with torchrun"))
     step.add_arguments(commands.add_parser("step", help="milliseconds of a train step, beside a plain one"))
     trainer.add_arguments(commands.add_parser("trainer", help="what the trainer costs beside the step; what grows"))
     args = parser.parse_args()

@@ -87,7 +87,11 @@ def profile(step) -> dict:
         for _ in range(PROFILED_STEPS):
             step()
         torch.cuda.synchronize()
-    kernels = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    kernels = [
+        event
+        for event in profiler.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
+    ]
     intervals = [(event.time_range.start, event.time_range.end) for event in kernels]
     taken: Counter[str] = Counter()
     for event in kernels:
