@@ -14,6 +14,7 @@ from smoothmix.errors import UserError
 from smoothmix.training.distributed import Ranks
 
 CPU = Ranks(torch.device("cpu"))
+MODULES = {ranks: "ranks", step: "step", trainer: "trainer"}
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
 
 
@@ -118,10 +119,9 @@ def test_one_rank_has_nothing_to_compare(run):
         run(ranks)
 
 
-@pytest.mark.parametrize(
-    ("module", "path"),
-    [(module, path) for module in (ranks, step, trainer) for path in sorted(RECORDS.glob(f"{module.__name__.rpartition('.')[2]}-*.json"))],
-    ids=str,
-)
+COMMITTED = [(module, path) for module in MODULES for path in sorted(RECORDS.glob(f"{MODULES[module]}-*.json"))]
+
+
+@pytest.mark.parametrize(("module", "path"), COMMITTED, ids=lambda value: getattr(value, "name", ""))
 def test_a_committed_table_is_the_one_that_its_record_makes(module, path):
     assert path.with_suffix(".md").read_text() == module.to_markdown(json.loads(path.read_text()))
