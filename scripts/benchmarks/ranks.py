@@ -80,7 +80,7 @@ def step_of(trainer: Trainer, stop: StopSignal):
     batches = cycle(list(trainer.batches.inputs(0)))
 
     def step() -> None:
-        trainer.launch(trainer.train_step, *next(batches))
+        trainer.launch(trainer.train_step, None, *next(batches))
         stop.requested()
 
     return step

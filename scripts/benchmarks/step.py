@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 def our_step(trainer: Trainer):
     """Return a function that does the trainer's next step, crops and flips included; the epoch begins again."""
     batches = cycle(list(trainer.batches.inputs(0)))
-    return lambda: trainer.launch(trainer.train_step, *next(batches))
+    return lambda: trainer.launch(trainer.train_step, None, *next(batches))
 
 
 def plain_step(trainer: Trainer):

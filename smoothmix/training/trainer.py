@@ -150,8 +150,9 @@ class Trainer:
         set_progress(self.model, self.epoch / self.recipe.epochs)
         self.network.train()
         self.log.begin_epoch(self.epoch, self.step, len(self.batches))
+        plan = getattr(self.mixing, "plan", lambda: None)  # what a strategy decides on the host, ahead of the step
         for inputs in self.batches.inputs(self.epoch, self.step):
-            self.launch(self.train_step, *inputs)
+            self.launch(self.train_step, plan(), *inputs)
             self.step += 1
             if self.step % self.settings.log_every == 0:
                 mean_loss = self.mean_loss()

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from torchvision.transforms import v2
 
 from models import PyramidNet
 from smoothmix import CutMix, Cutout, HideAndSeek, Identity, ManifoldMixup, Mixup, SmoothMixC, SmoothMixS
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 @pytest.fixture
 def make_trainer(tmp_path, tiny_data):
-    def make(name, mixing=SmoothMixC, **settings):
+    def make(name, mixing=SmoothMixC, epochs=3, **settings):
         ranks = join("cuda")
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
@@ -28,7 +29,7 @@ def make_trainer(tmp_path, tiny_data):
         torch.manual_seed(0)
         model = PyramidNet(8, 24, 4, bottleneck=False)
         strategy = mixing(num_classes=4, generator=generator)
-        recipe = Recipe(name="test", epochs=3, batch_size=8, lr=0.05)
+        recipe = Recipe(name="test", epochs=epochs, batch_size=8, lr=0.05)
         return Trainer(model, strategy, tiny_data(), recipe, Settings(**settings), directory, ranks, generator, {})
 
     return make
@@ -61,7 +62,7 @@ def losses(trainer, steps, restart=None):
         if step == restart:
             trainer.seed_streams()
         trainer.totals.zero_()
-        trainer.launch(trainer.train_step, *inputs)
+        trainer.launch(trainer.train_step, None, *inputs)
         seen.append(trainer.totals[0].item() / trainer.totals[1].item())
     return seen
 
@@ -73,7 +74,7 @@ def test_losses_of_the_graph_are_the_eager_ones(make_trainer, method):
         eager, graph = (make_trainer(step, method, precision="fp32", step=step) for step in ("eager", "graph"))
         expected = losses(eager, 20)
         assert losses(graph, 20) == pytest.approx(expected, rel=1e-5)
-        assert graph.launch.replay is not None
+        assert graph.launch.replays
         for trainer in (eager, graph):
             trainer.optimizer.param_groups[0]["lr"].fill_(0.005)
         assert losses(graph, 10, restart=5) == pytest.approx(losses(eager, 10, restart=5), rel=1e-5)
@@ -87,17 +88,26 @@ def test_each_replay_draws_other_numbers(make_trainer):
     inputs, seen = next(trainer.batches.inputs(0)), set()
     for _ in range(14):
         trainer.totals.zero_()
-        trainer.launch(trainer.train_step, *inputs)
+        trainer.launch(trainer.train_step, None, *inputs)
         seen.add(trainer.totals[0].item())
-    assert trainer.launch.replay is not None
+    assert trainer.launch.replays
     assert len(seen) > 5  # half of the batches are not mixed
 
 
+def test_manifold_mixup_has_a_graph_for_each_layer(make_trainer):
+    runs = []
+    for step in ("eager", "graph"):
+        trainer = make_trainer(step, partial(ManifoldMixup, stages=["layer1"]), step=step, deterministic=True, epochs=8)
+        trainer.mixing.attach(trainer.model)
+        runs.append([row["train_loss"] for row in trainer.fit()])
+    assert trainer.launch.replays.keys() == {0, 1}
+    assert runs[1] == pytest.approx(runs[0], rel=1e-4)
+
+
 def test_a_method_that_draws_on_the_host_stays_eager(make_trainer, capsys):
-    trainer = make_trainer("run", partial(ManifoldMixup, stages=["layer1", "layer2"]), step="graph")
-    trainer.mixing.attach(trainer.model)
+    trainer = make_trainer("run", lambda num_classes, generator: v2.CutMix(num_classes=num_classes), step="graph")
     trainer.fit()
-    assert trainer.launch.replay is None
+    assert not trainer.launch.replays
     assert "draws numbers on the host" in capsys.readouterr().out
 
 

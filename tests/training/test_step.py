@@ -85,7 +85,7 @@ def as_on_a_gpu(monkeypatch):
 def make_trainer(tmp_path, tiny_data, tiny_model):
     """Return trainers of 5 full batches and a partial one an epoch, three epochs, the last at a lower rate."""
 
-    def make(name, mixing=SmoothMixC, *, graphed=False, data=None, layer=None, **settings):
+    def make(name, mixing=SmoothMixC, *, graphed=False, data=None, layer=None, epochs=3, **settings):
         (tmp_path / name).mkdir(exist_ok=True)
         generator, model = torch.Generator(), tiny_model()
         if layer is not None:
@@ -94,7 +94,7 @@ def make_trainer(tmp_path, tiny_data, tiny_model):
             model,
             mixing(num_classes=4, generator=generator) if mixing is not v2.CutMix else mixing(num_classes=4),
             data or tiny_data(),
-            Recipe(name="test", epochs=3, batch_size=8, lr=0.05, decay_epochs=[2]),
+            Recipe(name="test", epochs=epochs, batch_size=8, lr=0.05, decay_epochs=[2]),
             Settings(**settings),
             tmp_path / name,
             CPU,
@@ -129,7 +129,7 @@ def test_a_replayed_run_is_the_eager_run(make_trainer, dropout_draws_on_the_devi
     runs = [make_trainer(name, getattr(smoothmix, method), graphed=name == "graph") for name in ("eager", "graph")]
     for trainer in runs:
         trainer.fit()
-    assert runs[1].launch.replay is not None
+    assert runs[1].launch.replays
     assert_same_run(*runs)
 
 
@@ -196,19 +196,24 @@ def test_the_recording_freezes_what_the_host_draws(make_trainer, dropout_draws_o
     assert not torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("method", [v2.CutMix, ManifoldMixup])
-def test_a_step_that_draws_on_the_host_stays_eager_and_says_so(make_trainer, capsys, method):
-    runs = []
-    for name in ("eager", "graph"):
-        build = partial(ManifoldMixup, stages=["1", "2"]) if method is ManifoldMixup else method
-        trainer = make_trainer(name, build, graphed=name == "graph")
-        if method is ManifoldMixup:
-            trainer.mixing.attach(trainer.model)
+def test_a_step_that_draws_on_the_host_stays_eager_and_says_so(make_trainer, capsys):
+    runs = [make_trainer(name, v2.CutMix, graphed=name == "graph") for name in ("eager", "graph")]
+    for trainer in runs:
         trainer.fit()
-        runs.append(trainer)
-    assert runs[1].launch.replay is None
+    assert not runs[1].launch.replays
     assert_same_run(*runs)
     assert capsys.readouterr().out.count("draws numbers on the host") == 1
+
+
+def test_manifold_mixup_has_a_graph_for_each_layer(make_trainer, dropout_draws_on_the_device):
+    runs = []
+    for name in ("eager", "graph"):
+        trainer = make_trainer(name, partial(ManifoldMixup, stages=["1", "2"]), graphed=name == "graph", epochs=6)
+        trainer.mixing.attach(trainer.model)
+        trainer.fit()
+        runs.append(trainer)
+    assert runs[1].launch.replays.keys() == {0, 1, 2}
+    assert_same_run(*runs)
 
 
 def test_only_full_batches_are_warmed_up_captured_and_replayed():
@@ -221,7 +226,7 @@ def test_only_full_batches_are_warmed_up_captured_and_replayed():
     asides = []
     launch = Graphed(2, "a generator", capture, lambda function: (asides.append(1), function()))
     for numbers in ([1, 2], [3], [4, 5], [6, 7], [8, 9], [10], [11, 12]):
-        launch(lambda given: seen.append(given.tolist()), torch.tensor(numbers))
+        launch(lambda given: seen.append(given.tolist()), None, torch.tensor(numbers))
     assert seen == [[1, 2], [3], [4, 5], [6, 7], [10]]
     assert len(asides) == 3
     assert [generator for _, generator in captured] == ["a generator"]
