@@ -13,8 +13,8 @@ import yaml
 from smoothmix.errors import UserError
 from smoothmix.training.run_log import write_text
 
-# keys that do not change the result: paths, workers, logging, device
-IGNORED = {"output", "device", "log_every", "checkpoint_every"}
+# keys that do not change the result: paths, workers, logging, device, how the step is launched
+IGNORED = {"output", "device", "step", "log_every", "checkpoint_every"}
 IGNORED_OF_DATASET = {"root", "download", "verify", "workers"}
 # keys that came later, with the value that changes nothing: runs that began without them keep their folder
 ADDED_TO_DATASET = {"decode": "exact"}

@@ -81,11 +81,12 @@ def speed(job: Job, records: list[dict[str, Any]]) -> Speed | None:
     Those of its own method are taken if there are any, and of several devices the one with most records.
     """
     config = job.run.config
-    wanted = config["dataset"]["name"], config["model"]["name"], config["precision"]
+    wanted = config["dataset"]["name"], config["model"]["name"]
     alike = [
         record
         for record in records
-        if (record["dataset"], record["model"], record.get("precision")) == wanted
+        if (record["dataset"], record["model"]) == wanted
+        and config["precision"] in ("auto", record.get("precision"))
         and len(record.get("world_sizes", [])) == 1
     ]
     alike = [record for record in alike if record["method"] == config["method"]] or alike

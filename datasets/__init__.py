@@ -9,7 +9,9 @@
 ``mean``, ``std``        the normalisation, for channels in [0, 1]
 ``views``                images that training makes of one: 1, or 3 with AugMix
 ``train_batches(...)``   ``(batch_size, seed, rank=0, world_size=1, device="cpu")``: ``len``: steps in an epoch;
-                         ``epoch(epoch, start_step=0)``: yields augmented batches
+                         ``epoch(epoch, start_step=0)``: yields augmented batches. It does so in two parts, between
+                         which a captured step begins: ``inputs(epoch, start_step=0)`` yields tuples of tensors (n, ...)
+                         on the device, and ``prepare(*inputs)`` makes a batch of one there; the host reads nothing
 ``eval_batches(...)``    ``(split, batch_size, rank=0, world_size=1, device="cpu")``: yields a split's batches, as often
                          as it is iterated
 ``image_batches(...)``   ``(split, pieces, device="cpu")``: yields a split's images of these indices, uint8, with labels

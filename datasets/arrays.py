@@ -142,16 +142,25 @@ class TrainBatches:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on."""
+        for inputs in self.inputs(epoch, start_step):
+            yield self.prepare(*inputs)
+
+    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what :meth:`prepare` makes the batches of: image indices, crops and flips, each (n, ...)."""
         data, n = self.data, self.data.sizes["train"]
         offsets, flips = _draw_epoch(n, data.padding, data.flip, self.seed, epoch)
         order = torch.tensor(epoch_order(n, self.seed, epoch))
         # The epoch's numbers cross to the device here, once; from now on the host waits for nothing.
-        offsets, flips, order = (_to_device(numbers, self.device) for numbers in (offsets, flips, order))
-        images, labels = data._store("train", self.device)
+        numbers = [_to_device(column, self.device) for column in (order, offsets[order], flips[order])]
         for piece in remaining(self.pieces, start_step):
-            index = order[piece]
-            batch = crop_flip(images, index, offsets[index], flips[index], data.image_size)
-            yield normalize(to_float(batch), data.mean, data.std), labels[index]
+            yield tuple(column[piece] for column in numbers)
+
+    def prepare(self, index: Tensor, offsets: Tensor, flips: Tensor) -> Batch:
+        """Crop, flip and normalise the images `index`; returns images and labels as :meth:`epoch` yields them."""
+        data = self.data
+        images, labels = data._store("train", self.device)
+        batch = crop_flip(images, index, offsets, flips, data.image_size)
+        return normalize(to_float(batch), data.mean, data.std), labels[index]
 
 
 class WorkerBatches:
@@ -169,11 +178,19 @@ class WorkerBatches:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield what :meth:`TrainBatches.epoch` yields; with three views, batches three times as long."""
-        data = self.data
+        for inputs in self.inputs(epoch, start_step):
+            yield self.prepare(*inputs)
+
+    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what :meth:`prepare` makes the batches of: labels and pixels, each (n, ...)."""
         self.sampler.start(epoch, start_step)
-        for labels, *columns in batches_on(self.loader, self.device):
-            images = normalize(data.augment.to_float(*columns), data.mean, data.std)
-            yield images, torch.cat([labels] * data.views)
+        yield from batches_on(self.loader, self.device)
+
+    def prepare(self, labels: Tensor, *columns: Tensor) -> Batch:
+        """Normalise the images; returns images and labels as :meth:`epoch` yields them."""
+        data = self.data
+        images = normalize(data.augment.to_float(*columns), data.mean, data.std)
+        return images, torch.cat([labels] * data.views)
 
 
 class _Items(Dataset):

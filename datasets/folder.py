@@ -169,18 +169,25 @@ class TrainBatches:
         Raises:
             UserError: an image that cannot be read.
         """
-        data, transform = self.data, self.data.transform
+        for inputs in self.inputs(epoch, start_step):
+            yield self.prepare(*inputs)
+
+    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what :meth:`prepare` makes the batches of: labels, colour changes and pixels, each (n, ...)."""
         self.sampler.start(epoch, start_step)
-        for labels, order, factors, alphas, *columns in batches_on(self.loader, self.device):
-            images = transform.augment.to_float(*columns)
-            if data.views > 1:
-                labels, order, factors, alphas = (
-                    torch.cat([numbers] * data.views) for numbers in (labels, order, factors, alphas)
-                )
-            if transform.jitter or transform.lighting:
-                yield recolor(images, order, factors, alphas, data.mean, data.std), labels
-            else:
-                yield normalize(images, data.mean, data.std), labels
+        yield from batches_on(self.loader, self.device)
+
+    def prepare(self, labels: Tensor, order: Tensor, factors: Tensor, alphas: Tensor, *columns: Tensor) -> Batch:
+        """Change the colours and normalise; returns images and labels as :meth:`epoch` yields them."""
+        data, transform = self.data, self.data.transform
+        images = transform.augment.to_float(*columns)
+        if data.views > 1:
+            labels, order, factors, alphas = (
+                torch.cat([numbers] * data.views) for numbers in (labels, order, factors, alphas)
+            )
+        if transform.jitter or transform.lighting:
+            return recolor(images, order, factors, alphas, data.mean, data.std), labels
+        return normalize(images, data.mean, data.std), labels
 
 
 class ImageBatches:

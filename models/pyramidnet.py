@@ -7,7 +7,9 @@ convolution, a BatchNorm after its last, and shortcuts without parameters (avera
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -117,7 +119,6 @@ class PyramidBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.out_channels = planes * BOTTLENECK_EXPANSION if bottleneck else planes
-        self.added_channels = self.out_channels - in_channels
         layers = _bottleneck_layers if bottleneck else _basic_layers
         self.residual = nn.Sequential(*layers(in_channels, planes, stride))
         self.regulariser = nn.Identity() if regulariser is None else regulariser
@@ -126,10 +127,26 @@ class PyramidBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
-        shortcut = self.pool(x)
-        if self.added_channels:
-            shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, self.added_channels))
-        return shortcut + self.regulariser(self.residual(x))
+        added: Tensor = _AddToFirstChannels.apply(self.regulariser(self.residual(x)), self.pool(x))
+        return added
+
+
+class _AddToFirstChannels(torch.autograd.Function):
+    """residual + shortcut with zero channels behind it, in the memory of the residual, which nothing else needs.
+
+    Padding the shortcut first would write and read a tensor of the residual's width twice, for the same sums.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, shortcut: Tensor) -> Tensor:
+        ctx.channels = shortcut.shape[1]
+        ctx.mark_dirty(residual)
+        residual[:, : ctx.channels] += shortcut
+        return residual
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients[0], gradients[0][:, : ctx.channels]
 
 
 def block_planes(num_blocks: int, alpha: float) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmarks import corruption, evaluation, hours, input, mixing, start_up
+from scripts.benchmarks import corruption, evaluation, hours, input, mixing, ranks, start_up, step, trainer
 from smoothmix.errors import UserError
 
 ALL = {  # file name: words
@@ -16,6 +16,14 @@ ALL = {  # file name: words
     "evaluation": "evaluation",
     "mixing": "mixing",
     "start-up": "start-up",
+    "trainer": "trainer",
+}
+STEPS = {
+    "cpu": {"step": "step --threads 2"},
+    "cuda": {
+        f"step-{model}-{batch}": f"step --model {model} --batch {batch} --steps 20"
+        for model, batch in (("pyramidnet200", 32), ("pyramidnet200", 64), ("pyramidnet200", 128), ("resnet50", 256))
+    },
 }
 
 
@@ -24,12 +32,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
     corruption.add_arguments(commands.add_parser("corruption", help="images corrupted per second"))
-    input.add_arguments(commands.add_parser("input", help="images made ready per second"))
     evaluation.add_arguments(commands.add_parser("evaluation", help="images evaluated per second"))
-    mixing.add_arguments(commands.add_parser("mixing", help="milliseconds to mix a batch"))
-    start_up.add_arguments(commands.add_parser("start-up", help="seconds until commands answer"))
     hours.add_arguments(commands.add_parser("hours", help="GPU-hours of the paper's tables, from records of `step`"))
-    everything = commands.add_parser("all", help="every measurement, one after the other, into a folder")
+    input.add_arguments(commands.add_parser("input", help="images made ready per second"))
+    mixing.add_arguments(commands.add_parser("mixing", help="milliseconds to mix a batch"))
+    ranks.add_arguments(commands.add_parser("ranks", help="what several ranks cost; start it with torchrun"))
+    start_up.add_arguments(commands.add_parser("start-up", help="seconds until commands answer"))
+    step.add_arguments(commands.add_parser("step", help="milliseconds of a train step, beside a plain one"))
+    trainer.add_arguments(commands.add_parser("trainer", help="what the trainer costs beside the step; what grows"))
+    everything = commands.add_parser("all", help="every one that needs neither images nor torchrun, into a folder")
     everything.add_argument("--folder", type=Path, required=True, help="where the records go, as NAME-cpu.json")
     everything.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     everything.set_defaults(run=run_all)
@@ -43,15 +54,15 @@ def main() -> int:
 
 
 def run_all(args: argparse.Namespace) -> None:
-    """Run each of `ALL` in a process of its own; raise UserError at the end if some failed."""
-    failed = []
-    for name, words in ALL.items():
+    """Run each of `ALL` and `STEPS` in a process of its own; raise UserError at the end if some failed."""
+    measurements, failed = ALL | STEPS[args.device], []
+    for name, words in measurements.items():
         output = args.folder / f"{name}-{'gpu' if args.device == 'cuda' else 'cpu'}.json"
         command = [sys.executable, __file__, *words.split(), "--device", args.device, "--output", str(output)]
         if subprocess.run(command).returncode:
             failed.append(words)
     if failed:
-        raise UserError(f"{len(failed)} of {len(ALL)} measurements failed: {', '.join(failed)}; see above")
+        raise UserError(f"{len(failed)} of {len(measurements)} measurements failed: {', '.join(failed)}; see above")
 
 
 if __name__ == "__main__":

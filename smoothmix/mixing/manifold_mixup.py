@@ -33,9 +33,10 @@ class ManifoldMixup(Mixup):
     returns them as they are with mixed targets, and the next forward pass in training mode mixes the output of that
     stage. So run the network once on every batch that comes out of here. Evaluation mode is left alone.
 
-    The layer is drawn on the host, from torch's default CPU generator, so nothing waits for the device; a CUDA graph
-    would hold one layer only. At a stage the weight is rounded to eight bits, which bfloat16 and float32 hold alike, so
-    the weight of a label is the share of its activations in either precision.
+    The layer is drawn on the host, from torch's default CPU generator, so nothing waits for the device. A CUDA graph
+    holds one layer only, so `plan` draws the layer ahead of a call, to choose the graph by. At a stage the weight is
+    rounded to eight bits, which bfloat16 and float32 hold alike, so the weight of a label is the share of its
+    activations in either precision.
 
     Args:
         num_classes, p, per_sample, alpha, generator: see `Mixup`.
@@ -63,6 +64,7 @@ class ManifoldMixup(Mixup):
         self.stages = tuple(stages)
         self._hooks: list[RemovableHandle] = []
         self._pending: Pending | None = None
+        self._planned: int | None = None
 
     def attach(self, model: nn.Module) -> None:
         """Hook the stages of `model`, the network itself if it will be wrapped for several processes.
@@ -81,7 +83,7 @@ class ManifoldMixup(Mixup):
                 raise ValueError(f"the model has no module {stage!r}: choose stages such as {', '.join(nearest)}.")
         for hook in self._hooks:
             hook.remove()
-        self._pending = None
+        self._pending = self._planned = None
         self._hooks = [modules[stage].register_forward_hook(partial(self._mix, stage)) for stage in self.stages]
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +101,8 @@ class ManifoldMixup(Mixup):
                 "attached network once on every mixed batch."
             )
         targets = to_targets(images, labels, self.num_classes)
-        layer = self.draw_layer()
+        layer = self.draw_layer() if self._planned is None else self._planned
+        self._planned = None
         mask = self.draw_mask(images)
         partner = self.draw_partner(images)
         if layer == 0:
@@ -107,6 +110,11 @@ class ManifoldMixup(Mixup):
         mask = mask.bfloat16().float()
         self._pending = Pending(self.stages[layer - 1], partner, mask)
         return images, mix_targets(targets, partner, label_weight(mask))
+
+    def plan(self) -> int:
+        """Draw the layer of the next call ahead of it, and return it: one for each call whose step may be a graph."""
+        self._planned = self.draw_layer()
+        return self._planned
 
     def draw_layer(self) -> int:
         """Draw where to mix: 0 is the image, i the output of the i-th stage."""

@@ -1,7 +1,7 @@
 """Reading the records that finished runs leave."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """Return the records of all finished runs beneath `folder`, sorted by path, each with its `directory` and `path`.
 
     Raises:
-        UserError: there is no such folder, or a record in it is damaged (it is named).
+        UserError: there is no such folder, a record in it is damaged (it is named), or the seeds of a setting were
+            trained in two precisions.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    return [read_record(path) for path in sorted(folder.rglob("summary.json"))]
+    records = [read_record(path) for path in sorted(folder.rglob("summary.json"))]
+    _check_precision(records)
+    return records
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -41,4 +44,17 @@ def read_record(path: Path) -> dict[str, Any]:
 def read_folders(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the records beneath any of `folders`, each file once; raises as :func:`read_records`."""
     records = {Path(record["path"]).resolve(): record for folder in folders for record in read_records(folder)}
+    _check_precision(records.values())
     return list(records.values())
+
+
+def _check_precision(records: Iterable[dict[str, Any]]) -> None:
+    """Raise UserError for seeds of one setting in two precisions: `precision=auto` takes what the device has."""
+    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for record in records:
+        other = first.setdefault(tuple(record[name] for name in KEY if name != "seed"), record)
+        if other.get("precision") != record.get("precision"):
+            raise UserError(
+                f"{other['path']} was trained in {other.get('precision')} and {record['path']}, of the same setting, "
+                f"in {record.get('precision')}; move one away, and give precision= to both"
+            )

@@ -47,12 +47,15 @@ class Settings:
     """How a run is executed.
 
     `precision` is ``fp32`` or ``bf16`` (autocast of the forward pass; weights, BatchNorm statistics and loss stay
-    float32, evaluation is always float32). `checkpoint_every` counts steps, 0 meaning at the end of epochs only.
+    float32, evaluation is always float32), `channels_last` the memory format of images and weights, `step` ``eager`` or
+    ``graph`` (one CUDA graph). Each may be ``auto``: what `resolve` makes of it on the device. `checkpoint_every`
+    counts steps, 0 meaning at the end of epochs only.
     """
 
     seed: int = 0
-    precision: str = "fp32"
-    channels_last: bool = False
+    precision: str = "auto"
+    channels_last: bool | str = "auto"
+    step: str = "auto"
     deterministic: bool = False
     checkpoint_every: int = 0
     log_every: int = 50
@@ -62,8 +65,15 @@ class Settings:
         _at_least("seed", self.seed, 0)
         _at_least("checkpoint_every", self.checkpoint_every, 0)
         _at_least("log_every", self.log_every, 1)
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision must be fp32 or bf16, not {self.precision!r}")
+        _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
+        _one_of("step", self.step, ("auto", "eager", "graph"))
+        if self.channels_last not in (True, False, "auto"):
+            raise ValueError(f"channels_last must be true, false or auto, not {self.channels_last!r}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
 
 
 def _at_least(name: str, value: float, least: float) -> None:

@@ -28,6 +28,8 @@ def write_summary(trainer: Trainer, config_hash: str) -> Path:
         "images_per_second": sorted(row["images_per_second"] for row in history)[len(history) // 2],
         "seconds": sum(row["seconds"] for row in history),
         "precision": trainer.settings.precision,
+        "channels_last": trainer.channels_last,
+        "step": trainer.settings.step,
         "world_sizes": trainer.world_sizes,
         "batch_per_rank": trainer.recipe.batch_size // ranks.world_size,
         **environment(ranks.device),

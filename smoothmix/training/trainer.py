@@ -21,7 +21,9 @@ from smoothmix.training.distributed import Ranks
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.resolve import resolve
 from smoothmix.training.run_log import RunLog
+from smoothmix.training.step import Graphed, eager
 from smoothmix.training.stopping import StopSignal
 
 
@@ -73,8 +75,7 @@ class Trainer:
                 f"recipe.batch_size={recipe.batch_size} cannot be shared evenly by {ranks.world_size} ranks; "
                 "it is the global size, so choose a multiple of the number of ranks"
             )
-        if settings.precision == "bf16" and ranks.device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
-            raise UserError(f"precision=bf16, but {torch.cuda.get_device_name()} has no bfloat16; use precision=fp32")
+        settings = resolve(settings, ranks)
         if data.views > 1 and not isinstance(mixing, Identity):
             raise UserError(
                 f"{type(mixing).__name__} would change the {data.views} views of an image that AugMix compares; "
@@ -83,15 +84,18 @@ class Trainer:
         self.data, self.mixing, self.recipe, self.settings = data, mixing, recipe, settings
         self.directory, self.ranks, self.generator, self.config = directory, ranks, generator, config
         self.select_on = "val" if "val" in data.sizes else "test"
-        self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.channels_last = settings.channels_last is True
+        self.memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         self.model = model.to(ranks.device)
         self.model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
-            lr=recipe.lr,
+            # on the device, where a captured step sees it change
+            lr=torch.tensor(recipe.lr, dtype=torch.float32, device=ranks.device),
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
+            fused=True,
         )
         place = ranks.rank, ranks.world_size, ranks.device
         self.batches = data.train_batches(recipe.batch_size, settings.seed, *place)
@@ -108,6 +112,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.world_sizes: list[int] = []
         self.totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # summed loss, images of this epoch
+        self.launch = Graphed(recipe.batch_size, generator) if settings.step == "graph" else eager
         self.log = RunLog(directory, recipe.epochs, ranks.is_main)
 
     # ---------------------------------------------------------------- the run
@@ -141,25 +146,13 @@ class Trainer:
         if self.step == 0:
             self.seed_streams()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate(self.epoch)
+            group["lr"].fill_(self.recipe.learning_rate(self.epoch))
         set_progress(self.model, self.epoch / self.recipe.epochs)
-        bf16 = self.settings.precision == "bf16"
         self.network.train()
         self.log.begin_epoch(self.epoch, self.step, len(self.batches))
-        for images, labels in self.batches.epoch(self.epoch, self.step):
-            with torch.no_grad():
-                images, targets = self.mixing(images, labels)
-                images = images.contiguous(memory_format=self.memory_format)
-            with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
-                logits = self.network(images)
-            loss = classification_loss(logits, targets, self.data.views)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-
-            count = len(labels) // self.data.views
-            self.totals[0] += loss.detach() * count
-            self.totals[1] += count
+        plan = getattr(self.mixing, "plan", lambda: None)  # what a strategy decides on the host, ahead of the step
+        for inputs in self.batches.inputs(self.epoch, self.step):
+            self.launch(self.train_step, plan(), *inputs)
             self.step += 1
             if self.step % self.settings.log_every == 0:
                 mean_loss = self.mean_loss()
@@ -168,6 +161,24 @@ class Trainer:
                 self.save()
             self.leave_if_asked(stop)
             self.training_seconds = self._seconds_of_epoch()
+
+    def train_step(self, *inputs: Tensor) -> None:
+        """Do one step on what the data set's `inputs` yields. The host reads nothing, so a graph can hold it."""
+        bf16 = self.settings.precision == "bf16"
+        with torch.no_grad():
+            images, labels = self.batches.prepare(*inputs)
+            images, targets = self.mixing(images, labels)
+            images = images.contiguous(memory_format=self.memory_format)
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
+            logits = self.network(images)
+        loss = classification_loss(logits, targets, self.data.views)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+        count = len(labels) // self.data.views
+        self.totals[0].add_(loss.detach(), alpha=count)
+        self.totals[1].add_(count)
 
     def finish_epoch(self, stop: StopSignal) -> None:
         """Evaluate, and write the epoch down: first the checkpoint, then everything that can be made from it."""
@@ -184,7 +195,7 @@ class Trainer:
                 batches,
                 self.ranks,
                 after_batch=lambda: self.leave_if_asked(stop),
-                channels_last=self.settings.channels_last,
+                channels_last=self.channels_last,
             )
             row |= {f"{split}_{name}": value for name, value in result.items() if name != "images"}
         row["seconds"] = self._seconds_of_epoch()
@@ -224,6 +235,7 @@ class Trainer:
             "training_seconds": self.training_seconds,
             "history": self.history,
             "device": self.ranks.device.type,
+            "precision": self.settings.precision,
             "world_size": self.ranks.world_size,
             "world_sizes": self.world_sizes,
             "data": self.data.fingerprint,
@@ -258,8 +270,16 @@ class Trainer:
                 f"{path} was saved in the middle of epoch {state['epoch'] + 1} by {then}, and now there are {now}; "
                 "another number or device can go on only from an epoch's end"
             )
+        precision = state.get("precision", self.settings.precision)
+        if precision != self.settings.precision:
+            raise UserError(
+                f"{path} was trained in {precision}, and precision=auto means {self.settings.precision} on "
+                f"{self.ranks.device.type}; go on where it began, or start anew with precision={precision}"
+            )
         checkpoint.load_model(self.model, state["model"], path)
-        self.optimizer.load_state_dict(state["optimizer"])
+        # the momentum only: what the recipe says is set already
+        own = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": own})
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.training_seconds = state["training_seconds"]
         self.history, self.world_sizes = state["history"], state["world_sizes"]

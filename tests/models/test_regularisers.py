@@ -126,7 +126,7 @@ def test_pyramidnets_drop_path_rates_are_linear_with_depth():
 def test_pyramidnets_measured_drop_path_rates():
     network = pyramidnet(8, bottleneck=False, drop_path_rate=0.25).train()
     for i, block in enumerate(blocks_of(network), start=1):
-        rate, channels = 0.25 * i / 3, block.out_channels - block.added_channels
+        rate, channels = 0.25 * i / 3, block.residual[0].num_features
         branch = with_branch_of_ones(block)(torch.zeros(8000, channels, 2, 2)).flatten(1)
         assert torch.equal(branch.min(dim=1).values, branch.max(dim=1).values)  # an image keeps its branch or loses it
         assert (branch == 0).float().mean().item() == pytest.approx(rate, abs=0.02)

@@ -71,7 +71,13 @@ def test_values_out_of_range(changes, words):
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"precision": "fp16"}, "fp32 or bf16"), ({"log_every": 0}, "log_every"), ({"seed": -1}, "seed")],
+    [
+        ({"precision": "fp16"}, "precision must be auto, fp32 or bf16, not 'fp16'"),
+        ({"channels_last": "yes"}, "channels_last must be true, false or auto, not 'yes'"),
+        ({"step": "fast"}, "step must be auto, eager or graph, not 'fast'"),
+        ({"log_every": 0}, "log_every"),
+        ({"seed": -1}, "seed"),
+    ],
 )
 def test_settings_out_of_range(changes, words):
     Settings().check()

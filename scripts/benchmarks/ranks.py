@@ -1,0 +1,105 @@
+"""What several ranks cost: torchrun --nproc_per_node=2 scripts/benchmark.py ranks --output FILE."""
+
+import argparse
+import statistics
+import tempfile
+from itertools import cycle
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from scripts.benchmarks.timing import (
+    add_common_arguments,
+    check_counts,
+    describe,
+    head,
+    in_turn,
+    load_average,
+    milliseconds,
+    save,
+)
+from scripts.benchmarks.trainers import MODELS, trainer_of
+from smoothmix.errors import UserError
+from smoothmix.training.distributed import Ranks, join, part
+from smoothmix.training.stopping import StopSignal
+from smoothmix.training.trainer import Trainer
+
+ALONE, TOGETHER, COLLECTIVE, FLAG = "a rank's step by itself", "the step of the run", "its all-reduce", "its signal"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this measurement."""
+    parser.add_argument("--model", choices=MODELS, default="pyramidnet20")
+    parser.add_argument("--batch", type=int, default=16, help="of each rank")
+    add_common_arguments(parser, repeats=25)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure on every rank at once; rank 0 writes both files and prints the table.
+
+    Raises:
+        UserError: it was not started with torchrun and at least two processes.
+    """
+    check_counts(args, "batch", "threads", "repeats")
+    torch.set_num_threads(args.threads)
+    ranks, load = join(args.device), load_average()
+    if ranks.world_size == 1:
+        raise UserError("one rank trains without DistributedDataParallel; start torchrun --nproc_per_node=2 or more")
+    with tempfile.TemporaryDirectory() as folder:
+        build = {"batch": args.batch, "images": 4 * args.batch, "directory": Path(folder)}
+        alone = trainer_of(args.model, ranks=Ranks(ranks.device), **build)
+        build = {name: value * ranks.world_size for name, value in build.items() if name != "directory"}
+        together = trainer_of(args.model, ranks=ranks, directory=Path(folder), **build)
+        together.network = together._wrapped()
+        gradients = torch.zeros(sum(weights.numel() for weights in alone.model.parameters()), device=ranks.device)
+        stop = StopSignal(ranks)
+        peers = {
+            ALONE: step_of(alone, StopSignal(alone.ranks)),
+            TOGETHER: step_of(together, stop),
+            COLLECTIVE: lambda: dist.all_reduce(gradients),
+            FLAG: stop.requested,
+        }
+        times = in_turn(peers, args.repeats, ranks.device)
+    record = {
+        "model": args.model,
+        "batch": args.batch,
+        "ranks": ranks.world_size,
+        "parameters": gradients.numel(),
+        "ms": {name: [1000 * t for t in taken] for name, taken in times.items()},
+        **describe(ranks.device, load),
+    }
+    if ranks.is_main:
+        save(args.output, record, to_markdown(record))
+    part()
+
+
+def step_of(trainer: Trainer, stop: StopSignal):
+    """Return a function that does the trainer's next step and asks for a signal, as a run does."""
+    batches = cycle(list(trainer.batches.inputs(0)))
+
+    def step() -> None:
+        trainer.launch(trainer.train_step, None, *next(batches))
+        stop.requested()
+
+    return step
+
+
+def to_markdown(record: dict) -> str:
+    """Return a record as a table, and what is left of the difference without the collective."""
+    median = {name: statistics.median(taken) for name, taken in record["ms"].items()}
+    rest = median[TOGETHER] - median[ALONE] - median[COLLECTIVE]
+    lines = [
+        head(record, f"{record['model']} on {record['ranks']} ranks, batch {record['batch']} each"),
+        f"Medians of {len(record['ms'][ALONE])} rounds after one that was not timed, in turn, on all ranks at once. "
+        f"The collective alone sums {record['parameters']:,} float32 gradients.",
+        "",
+        "| | ms | min to max |",
+        "|---|---|---|",
+        *(f"| {name} | {milliseconds([t / 1000 for t in taken])} |" for name, taken in record["ms"].items()),
+        "",
+        f"Beyond the collective a step of the run costs {rest:.2f} ms, {100 * rest / median[ALONE]:.1f} % of a rank's "
+        "step by itself. With one rank there is no DistributedDataParallel and no collective.",
+    ]
+    return "\n".join([*lines, "", f"    torchrun --nproc_per_node={record['ranks']} scripts/{record['command']}", ""])

@@ -1,0 +1,43 @@
+"""Trainers on made-up images, to be timed."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.arrays import ArrayData
+from models import PyramidNet, timm_model
+from smoothmix import SmoothMixC
+from smoothmix.training.distributed import Ranks
+from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.trainer import Trainer
+
+# side of an image, classes, network
+MODELS = {
+    "pyramidnet200": (32, 100, lambda: PyramidNet(200, 240, 100)),
+    "pyramidnet20": (32, 100, lambda: PyramidNet(20, 24, 100, bottleneck=False)),
+    "resnet50": (224, 1000, lambda: timm_model("resnet50", 1000, zero_init_last=False)),
+    "trivial": (32, 100, lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 100))),
+}
+
+
+def made_up(images: int, side: int, classes: int) -> ArrayData:
+    """Return random uint8 images of `side` pixels in the place of a data set on the device; they test on 50."""
+    draw = np.random.default_rng(0)
+    parts = [
+        (draw.integers(0, 256, (n, side, side, 3), dtype=np.uint8), draw.integers(0, classes, n)) for n in (images, 50)
+    ]
+    return ArrayData(*parts, [str(label) for label in range(classes)], (0.5,) * 3, (0.25,) * 3)
+
+
+def trainer_of(model: str, batch: int, images: int, ranks: Ranks, directory, epochs: int = 1, **settings) -> Trainer:
+    """Return a trainer of SmoothMix_C, always initialised alike; `batch` is over all ranks."""
+    side, classes, build = MODELS[model]
+    torch.manual_seed(0)
+    generator = torch.Generator(ranks.device)
+    recipe = Recipe(name="benchmark", epochs=epochs, batch_size=batch, lr=0.01)
+    strategy = SmoothMixC(num_classes=classes, generator=generator)
+    data = made_up(images, side, classes)
+    trainer = Trainer(build(), strategy, data, recipe, Settings(**settings), directory, ranks, generator, {})
+    trainer.network = trainer.model.train()
+    trainer.seed_streams()
+    return trainer

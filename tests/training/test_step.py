@@ -1,0 +1,261 @@
+import random
+from functools import partial
+from importlib import import_module
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torchvision.transforms import v2
+
+import smoothmix
+from models.dropblock import DropBlock
+from models.shakedrop import ShakeDrop
+from smoothmix import Identity, ManifoldMixup, SmoothMixC
+from smoothmix.training import checkpoint, step
+from smoothmix.training.distributed import Ranks
+from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.step import Graphed
+from smoothmix.training.stopping import Stopped, StopSignal
+from smoothmix.training.trainer import Trainer
+
+CPU = Ranks(torch.device("cpu"))
+METHODS = ["CenterGaussian", "CutMix", "Cutout", "HideAndSeek", "Identity", "LabelSmoothing", "Mixup", "SmoothMixC",
+           "SmoothMixS"]  # fmt: skip
+
+
+# what a capture does not permit: operations that hand a value to the host, or make a tensor of the host's values
+REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "aten.equal", "randperm", "is_nonzero", "lift_")
+
+
+class Recording(TorchDispatchMode):
+    """Stands in for a CUDA graph: notes every operation, its very tensors and numbers, and `replay` repeats them."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any(name in str(func) for name in REFUSED):
+            raise RuntimeError(f"{func}: operation not permitted when stream is capturing")
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+    @torch.no_grad()
+    def replay(self):
+        for func, args, kwargs, out in self.calls:
+            again = func(*args, **kwargs)
+            if any(result.alias_info is not None for result in func._schema.returns):
+                continue  # a view of a tensor that is repeated, or a change in place
+            for kept, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
+                if isinstance(kept, Tensor):
+                    kept.copy_(new)
+
+
+def recorded(trainer):
+    """Return a `capture` for the step of `trainer`; like that of a GPU it leaves everything as it was."""
+
+    def capture(function, generator):
+        kept = [*trainer.model.parameters(), *trainer.model.buffers(), trainer.totals]
+        kept += [buffer for entry in trainer.optimizer.state.values() for buffer in entry.values()]
+        before = [(tensor, tensor.detach().clone()) for tensor in kept if tensor is not None]
+        streams = torch.get_rng_state(), generator.get_state()
+        with Recording() as recording:
+            function()
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.copy_(value)
+        torch.set_rng_state(streams[0])
+        generator.set_state(streams[1])
+        return recording.replay
+
+    return capture
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch):
+    """On a CPU, where nobody has to wait, a mask may be looked at before it is applied."""
+    blend = import_module("smoothmix.mixing.blend")  # the package has a function of that name
+    monkeypatch.setattr(blend, "_may_read", lambda images: False, raising=False)
+
+
+@pytest.fixture
+def make_trainer(tmp_path, tiny_data, tiny_model):
+    """Return trainers of 5 full batches and a partial one an epoch, three epochs, the last at a lower rate."""
+
+    def make(name, mixing=SmoothMixC, *, graphed=False, data=None, layer=None, epochs=3, **settings):
+        (tmp_path / name).mkdir(exist_ok=True)
+        generator, model = torch.Generator(), tiny_model()
+        if layer is not None:
+            model.insert(3, layer())
+        trainer = Trainer(
+            model,
+            mixing(num_classes=4, generator=generator) if mixing is not v2.CutMix else mixing(num_classes=4),
+            data or tiny_data(),
+            Recipe(name="test", epochs=epochs, batch_size=8, lr=0.05, decay_epochs=[2]),
+            Settings(**settings),
+            tmp_path / name,
+            CPU,
+            generator,
+            {},
+        )
+        if graphed:
+            trainer.launch = Graphed(8, generator, recorded(trainer), lambda function: function())
+        return trainer
+
+    return make
+
+
+@pytest.fixture
+def dropout_draws_on_the_device(monkeypatch):
+    """On the CPU its generator is the host's, and would keep the step from being captured."""
+    monkeypatch.setattr(step, "host_generators", lambda: ())
+
+
+def assert_same_run(one, other):
+    for ours, theirs in zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    momenta = [[entry["momentum_buffer"] for entry in trainer.optimizer.state.values()] for trainer in (one, other)]
+    assert all(map(torch.equal, *momenta))
+    assert [row["train_loss"] for row in one.history] == [row["train_loss"] for row in other.history]
+    assert [row["test_loss"] for row in one.history] == [row["test_loss"] for row in other.history]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_replayed_run_is_the_eager_run(make_trainer, dropout_draws_on_the_device, method):
+    """Draws, learning rate, statistics, momentum, totals and the partial batch, bit for bit."""
+    runs = [make_trainer(name, getattr(smoothmix, method), graphed=name == "graph") for name in ("eager", "graph")]
+    for trainer in runs:
+        trainer.fit()
+    assert runs[1].launch.replays
+    assert_same_run(*runs)
+
+
+@pytest.mark.parametrize(
+    "layer", [partial(DropBlock, 0.7, 3, "linear"), partial(ShakeDrop, 0.5)], ids=["DropBlock", "ShakeDrop"]
+)
+def test_layers_that_draw_or_change_with_the_epoch_go_on_in_a_replay(make_trainer, dropout_draws_on_the_device, layer):
+    runs = [make_trainer(name, graphed=name == "graph", layer=layer) for name in ("eager", "graph")]
+    for trainer in runs:
+        trainer.fit()
+    assert_same_run(*runs)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"channels_last": True}], ids=str)
+def test_bf16_and_channels_last_are_replayed(make_trainer, dropout_draws_on_the_device, settings):
+    runs = [make_trainer(name, graphed=name == "graph", **settings) for name in ("eager", "graph")]
+    for trainer in runs:
+        trainer.fit()
+    assert_same_run(*runs)
+
+
+def test_three_views_of_workers_are_replayed(make_trainer, tiny_data, dropout_draws_on_the_device):
+    runs = []
+    for name in ("eager", "graph"):
+        data = tiny_data(augment="augmix", workers=0)
+        runs.append(make_trainer(name, Identity, graphed=name == "graph", data=data))
+        runs[-1].fit()
+    assert_same_run(*runs)
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 6, 9, 11])
+def test_a_replayed_run_stopped_at_any_step_goes_on_to_the_unbroken_end(
+    make_trainer, dropout_draws_on_the_device, monkeypatch, stop_at
+):
+    """While it warms up, after the capture, at an epoch's last step, in the second epoch; then another capture."""
+    unbroken = make_trainer("unbroken")
+    unbroken.fit()
+    requests = iter(range(1, 1000))
+    with monkeypatch.context() as patch:
+        patch.setattr("smoothmix.training.stopping.StopSignal.requested", lambda self: next(requests) == stop_at)
+        with pytest.raises(Stopped):
+            make_trainer("stopped", graphed=True).fit()
+    resumed = make_trainer("stopped", graphed=True)
+    resumed.fit()
+    assert_same_run(unbroken, resumed)
+    saved = checkpoint.load(resumed.directory / "last.pt")["optimizer"]["param_groups"][0]["lr"]
+    assert float(saved) == pytest.approx(0.005)
+
+
+def test_the_recording_freezes_what_the_host_draws(make_trainer, dropout_draws_on_the_device):
+    """The comparisons above can fail: this is what they would miss if the stand-in ran the host's part again."""
+
+    class HostCoin(Identity):
+        def __call__(self, images, labels):
+            images, targets = super().__call__(images, labels)
+            return images * (1 + random.random()), targets
+
+    runs = []
+    for name in ("eager", "graph"):
+        random.seed(0)
+        runs.append(make_trainer(name, HostCoin, graphed=name == "graph"))
+        runs[-1].fit()
+    ours, theirs = (trainer.model[0].weight for trainer in runs)
+    assert not torch.equal(ours, theirs)
+
+
+def test_a_step_that_draws_on_the_host_stays_eager_and_says_so(make_trainer, capsys):
+    runs = [make_trainer(name, v2.CutMix, graphed=name == "graph") for name in ("eager", "graph")]
+    for trainer in runs:
+        trainer.fit()
+    assert not runs[1].launch.replays
+    assert_same_run(*runs)
+    assert capsys.readouterr().out.count("draws numbers on the host") == 1
+
+
+def test_manifold_mixup_has_a_graph_for_each_layer(make_trainer, dropout_draws_on_the_device):
+    runs = []
+    for name in ("eager", "graph"):
+        trainer = make_trainer(name, partial(ManifoldMixup, stages=["1", "2"]), graphed=name == "graph", epochs=6)
+        trainer.mixing.attach(trainer.model)
+        trainer.fit()
+        runs.append(trainer)
+    assert runs[1].launch.replays.keys() == {0, 1, 2}
+    assert_same_run(*runs)
+
+
+def test_only_full_batches_are_warmed_up_captured_and_replayed():
+    seen, captured, replays = [], [], []
+
+    def capture(function, generator):
+        captured.append((function, generator))
+        return lambda: replays.append(captured[0][0].args[0].tolist())
+
+    asides = []
+    launch = Graphed(2, "a generator", capture, lambda function: (asides.append(1), function()))
+    for numbers in ([1, 2], [3], [4, 5], [6, 7], [8, 9], [10], [11, 12]):
+        launch(lambda given: seen.append(given.tolist()), None, torch.tensor(numbers))
+    assert seen == [[1, 2], [3], [4, 5], [6, 7], [10]]
+    assert len(asides) == 3
+    assert [generator for _, generator in captured] == ["a generator"]
+    assert replays == [[8, 9], [11, 12]]  # the graph's own inputs, into which the later ones were copied
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make_trainer, method):
+    """From the gather of the crops to the optimiser, in what a capture would see."""
+    trainer = make_trainer("run", getattr(smoothmix, method))
+    trainer.network = trainer.model
+    with StopSignal(CPU) as stop:
+        trainer.train_epoch(stop)
+    inputs = next(trainer.batches.inputs(1))
+    with Recording() as recording:
+        trainer.train_step(*inputs)
+    names = {str(func) for func, *_ in recording.calls}
+    assert {"aten.convolution_backward.default", "aten._fused_sgd_.tensor_lr"} <= names
+    assert names & {"aten.index.Tensor", "aten.index_select.default"}
+
+
+def test_a_step_that_reads_a_value_is_noticed(make_trainer):
+    class Reads(SmoothMixC):
+        def draw_mask(self, images):
+            mask = super().draw_mask(images)
+            return mask if mask.mean() > 0 else mask + 0
+
+    trainer = make_trainer("run", Reads)
+    trainer.network = trainer.model.train()
+    inputs = next(trainer.batches.inputs(0))
+    with Recording(), pytest.raises(RuntimeError, match="not permitted"):
+        trainer.train_step(*inputs)
