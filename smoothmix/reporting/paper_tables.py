@@ -13,7 +13,7 @@ from smoothmix.evaluation.averages import means
 from smoothmix.reporting import commands, corruption_tables, formats, row_tables
 from smoothmix.reporting.corruption_tables import choose_source, read_paper
 from smoothmix.reporting.matching import Cell, key_of, match
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.tables import name_of
 
 BY_CATEGORY = {"imagenet_c"}  # Table 5 averages the categories, Table 4 the corruptions
 Records = list[dict[str, Any]]
@@ -170,14 +170,14 @@ def _corruption_table(
     todo, counts, lines, of_method = [], [], [], {}
     for row, of_row in rows.items():
         of_row_todo = _training(of_row, found) + _evaluation(of_row, found, evaluated, benchmark, names)
-        todo += [(METHODS.get(row, row), line) for line in of_row_todo]
+        todo += [(name_of(row), line) for line in of_row_todo]
         of_method[row] = " && ".join(of_row_todo)
         done = [cell for cell in of_row if cell.key in evaluated and _complete(evaluated[cell.key], names)]
         counts.append((row, len(done), len(of_row)))
-        lines.append(f"{METHODS.get(row, row)} {len(done)} of {len(of_row)}")
+        lines.append(f"{name_of(row)} {len(done)} of {len(of_row)}")
     overall = numbers[(numbers["corruption"] == "average") & (numbers["category"] == "") & numbers["low"].notna()]
     intervals = [
-        f"95 % interval of the mean over the table (Student's t): {METHODS.get(line.method, line.method)} "
+        f"95 % interval of the mean over the table (Student's t): {name_of(line.method)} "
         f"{line.low:.2f} to {line.high:.2f}."
         for line in overall.itertuples()
         if line.severity == "average"

@@ -7,7 +7,7 @@ import pytest
 
 from smoothmix.errors import UserError
 from smoothmix.reporting.records import read_records
-from smoothmix.reporting.tables import summarize, to_markdown
+from smoothmix.reporting.tables import METHODS, place_of, summarize, to_markdown
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -59,6 +59,10 @@ def test_methods_stand_in_the_papers_order():
         "smoothmix_c",
         "mine",
     ]
+
+
+def test_the_order_is_that_of_the_names_and_then_the_alphabet():
+    assert sorted(["zebra", "mine", *reversed(METHODS)], key=place_of) == [*METHODS, "mine", "zebra"]
 
 
 def test_records_are_found_and_damaged_ones_are_named(tmp_path):
