@@ -1,6 +1,7 @@
 """A table of the paper, filled from records."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,9 +49,10 @@ class Filled:
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
-        """Return the table for a paper; the commands stand below it."""
+        """Return the table for a paper; the commands stand behind it."""
         still = [f"To run for {row}: `{command}`" for row, command in self.commands]
-        return formats.latex(self.head, self.plain_body, self.title, f"tab:{self.name}", [*self.notes, *still])
+        caption = re.sub(r"^Table (\d): (.*)", r"\2 (Table \1 of the paper)", self.title)  # LaTeX counts its own
+        return formats.latex(self.head, self.plain_body, caption, f"tab:{self.name}", self.notes, still)
 
     def csv(self) -> str:
         """Return all numbers, four decimals."""
