@@ -150,7 +150,7 @@ def make(args):
     if args.workers < 1:
         raise UserError(f"--workers must be at least 1, not {args.workers}")
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise UserError(f"torchrun started {processes} of this program, which would write the same files; use --workers")
+        raise UserError(f"torchrun started {processes} of this program, which would all write the same; use --workers")
     writer = Writer(args)
     missing = writer.cells.missing(args.corruptions)
     names = [name for name in args.corruptions if name not in missing]

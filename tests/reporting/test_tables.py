@@ -79,3 +79,12 @@ def test_records_are_found_and_damaged_ones_are_named(tmp_path):
 def test_a_committed_table_is_the_one_that_the_committed_records_make(name):
     folder = RESULTS / name
     assert to_markdown(summarize(read_records(folder))).strip() in (folder / "README.md").read_text()
+
+
+def test_the_table_in_the_readme_is_that_of_the_committed_records():
+    readme = (RESULTS.parent / "README.md").read_text().splitlines()
+    start = readme.index("| method | n | best epoch | last epoch |")
+    printed = readme[start + 2 : readme.index("", start)]
+    (setting,) = summarize(read_records(RESULTS / "cifar100_short")).groupby(["dataset", "model", "epochs"])
+    made = to_markdown(setting[1]).splitlines()[4:]
+    assert printed == [" | ".join(line.split(" | ")[:4]) + " |" for line in made if line]

@@ -155,7 +155,7 @@ def test_torchrun_is_refused(script, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run_main(script, monkeypatch, "digits_c", "--output", tmp_path / "c") == 2
     assert capsys.readouterr().err == (
-        "error: torchrun started 2 of this program, which would write the same files; use --workers\n"
+        "error: torchrun started 2 of this program, which would all write the same; use --workers\n"
     )
     assert not (tmp_path / "c").exists()
 
