@@ -39,7 +39,7 @@ def colour_of(method: str) -> Any:
     """Return the same colour for a method in every figure; grey for one that the tables do not know."""
     if method in COLOURS:
         return COLOURS[method]
-    return OTHERS[PLACES[method] % len(OTHERS)] if method in PLACES else "grey"
+    return OTHERS[(PLACES[method] - 1) % len(OTHERS)] if method in PLACES else "grey"
 
 
 def groups(records: list[dict[str, Any]], keys: list[str]) -> dict[str, list[dict[str, Any]]]:
