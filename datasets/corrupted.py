@@ -281,7 +281,8 @@ def _source(folder: Path) -> str:
     if not path.is_file():
         return "published files"
     try:
-        return f"generated files (seed {json.loads(path.read_text())['seed']})"
+        made = json.loads(path.read_text())
+        return f"generated files (seed {made['seed']}{', on a GPU' if made.get('device_type') == 'cuda' else ''})"
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} should be a JSON object with a seed: delete {folder} and make it again") from error
 

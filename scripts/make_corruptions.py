@@ -39,7 +39,8 @@ class Writer:
 
     def begin(self, seed):
         """Say in the folder what its files are, or check that they are the same."""
-        identity = {"seed": seed, "data_fingerprint": self.data.fingerprint}
+        device = self.cells.batches.device  # a GPU draws other numbers
+        identity = {"seed": seed, "data_fingerprint": self.data.fingerprint, "device_type": device.type}
         path = self.folder / GENERATED
         if path.exists():
             try:
@@ -53,11 +54,21 @@ class Writer:
             raise UserError(f"{self.folder} holds files that were not made here; give another --output")
         self.folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():  # before anything else is there: without it the folder would be refused the next time
-            write_text(path, json.dumps(identity | environment(self.cells.batches.device), indent=2) + "\n")
+            write_text(path, json.dumps(identity | environment(device), indent=2) + "\n")
         self.parts.mkdir(exist_ok=True)
         if self.benchmark.constants == "cifar":
             _, labels = self.data.arrays("test")
             np.save(self.folder / "labels.npy", np.tile(labels.numpy(), len(SEVERITIES)))
+
+    def check_names(self):
+        """Refuse images that would be written to the same file."""
+        if self.benchmark.constants == "cifar":
+            return
+        written = {}
+        for file in self.data.files("test"):
+            first = written.setdefault(_jpeg(file), file)
+            if first != file:
+                raise UserError(f"{first} and {file} would both become {_jpeg(file)}; rename or remove one of them")
 
     def is_done(self, name, severity):
         """Whether a cell is there, in its place or waiting for the other severities."""
@@ -102,9 +113,13 @@ class Writer:
         files = iter(self.data.files("test"))
         for images in batches:
             for image, file in zip(images, files, strict=False):  # the last batch ends both
-                path = (folder / file).with_suffix(".JPEG")
+                path = folder / _jpeg(file)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(path, quality=85, optimize=True)  # as the published files
+
+
+def _jpeg(file):
+    return file.with_suffix(".JPEG")
 
 
 def _clean(args):
@@ -134,9 +149,12 @@ def make(args):
     """Write what is missing; return the corruptions that could not be made, with the reason."""
     if args.workers < 1:
         raise UserError(f"--workers must be at least 1, not {args.workers}")
+    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise UserError(f"torchrun started {processes} of this program, which would all write the same; use --workers")
     writer = Writer(args)
     missing = writer.cells.missing(args.corruptions)
     names = [name for name in args.corruptions if name not in missing]
+    writer.check_names()
     writer.begin(args.seed)
     cells = [(name, s) for name in names for s in SEVERITIES if not writer.is_done(name, s)]
     with tqdm(total=len(cells), desc="cells", disable=None) as bar:

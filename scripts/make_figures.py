@@ -23,6 +23,7 @@ from smoothmix.evaluation import occlusion
 from smoothmix.reporting import corruption_tables, figures, mask_figures
 from smoothmix.reporting.occlusion import attention
 from smoothmix.reporting.records import read_records
+from smoothmix.reporting.tables import name_of
 
 RUNS = ["dataset", "model", "recipe", "epochs", "selected_on"]
 TINTS = torch.tensor([[0.10, 0.25, 0.55], [0.75, 0.35, 0.05]])  # backgrounds, or a box of one digit would not show
@@ -62,7 +63,7 @@ def of_networks(directories: list[Path], images: int, seed: int, output: Path) -
         if fingerprint not in (None, data.fingerprint):
             raise UserError(f"{directory} was trained on other data than {directories[0]}; give runs on one data set")
         fingerprint = data.fingerprint
-        networks.append((figures.name_of(config["method"]), model.cpu().eval()))
+        networks.append((name_of(config["method"]), model.cpu().eval()))
     sample = occlusion.sample(data, images, seed)
     figure = attention(networks, *sample, lambda batch: normalize(batch, data.mean, data.std), data.class_names)
     return figures.save(figure, output / "figure2")

@@ -6,52 +6,38 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from configs import record_arguments
+
 
 def main() -> None:
     """Read the records, write the page, print where it is."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="*", help="default: outputs and results")
+    record_arguments.add_arguments(parser)
     parser.add_argument("--figures", type=Path, default=Path("results/figures"))
     parser.add_argument("--audit", type=Path, default=Path("results/audit.md"))
     parser.add_argument("--output", type=Path, default=Path("results/report/index.html"))
-    parser.add_argument(
-        "--words", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
-    )
-    args = parser.parse_args()
-
-    from smoothmix.errors import UserError
-
-    try:
-        write(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    record_arguments.run(parser, write)
 
 
 def write(args: argparse.Namespace) -> None:
     """Write what the command line asks for: the paper's tables, and others that have a run."""
     from configs.fill import OF_THE_PAPER, cells_of, filled_table
     from configs.tables import PRESETS, load_table
-    from smoothmix.errors import UserError
     from smoothmix.reporting.matching import match
     from smoothmix.reporting.records import read_folders
     from smoothmix.reporting.report import find_figures, report
     from smoothmix.training.run_log import write_text
 
-    folders = args.folders or [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
-    records = read_folders(folders)
+    records = read_folders(args.folders)
     tables = []
     for preset in PRESETS:
         for name in [*OF_THE_PAPER, "demo"]:
             cells = cells_of(load_table(name), preset, args.words)
             if (name in OF_THE_PAPER and preset == "paper") or match(records, cells):
-                tables.append((filled_table(name, preset, cells, records, folders, args.words), cells))
+                tables.append((filled_table(name, preset, cells, records, args.folders, args.words), cells))
     audit = args.audit.read_text() if args.audit.is_file() else None
     figures = find_figures(args.figures)
-    try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {args.output.parent} ({error.strerror}); give another --output") from error
+    record_arguments.make_folder(args.output.parent)
     write_text(args.output, report(tables, records, figures, audit))
     print(f"{args.output}: {len(tables)} tables, {len(figures)} figures, {len(records)} runs")
     print("without the audit: there is no " + str(args.audit) if audit is None else f"with {args.audit}")

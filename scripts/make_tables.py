@@ -6,31 +6,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from configs import record_arguments
+
 DEFAULT = Path("results/tables")
 
 
 def main() -> None:
     """Read the records, write a file of each kind for each table, print what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="*", help="default: outputs and results")
+    record_arguments.add_arguments(parser)
     parser.add_argument("--table", metavar="N", nargs="+", help="1 to 8, or demo (default: all eight)")
     parser.add_argument("--preset", default="paper", help="quick: the scaled-down runs, in files of their own")
-    parser.add_argument(
-        "--words", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
-    )
     parser.add_argument("--output", type=Path, default=DEFAULT)
     parser.add_argument(
         "--readme", type=Path, help="index of all eight; beside the default --output: results/README.md"
     )
-    args = parser.parse_args()
-
-    from smoothmix.errors import UserError
-
-    try:
-        write(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    record_arguments.run(parser, write)
 
 
 def write(args: argparse.Namespace) -> None:
@@ -46,14 +37,10 @@ def write(args: argparse.Namespace) -> None:
     if args.words and args.output == DEFAULT:
         raise UserError(f"tables of runs with --words need an --output of their own: {DEFAULT} holds those without")
     names = args.table or OF_THE_PAPER
-    folders = args.folders or [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
     cells = {name: cells_of(load_table(name), args.preset, args.words) for name in names}
-    records = read_folders(folders)
-    tables = [filled_table(name, args.preset, cells[name], records, folders, args.words) for name in names]
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {args.output} ({error.strerror}); give another --output") from error
+    records = read_folders(args.folders)
+    tables = [filled_table(name, args.preset, cells[name], records, args.folders, args.words) for name in names]
+    record_arguments.make_folder(args.output)
     for table in tables:
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
             write_text(args.output / f"{table.name}.{kind}", text)
@@ -64,7 +51,7 @@ def write(args: argparse.Namespace) -> None:
     readme = args.readme or (Path("results/README.md") if args.output == DEFAULT else None)
     if readme and names == OF_THE_PAPER and args.preset == "paper":
         words = ["--words", *args.words] if args.words else []
-        command = " ".join(["python scripts/make_tables.py", *map(str, folders), *words])
+        command = " ".join(["python scripts/make_tables.py", *map(str, args.folders), *words])
         write_text(readme, overview(tables, aside, args.output, readme, command))
         print(readme)
 

@@ -7,7 +7,7 @@ import pandas as pd
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import mean_of_category_means, means
 from smoothmix.reporting.corruption_tables import SETTING
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.tables import name_of, place_of
 
 MEASURED = ["clean", "corruptions_mean", "categories_mean"]
 
@@ -38,9 +38,7 @@ def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
     summary = groups[MEASURED].mean().join(groups[MEASURED].std().add_suffix("_std"))
     summary.insert(0, "n", groups.size())
     summary = summary.reset_index()
-    order = {name: place for place, name in enumerate(METHODS)}
-    places = summary["method"].map(lambda name: order.get(name, len(order)))
-    return summary.iloc[places.argsort(kind="stable")].reset_index(drop=True)
+    return summary.sort_values("method", key=lambda names: names.map(place_of), kind="stable", ignore_index=True)
 
 
 def to_markdown(summary: pd.DataFrame) -> str:
@@ -60,7 +58,7 @@ def to_markdown(summary: pd.DataFrame) -> str:
         ]
         several = rows["method"].duplicated(keep=False)
         for place, row in rows.iterrows():
-            name = METHODS.get(row["method"], row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
+            name = name_of(row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
             parts.append(f"| {name} | {row['n']} | " + " | ".join(_cell(row, name) for name in MEASURED) + " |")
         parts.append("")
     return "\n".join(parts)
@@ -85,9 +83,9 @@ def by_corruption(records: list[dict[str, Any]]) -> str:
         seeds = cells.groupby("column")["seed"].nunique()
         whole = cells.groupby(["corruption", "column"])["error"].agg(["mean", "size"])
         errors = whole["mean"][whole["size"] == seeds[whole.index.get_level_values("column")].to_numpy()]
-        columns = sorted(cells["column"].unique(), key=lambda column: [*METHODS, column[0]].index(column[0]))
+        columns = sorted(cells["column"].unique(), key=lambda column: (place_of(column[0]), column[1]))
         several = {method for method, _ in columns if sum(other == method for other, _ in columns) > 1}
-        heads = [METHODS.get(name, name) + (f" ({config})" if name in several else "") for name, config in columns]
+        heads = [name_of(name) + (f" ({config})" if name in several else "") for name, config in columns]
         parts += [", ".join(map(str, setting)) + ": top-1 error in %, mean over severities", ""]
         parts += ["| category | corruption | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
         for name in CORRUPTIONS:

@@ -10,7 +10,7 @@ from smoothmix.errors import UserError
 from smoothmix.evaluation.robustness import read_cells, weights_digest
 from smoothmix.reporting.records import KEY
 from smoothmix.reporting.spread import half_width
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.tables import name_of, place_of
 
 PUBLISHED = "published files"
 # errors are comparable where all of these agree
@@ -99,11 +99,10 @@ def text(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
     A cell reads ``paper / ours / difference``, or ours alone where the paper has no number.
     """
-    known = [method for method in METHODS if method in set(table["method"])]
-    methods = [*known, *sorted(set(table["method"]) - set(known))]
+    methods = sorted(set(table["method"]), key=place_of)
     columns = [(severity, method) for severity in dict.fromkeys(table["severity"]) for method in methods]
     heads = [
-        METHODS.get(method, method) + ("" if severity == "average" else f", level {severity}")
+        name_of(method) + ("" if severity == "average" else f", level {severity}")
         for severity, method in columns
     ]
     by_cell = {(row.category, row.corruption, row.severity, row.method): row for row in table.itertuples()}

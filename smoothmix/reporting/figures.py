@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.errors import UserError
 from smoothmix.evaluation.averages import CATEGORIES, SEVERITIES
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.tables import PLACES, name_of, place_of
 
-COLOURS = ["black", *(matplotlib.colormaps["tab20"](number) for number in range(20))]  # of METHODS, in their order
+COLOURS = {"identity": "black", "smoothmix_c": "mediumblue"}  # what is compared most stands out
+OTHERS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
 DPI = 100
 
 
@@ -34,15 +35,11 @@ def save(figure: Figure, path: Path) -> list[Path]:
     return written
 
 
-def name_of(method: str) -> str:
-    """Return the name of a method as the tables print it."""
-    return METHODS.get(method, method)
-
-
 def colour_of(method: str) -> Any:
     """Return the same colour for a method in every figure; grey for one that the tables do not know."""
-    known = list(METHODS)
-    return COLOURS[known.index(method)] if method in known else "grey"
+    if method in COLOURS:
+        return COLOURS[method]
+    return OTHERS[(PLACES[method] - 1) % len(OTHERS)] if method in PLACES else "grey"
 
 
 def groups(records: list[dict[str, Any]], keys: list[str]) -> dict[str, list[dict[str, Any]]]:
@@ -69,12 +66,15 @@ def learning_curves(records: list[dict[str, Any]], title: str) -> Figure:
         figure.subplots(1, 2), ("test_top1_error", "test_loss"), ("test top-1 error (%)", "test loss"), strict=True
     ):
         # two settings of one method are two lines
-        for (method, _), of_method in sorted(runs.groupby(["method", "config_hash"]), key=_place):
+        by_setting = dict(list(runs.groupby(["method", "config_hash"])))
+        for method, config in sorted(by_setting, key=lambda setting: (place_of(setting[0]), setting[1])):
+            of_method = by_setting[method, config]
             table = of_method.pivot(index="epoch", columns="seed", values=column)
             for seed in table if table.shape[1] > 1 else ():
                 axes.plot(table.index, table[seed], color=colour_of(method), linewidth=0.5, alpha=0.5)
             axes.plot(table.index, table.mean(axis=1, skipna=False), color=colour_of(method), label=name_of(method))
         axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     figure.suptitle(title, fontsize="small")
     return figure
@@ -85,7 +85,7 @@ def corruption_bars(records: list[dict[str, Any]], title: str) -> Figure:
     errors = _errors(records)
     over_severities = errors.groupby(["method", "corruption"])["error"].mean().unstack("method")
     names = [name for name in CORRUPTIONS if name in over_severities.index]
-    methods = _ordered(over_severities.columns)
+    methods = sorted(over_severities.columns, key=place_of)
     figure = Figure(figsize=(max(8, 2 + 0.5 * len(names)), 4.5), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(methods)
@@ -111,7 +111,7 @@ def severity_curves(records: list[dict[str, Any]], title: str) -> Figure:
         of_category = errors[errors["category"] == category]
         corruptions = of_category["corruption"].nunique()
         table = of_category.groupby(["severity", "method"])["error"].mean().unstack("method")
-        for method in _ordered(table.columns):
+        for method in sorted(table.columns, key=place_of):
             axes.plot(table.index, table[method], marker=".", color=colour_of(method), label=name_of(method))
         axes.set(xlabel="severity", title=f"{category} ({corruptions} corruptions)", xticks=SEVERITIES)
     panels[0].set_ylabel("top-1 error (%)")
@@ -150,12 +150,3 @@ def _errors(records: list[dict[str, Any]]) -> pd.DataFrame:
     ]
     return pd.DataFrame(rows)
 
-
-def _ordered(methods: Any) -> list[str]:
-    known = list(METHODS)
-    return sorted(methods, key=lambda name: (known.index(name) if name in known else len(known), name))
-
-
-def _place(group: tuple[tuple[str, str], pd.DataFrame]) -> tuple[int, tuple[str, str]]:
-    known = list(METHODS)
-    return known.index(group[0][0]) if group[0][0] in known else len(known), group[0]

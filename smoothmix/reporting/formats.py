@@ -13,6 +13,7 @@ ESCAPES = {
     "±": r"$\pm$",
     "†": r"$\dagger$",
 }
+UPRIGHT = 10  # columns; more are set sideways
 COMMAND = re.compile(r"`([^`]*)`")
 
 
@@ -22,24 +23,40 @@ def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def latex(head: Sequence[str], body: Sequence[Sequence[str]], caption: str, label: str, notes: Sequence[str]) -> str:
-    """Return a LaTeX table (booktabs) with the notes below it; `code` between backquotes is set in typewriter."""
+def latex(
+    head: Sequence[str], body: Sequence[Sequence[str]], caption: str, label: str, notes: Sequence[str],
+    after: Sequence[str],
+) -> str:  # fmt: skip
+    """Return a LaTeX table (booktabs), never wider than the text; `code` between backquotes is set in typewriter.
+
+    Args:
+        head: of the columns.
+        body: the lines.
+        caption: above the table.
+        label: for references.
+        notes: below the table, in the float.
+        after: paragraphs behind the float, where they may be of any length.
+    """
+    place = "sidewaystable" if len(head) > UPRIGHT else "table"
     lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table}",
+        "% needs \\usepackage{booktabs,graphicx,rotating}",
+        f"\\begin{{{place}}}",
         "\\centering",
         f"\\caption{{{_latex(caption)}}}",
         f"\\label{{{label}}}",
+        "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
         f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         "\\toprule",
-        " & ".join(map(_latex, head)) + r" \\",
+        " & ".join(map(_latex_head, head)) + r" \\",
         "\\midrule",
         *(" & ".join(map(_latex, line)) + r" \\" for line in body),
         "\\bottomrule",
-        "\\end{tabular}",
+        "\\end{tabular}}",
         *(f"\n\\footnotesize {_latex(note)}" for note in notes),
-        "\\end{table}",
+        f"\\end{{{place}}}",
     ]
+    if after:
+        lines += ["\n{\\footnotesize\\raggedright", "\n\n".join(map(_latex, after)), "\\par}"]
     return "\n".join(lines) + "\n"
 
 
@@ -60,4 +77,10 @@ def html_text(text: str) -> str:
 
 def _latex(text: str) -> str:
     escaped = "".join(ESCAPES.get(character, character) for character in text)
-    return COMMAND.sub(r"\\texttt{\1}", escaped)
+    # a path is longer than a line
+    return COMMAND.sub(lambda code: r"\texttt{" + code[1].replace("/", r"/\allowbreak{}") + "}", escaped)
+
+
+def _latex_head(text: str) -> str:
+    lines = [_latex(part) for part in re.split(r"(?<=[:,]) ", text)]
+    return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if len(lines) > 1 else lines[0]

@@ -9,7 +9,7 @@ from torch import Tensor
 from smoothmix.mixing.blend import blend, erase, label_weight
 from smoothmix.mixing.cutmix import cutmix_mask
 from smoothmix.mixing.masks import box_mask, gaussian_mask, square_mask
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.tables import name_of
 
 
 class Example(NamedTuple):
@@ -64,7 +64,7 @@ def overview(images: Tensor, names: tuple[str, str]) -> Figure:
         partner = torch.zeros_like(images[1]) if method == "cutout" else images[1]
         for panel, picture in zip(axes, (images[0], partner, mask, mixed), strict=True):
             _show(panel, picture)
-        axes[0].set_ylabel(METHODS[method])
+        axes[0].set_ylabel(name_of(method))
         label = " + ".join(f'{weight:.2f} "{name}"' for weight, name in zip(weights, names, strict=True) if weight)
         axes[3].set_xlabel(label)
     return figure

@@ -1,6 +1,7 @@
 """A table of the paper, filled from records."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from smoothmix.evaluation.averages import means
 from smoothmix.reporting import commands, corruption_tables, formats, row_tables
 from smoothmix.reporting.corruption_tables import choose_source, read_paper
 from smoothmix.reporting.matching import Cell, key_of, match
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.tables import name_of
 
 BY_CATEGORY = {"imagenet_c"}  # Table 5 averages the categories, Table 4 the corruptions
 Records = list[dict[str, Any]]
@@ -48,9 +49,10 @@ class Filled:
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
-        """Return the table for a paper; the commands stand below it."""
+        """Return the table for a paper; the commands stand behind it."""
         still = [f"To run for {row}: `{command}`" for row, command in self.commands]
-        return formats.latex(self.head, self.plain_body, self.title, f"tab:{self.name}", [*self.notes, *still])
+        caption = re.sub(r"^Table (\d): (.*)", r"\2 (Table \1 of the paper)", self.title)  # LaTeX counts its own
+        return formats.latex(self.head, self.plain_body, caption, f"tab:{self.name}", self.notes, still)
 
     def csv(self) -> str:
         """Return all numbers, four decimals."""
@@ -170,14 +172,14 @@ def _corruption_table(
     todo, counts, lines, of_method = [], [], [], {}
     for row, of_row in rows.items():
         of_row_todo = _training(of_row, found) + _evaluation(of_row, found, evaluated, benchmark, names)
-        todo += [(METHODS.get(row, row), line) for line in of_row_todo]
+        todo += [(name_of(row), line) for line in of_row_todo]
         of_method[row] = " && ".join(of_row_todo)
         done = [cell for cell in of_row if cell.key in evaluated and _complete(evaluated[cell.key], names)]
         counts.append((row, len(done), len(of_row)))
-        lines.append(f"{METHODS.get(row, row)} {len(done)} of {len(of_row)}")
+        lines.append(f"{name_of(row)} {len(done)} of {len(of_row)}")
     overall = numbers[(numbers["corruption"] == "average") & (numbers["category"] == "") & numbers["low"].notna()]
     intervals = [
-        f"95 % interval of the mean over the table (Student's t): {METHODS.get(line.method, line.method)} "
+        f"95 % interval of the mean over the table (Student's t): {name_of(line.method)} "
         f"{line.low:.2f} to {line.high:.2f}."
         for line in overall.itertuples()
         if line.severity == "average"

@@ -21,6 +21,7 @@ table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px sol
 th { border-bottom: 1px solid; vertical-align: bottom }
 th, td { padding: .2em .7em; text-align: left; font-variant-numeric: tabular-nums }
 tr:target { background: #ffe9a8 }
+section:not(#audit, #ledger) td:not(:has(code)) { white-space: nowrap }
 code, pre { font-size: 12px; background: #f3f3f3 }
 img { max-width: 100% }
 """

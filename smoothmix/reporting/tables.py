@@ -27,7 +27,18 @@ METHODS = {
     "sigma_16": "SmoothMix_C (sigma=16)",
     "smoothmix_c": "SmoothMix_C",
 }
+PLACES = {method: place for place, method in enumerate(METHODS)}
 SETTING = ["dataset", "model", "recipe", "epochs", "method", "config_hash"]
+
+
+def name_of(method: str) -> str:
+    """Return the name of a method as tables and figures print it; one that is not in METHODS as it is."""
+    return METHODS.get(method, method)
+
+
+def place_of(method: str) -> tuple[int, str]:
+    """Return what sorts methods: in the order of METHODS, the others behind them by name."""
+    return PLACES.get(method, len(PLACES)), method
 
 
 def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -54,8 +65,7 @@ def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
     summary = groups[measured].mean().join(groups[measured].std().add_suffix("_std"))
     summary.insert(0, "n", groups["seed"].nunique())
     summary = summary.reset_index()
-    order = {name: place for place, name in enumerate(METHODS)}
-    summary["place"] = summary["method"].map(lambda name: order.get(name, len(order)))
+    summary["place"] = summary["method"].map(place_of)
     return summary.sort_values(["dataset", "model", "recipe", "epochs", "place"], kind="stable").drop(columns="place")
 
 
@@ -72,7 +82,7 @@ def to_markdown(summary: pd.DataFrame) -> str:
         ]
         several = rows["method"].duplicated(keep=False)
         for place, row in rows.iterrows():
-            name = METHODS.get(row["method"], row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
+            name = name_of(row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
             cells = [_mean_and_spread(row, name) for name in ("best_top1", "last_top1", "best_top5", "last_top5")]
             parts.append(f"| {name} | {row['n']} | " + " | ".join(cells) + " |")
         parts.append("")

@@ -216,6 +216,8 @@ def test_where_the_files_came_from(arrays):
     assert CorruptedFolders(folder, [], 0).source == "generated files (seed 3)"
     with pytest.raises(UserError, match=r"there is no .*snow.npy: make the files with `python scripts/make_corr"):
         reader.cell("snow", 1, 10)
+    note.write_text(json.dumps({"seed": 3, "device_type": "cuda"}))  # drew other numbers than a CPU
+    assert CorruptedArrays(folder, labels, SIDE).source == "generated files (seed 3, on a GPU)"
     for damaged in (b"{", b"[]", b"{}", b"3", b"\xff"):
         note.write_bytes(damaged)
         with pytest.raises(UserError, match=r"generated.json should be a JSON object with a seed: delete"):

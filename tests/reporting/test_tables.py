@@ -7,7 +7,7 @@ import pytest
 
 from smoothmix.errors import UserError
 from smoothmix.reporting.records import read_records
-from smoothmix.reporting.tables import summarize, to_markdown
+from smoothmix.reporting.tables import METHODS, place_of, summarize, to_markdown
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -61,6 +61,10 @@ def test_methods_stand_in_the_papers_order():
     ]
 
 
+def test_the_order_is_that_of_the_names_and_then_the_alphabet():
+    assert sorted(["zebra", "mine", *reversed(METHODS)], key=place_of) == [*METHODS, "mine", "zebra"]
+
+
 def test_records_are_found_and_damaged_ones_are_named(tmp_path):
     (tmp_path / "a" / "seed0").mkdir(parents=True)
     (tmp_path / "a" / "seed0" / "summary.json").write_text(json.dumps(record()))
@@ -75,3 +79,12 @@ def test_records_are_found_and_damaged_ones_are_named(tmp_path):
 def test_a_committed_table_is_the_one_that_the_committed_records_make(name):
     folder = RESULTS / name
     assert to_markdown(summarize(read_records(folder))).strip() in (folder / "README.md").read_text()
+
+
+def test_the_table_in_the_readme_is_that_of_the_committed_records():
+    readme = (RESULTS.parent / "README.md").read_text().splitlines()
+    start = readme.index("| method | n | best epoch | last epoch |")
+    printed = readme[start + 2 : readme.index("", start)]
+    (setting,) = summarize(read_records(RESULTS / "cifar100_short")).groupby(["dataset", "model", "epochs"])
+    made = to_markdown(setting[1]).splitlines()[4:]
+    assert printed == [" | ".join(line.split(" | ")[:4]) + " |" for line in made if line]

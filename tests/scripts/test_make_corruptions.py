@@ -53,7 +53,8 @@ def test_the_published_layout_holds_the_generated_images(made):
     data = digits()
     assert {path.name for path in made.iterdir()} == {"generated.json", "labels.npy", *(f"{n}.npy" for n in NAMES)}
     stored = json.loads((made / "generated.json").read_text())
-    assert (stored["seed"], stored["data_fingerprint"]) == (0, data.fingerprint)
+    identity = [stored[key] for key in ("seed", "data_fingerprint", "device_type")]
+    assert identity == [0, data.fingerprint, "cpu"]
     assert "make_corruptions.py digits_c" in stored["command"]
     labels = np.load(made / "labels.npy")
     assert np.array_equal(labels.reshape(5, 360), np.tile(data.arrays("test")[1].numpy(), (5, 1)))
@@ -141,6 +142,33 @@ def test_files_of_other_images_are_refused(made, script):
     writer.data.fingerprint = "of others"
     with pytest.raises(script.UserError, match="holds files of another data_fingerprint"):
         writer.begin(0)
+
+
+def test_files_of_another_kind_of_device_are_refused(made, script, tmp_path):
+    stored = json.loads((made / "generated.json").read_text())
+    (tmp_path / "generated.json").write_text(json.dumps(stored | {"device_type": "cuda"}))
+    with pytest.raises(script.UserError, match="holds files of another device_type; give another --output"):
+        script.Writer(arguments(tmp_path, "digits_c")).begin(0)
+
+
+def test_torchrun_is_refused(script, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run_main(script, monkeypatch, "digits_c", "--output", tmp_path / "c") == 2
+    assert capsys.readouterr().err == (
+        "error: torchrun started 2 of this program, which would all write the same; use --workers\n"
+    )
+    assert not (tmp_path / "c").exists()
+
+
+def test_images_of_one_name_are_refused(script, monkeypatch, tmp_path):
+    for split, names in (("train", ["a.png"]), ("val", ["a.jpg", "a.png", "b.png"])):
+        (tmp_path / split / "n01").mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (8, 8)).save(tmp_path / split / "n01" / name)
+    monkeypatch.setattr(script, "_clean", lambda args: class_folders(tmp_path, workers=0))
+    with pytest.raises(script.UserError, match=r"^n01/a.jpg and n01/a.png would both become n01/a.JPEG; rename"):
+        script.make(arguments(tmp_path / "c", "imagenet_c"))
+    assert not (tmp_path / "c").exists()
 
 
 def test_what_cannot_be_made_is_named_and_the_rest_is_made(script, monkeypatch, capsys, tmp_path):

@@ -1,0 +1,66 @@
+"""Records as finished runs leave them, made by hand, and the tables read back."""
+
+import csv
+import json
+import re
+
+NAMES = ("dataset", "model", "method", "recipe", "config_hash", "seed")
+
+
+def errors_of(cell):
+    """Some errors that belong to a cell alone: best and last, top-1 and top-5."""
+    number = int(cell.key[4], 16) % 997 / 100 + 1.3 * ((cell.key[5] * 7) % 5) + 0.01 * cell.key[5] ** 3
+    return {("best", 1): 10 + number, ("best", 5): 2 + number / 3, ("last", 1): 11 + number, ("last", 5): 2.5 + number}
+
+
+def write(folder, cell, **changes):
+    """Leave the record of a cell's run in `folder`."""
+    values = errors_of(cell)
+    record = dict(zip(NAMES, cell.key, strict=True)) | {"epochs": 300, "selected_on": "test"}
+    for when in ("best", "last"):
+        record[when] = {"epoch": 7, "seconds": 1.5, **{f"test_top{k}_error": values[when, k] for k in (1, 5)}}
+    directory = folder / "-".join(map(str, cell.key[2:]))
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "summary.json").write_text(json.dumps(record | changes))
+    return directory
+
+
+def write_corrupted(directory, cell, benchmark, errors, kind="files", **changes):
+    """Leave a record of corrupted images beside that of the run."""
+    source = "published files" if kind == "files" else "generated (seed 0)"
+    record = dict(zip(NAMES, cell.key, strict=True)) | {"benchmark": benchmark, "weights": "best", "source": source}
+    record["top1_errors"] = errors
+    (directory / f"best.{benchmark}-{kind}.json").write_text(json.dumps(record | changes))
+
+
+def read_csv(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def markdown_lines(path):
+    """Return the lines of the table on a page, its head first, as lists of cells."""
+    lines = [line for line in path.read_text().splitlines() if line.startswith("| ")]
+    head, _, *body = ([cell.strip() for cell in line[2:].removesuffix(" |").split(" | ")] for line in lines)
+    return [head, *body]
+
+
+def markdown_rows(path):
+    head, *body = markdown_lines(path)
+    return {row[0]: dict(zip(head, row, strict=True)) for row in body}
+
+
+def latex_lines(path):
+    """Return the lines of a LaTeX table, its head first, as lists of cells in plain text."""
+    (tabular,) = re.findall(r"\\begin\{tabular\}\{l(r+)\}\n(.*)\\end\{tabular\}", path.read_text(), re.S)
+    rules = ("\\toprule", "\\midrule", "\\bottomrule")
+    lines = [line.removesuffix(r" \\") for line in tabular[1].splitlines() if line not in rules]
+    cells = [[_plain(cell) for cell in re.split(r"(?<!\\)&", line)] for line in lines]
+    assert {len(line) for line in cells} == {1 + len(tabular[0])}
+    return cells
+
+
+def _plain(cell):
+    cell = re.sub(r"\\shortstack\[r\]\{(.*)\}", lambda stack: stack[1].replace(r" \\ ", " "), cell.strip())
+    cell = cell.replace(r"$\pm$", "±").replace(r"$\dagger$", "†").replace("{[}", "[")
+    return re.sub(r"\\([&%$#_{}])", r"\1", cell)

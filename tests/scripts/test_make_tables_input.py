@@ -1,0 +1,159 @@
+"""What make_tables.py is given: which records it takes, which it refuses, and what may stand on its command line."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smoothmix.corruptions import CORRUPTIONS
+
+ROOT = Path(__file__).parents[2]
+ALL = [str(number) for number in range(1, 9)]
+CORRUPTED = {"4": "cifar100_c", "5": "imagenet_c"}
+
+
+def test_records_of_another_preset_or_recipe_are_left_aside(cells, run, tmp_path, hand_made):
+    paper, quick = cells("2")[0], cells("2", "quick")[0]
+    hand_made.write(tmp_path / "records" / "a", quick)
+    hand_made.write(tmp_path / "records" / "b", paper, recipe="cifar_cutmix")
+    hand_made.write(tmp_path / "records" / "c", paper, config_hash="0" * 8)
+    hand_made.write(tmp_path / "records" / "d", paper, seed=9)
+    status, out, _ = run("--table", "2")
+    assert status == 0
+    assert "tables/table2.md .tex .csv: 0 of 30 runs" in out
+    reasons = "1 of recipe quick, 1 of recipe cifar_cutmix, 1 of recipe cifar with other settings than the table's, "
+    assert f"4 records of no row of these tables left aside: {reasons}1 of seed 9." in out
+
+
+def test_runs_with_words_of_their_own_are_found_with_these_words(cells, run, tmp_path, hand_made):
+    words = ["precision=bf16", "channels_last=true"]
+    for cell in cells("6", "paper", words):
+        hand_made.write(tmp_path / "records", cell)
+    assert "0 of 10 runs" in run("--table", "6")[1]
+    assert "10 of 10 runs" in run("--table", "6", "--words", *words)[1]
+    text = (tmp_path / "tables" / "table6.md").read_text()
+    assert text.splitlines()[0].endswith(", with precision=bf16 channels_last=true")
+    assert "unknown key precison" in run("--table", "6", "--words", "precison=bf16")[2]
+
+
+def test_tables_with_words_do_not_overwrite_those_without(monkeypatch, tmp_path, capsys, make_tables):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["make_tables.py", ".", "--words", "precision=bf16"])
+    with pytest.raises(SystemExit) as stop:
+        make_tables.main()
+    assert stop.value.code == 2
+    assert "need an --output of their own" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_corrupted_errors_of_an_unfinished_run_or_of_other_weights_are_not_shown(cells, run, tmp_path, hand_made):
+    cell = cells("demo")[0]
+    directory = hand_made.write(tmp_path / "records", cell)
+    errors = {name: dict.fromkeys("12345", 77.0) for name in CORRUPTIONS}
+    (directory / "best.pt").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()[:16]
+    hand_made.write_corrupted(directory, cell, "digits_c", errors, weights_sha256=digest)
+    assert run("--table", "demo")[0] == 0
+    page = tmp_path / "tables" / "demo.md"
+    assert "77.00" in page.read_text()
+    record = (directory / "summary.json").read_text()
+    (directory / "summary.json").unlink()
+    assert run("--table", "demo")[0] == 0
+    assert "77.00" not in page.read_text()
+    assert "Left aside: 1 records of runs that have no record of their training." in page.read_text()
+    (directory / "summary.json").write_text(record)
+    (directory / "best.pt").write_bytes(b"other weights")
+    status, _, complaint = run("--table", "demo")
+    assert status == 2
+    assert "is of other weights than" in complaint
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_copies_are_fine_and_contradictions_are_not(name, cells, run, tmp_path, hand_made):
+    cell = cells(name)[-1]
+    first = hand_made.write(tmp_path / "records" / "a", cell)
+    second = hand_made.write(tmp_path / "records" / "b", cell)
+    status, out, _ = run("--table", name)
+    assert status == 0
+    assert f"table{name}.md .tex .csv: {0 if name in CORRUPTED else 1} of {len(cells(name))} runs" in out
+    hand_made.write(tmp_path / "records" / "b", cell, last={"test_top1_error": 50.0, "test_top5_error": 9.0})
+    status, _, complaint = run("--table", name)
+    assert status == 2
+    for path in (first, second):
+        assert str(path.relative_to(tmp_path) / "summary.json") in complaint
+    assert f"seed {cell.key[5]}" in complaint
+    assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", CORRUPTED)
+def test_contradicting_and_corrupt_records_of_corrupted_images(name, cells, run, tmp_path, hand_made):
+    cell = cells(name)[0]
+    for place, error in (("a", 10.0), ("b", 11.0)):
+        directory = hand_made.write(tmp_path / "records" / place, cell)
+        hand_made.write_corrupted(directory, cell, CORRUPTED[name], {"fog": {1: error}})
+    status, _, complaint = run("--table", name)
+    assert status == 2
+    assert complaint.count(f"best.{CORRUPTED[name]}-files.json") == 2
+    damaged = directory / f"best.{CORRUPTED[name]}-files.json"
+    for text in ("{", "[]", '{"top1_errors": {}}'):
+        damaged.write_text(text)
+        status, _, complaint = run("--table", name)
+        assert status == 2
+        assert complaint.startswith(f"error: {damaged.relative_to(tmp_path)} ")
+        assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_corrupt_record_is_named(name, cells, run, tmp_path, hand_made):
+    directory = hand_made.write(tmp_path / "records", cells(name)[0])
+    for text in (b"{", b"[]", b'{"dataset": "cifar10"}', b"\xff"):
+        (directory / "summary.json").write_bytes(text)
+        status, _, complaint = run("--table", name)
+        assert status == 2
+        assert complaint.startswith("error: records/")
+        assert "summary.json is not a run record" in complaint
+        assert complaint.count("\n") == 1
+    assert not (tmp_path / "tables").exists()
+
+
+def test_a_record_without_numbers_is_corrupt(cells, run, tmp_path, hand_made):
+    hand_made.write(tmp_path / "records", cells("2")[0], best={"test_top1_error": "low", "test_top5_error": 1.0})
+    assert run("--table", "2")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "folders", "sentence"),
+    [
+        (["--table", "9"], ["records"], "there is no table 9; there is 1, 2, 3, 4, 5, 6, 7, 8, demo"),
+        (["--table", "2"], ["nowhere"], "there is no folder nowhere"),
+        (["--table", "2", "--preset", "fast"], ["records"], "there is no preset fast; there is paper, quick"),
+    ],
+)
+def test_mistakes_are_one_sentence(words, folders, sentence, run, tmp_path):
+    (tmp_path / "records").mkdir()
+    assert run(*words, folders=folders) == (2, "", f"error: {sentence}\n")
+
+
+def test_folders_may_stand_behind_any_option(cells, run, tmp_path, hand_made):
+    hand_made.write(tmp_path / "records", cells("6")[0])
+    given = ["--table", "6", "records"], ["records", "--table", "6"], ["--table", "6", "records", "--preset=paper"]
+    for words in given:
+        status, out, _ = run(*words, folders=())
+        assert (status, out.splitlines()[0]) == (0, "tables/table6.md .tex .csv: 1 of 10 runs"), words
+    hand_made.write(tmp_path / "records", cells("6", "paper", ["precision=bf16"])[0])
+    words = ["--table", "6", "--words", "precision=bf16", "records"]
+    assert "1 of 10 runs" in run(*words, folders=())[1]
+    assert run(*words[:-1], "nowhere", folders=()) == (2, "", "error: there is no folder nowhere\n")
+    assert "there is no table nowhere; " in run("--table", "6", "nowhere", folders=())[2]
+
+
+def test_help_is_there_without_torch():
+    code = (
+        "import sys, runpy; sys.argv = ['make_tables.py', '--help']\n"
+        "try: runpy.run_path('scripts/make_tables.py', run_name='__main__')\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("False\n"), done.stderr
