@@ -11,7 +11,7 @@ from typing import IO, Any
 import yaml
 
 from smoothmix.errors import UserError
-from smoothmix.training.run_log import write_text
+from smoothmix.training.files import write_text
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
 IGNORED = {"output", "device", "step", "log_every", "checkpoint_every"}
@@ -92,10 +92,15 @@ def claim(directory: Path, config: dict[str, Any]) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.seek(0)
-        raise UserError(f"{directory} is in use by {lock.read().strip()}; wait for it or stop it") from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
+        holder = lock.read().strip() or "a process that is just starting"
+        raise UserError(f"{directory} is in use by {holder}; wait for it or stop it") from error
+    os.register_at_fork(after_in_child=lock.close)  # a loader's worker that outlives this process must not hold it
+    try:
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+    except OSError as error:
+        raise UserError(f"cannot write to {directory} ({error.strerror}); free space and run again") from error
     if path.exists():
         stored = read(path)
         differing = sorted(_differences(what_counts(stored), what_counts(config)))

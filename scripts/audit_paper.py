@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from smoothmix.errors import UserError
 from smoothmix.reporting import audit
-from smoothmix.training.run_log import write_text
+from smoothmix.training.files import write_text
 
 PAPER = Path(__file__).resolve().parent.parent / "results" / "paper"
 HEAD = """# The paper, recomputed

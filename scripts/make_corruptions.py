@@ -25,7 +25,7 @@ from smoothmix.evaluation.averages import SEVERITIES
 from smoothmix.evaluation.generated import GeneratedCells
 from smoothmix.training.distributed import join
 from smoothmix.training.environment import environment
-from smoothmix.training.run_log import write_text
+from smoothmix.training.files import write_text
 
 
 class Writer:

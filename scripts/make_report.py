@@ -26,7 +26,7 @@ def write(args: argparse.Namespace) -> None:
     from smoothmix.reporting.matching import match
     from smoothmix.reporting.records import read_folders
     from smoothmix.reporting.report import find_figures, report
-    from smoothmix.training.run_log import write_text
+    from smoothmix.training.files import write_text
 
     records = read_folders(args.folders)
     tables = []

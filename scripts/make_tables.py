@@ -32,7 +32,7 @@ def write(args: argparse.Namespace) -> None:
     from smoothmix.reporting.matching import left_aside
     from smoothmix.reporting.overview import left_aside_line, overview
     from smoothmix.reporting.records import read_folders
-    from smoothmix.training.run_log import write_text
+    from smoothmix.training.files import write_text
 
     if args.words and args.output == DEFAULT:
         raise UserError(f"tables of runs with --words need an --output of their own: {DEFAULT} holds those without")

@@ -18,7 +18,7 @@ from smoothmix.evaluation import occlusion
 from smoothmix.reporting import occlusion as report
 from smoothmix.reporting.figures import save
 from smoothmix.training.environment import environment
-from smoothmix.training.run_log import write_text
+from smoothmix.training.files import write_text
 
 RUN_KEYS = ("dataset", "model", "recipe")
 

@@ -276,7 +276,7 @@ def test_damaged_and_hostile_checkpoints_are_refused(finished, tmp_path):
     assert not canary.exists()
 
 
-def test_a_damaged_last_checkpoint_stops_the_run_and_loses_nothing(tmp_path):
+def test_a_damaged_last_checkpoint_without_another_stops_the_run_and_loses_nothing(tmp_path):
     assert train(tmp_path).returncode == 0
     directory = the_run(tmp_path)
     (directory / "summary.json").unlink()

@@ -13,7 +13,7 @@ import torch
 
 from smoothmix.errors import UserError
 from smoothmix.training.environment import environment
-from smoothmix.training.run_log import write_text
+from smoothmix.training.files import write_text
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, repeats: int = 5) -> None:

@@ -14,7 +14,7 @@ from smoothmix.errors import UserError
 from smoothmix.evaluation.averages import SEVERITIES
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.training.distributed import Ranks
-from smoothmix.training.run_log import write_text
+from smoothmix.training.files import write_text
 
 
 class CellRecord:

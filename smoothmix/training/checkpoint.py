@@ -1,8 +1,9 @@
-"""Checkpoints: written beside their target and renamed onto it, read without running anyone's code."""
+"""Checkpoints: whole at any moment, the previous one kept, checked and read without running anyone's code."""
 
 import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,38 +12,58 @@ import torch
 from torch import nn
 
 from smoothmix.errors import UserError
+from smoothmix.training.files import replacing
 
 FORMAT = 1
 
 
+def previous(path: Path) -> Path:
+    """Return where the checkpoint goes that `save_atomically` replaces."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
 def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """Write `state` (tensors and plain Python values) to `path`, which holds the old or the new state, never a part.
+    """Write `state` (tensors and plain Python values) to `path`, whole; the file before it goes on as `previous(path)`.
 
     Raises:
-        UserError: the file system refuses; the previous file is still whole.
+        UserError: the file system refuses; the file before it is still there.
     """
-    beside = path.with_name(path.name + ".part")
-    try:
-        with open(beside, "wb") as file:
+    with replacing(path, "wb", previous(path)) as file:
+        try:
             torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
-        raise UserError(f"cannot write {path} ({error}); free space or fix its folder, and run again") from error
+        except RuntimeError as error:  # torch's zip writer reports a full disk as one
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def drop_previous(directory: Path) -> None:
+    """Remove the previous files of a run that has ended, which need as much room as the others."""
+    for name in ("last.pt", "best.pt"):
+        previous(directory / name).unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:
     """Return what `save_atomically` wrote, on the CPU. Only tensors and plain values are admitted (`weights_only`).
 
+    Its checksums are those of the zip archive that torch.save makes, a CRC-32 of every member; torch.load skips them.
+
     Raises:
-        UserError: missing, truncated, hostile, or not a checkpoint of this repository.
+        UserError: missing, truncated, damaged, hostile, or not a checkpoint of this repository.
     """
     state = read(path)
+    if member := _damaged_member(path):
+        raise UserError(f"{path} is damaged (the checksum of {member} is another); move it away or restore a copy")
     parts = state if isinstance(state, dict) and state.get("format") == FORMAT else {}
     if not (isinstance(parts.get("model"), dict) and isinstance(parts.get("config"), dict)):
         raise UserError(f"{path} is not a checkpoint of this repository (format {FORMAT})")
     return parts
+
+
+def _damaged_member(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except Exception as error:  # as torch, zipfile raises nearly anything on damaged bytes
+        return f"all members ({error})"
 
 
 def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[..., Any], str]] = ()) -> Any:

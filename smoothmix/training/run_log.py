@@ -1,7 +1,6 @@
 """What a run tells: a JSON line per epoch, TensorBoard, a progress bar or plain lines."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -9,26 +8,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from smoothmix.errors import UserError
+from smoothmix.training.events import EventFile
+from smoothmix.training.files import write_text
 
 SECONDS_BETWEEN_LINES = 30.0
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file beside its target and rename it onto it.
-
-    Raises:
-        UserError: the file system refuses; the previous file is still whole.
-    """
-    beside = path.with_name(path.name + ".part")
-    try:
-        with open(beside, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error}); free space or fix its folder, and run again") from error
 
 
 class RunLog:
@@ -39,7 +22,7 @@ class RunLog:
         self.epochs = epochs
         self.active = active
         self._bar: Any = None
-        self._board: Any = None
+        self._board: EventFile | None = None
         self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
 
     def begin(self, history: list[dict[str, Any]], global_step: int, in_epoch: bool) -> None:
@@ -50,13 +33,11 @@ class RunLog:
         """
         if not self.active:
             return
-        from torch.utils.tensorboard import SummaryWriter  # takes a second to import
-
         self._write_history(history)
         first_dropped = global_step + in_epoch
-        self._board = SummaryWriter(self.directory / "tensorboard", purge_step=first_dropped)
+        self._board = EventFile(self.directory / "tensorboard", first_dropped)
         if history and not in_epoch:
-            self._write_events(history[-1], global_step)
+            self._write_events(self._board, history[-1], global_step)
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Start the bar of `epoch` (from 0), of which `step` out of `steps` are done."""
@@ -65,10 +46,10 @@ class RunLog:
 
     def step(self, epoch: int, step: int, steps: int, global_step: int, loss: float) -> None:
         """Report the mean loss of the epoch so far, at a log step."""
-        if not self.active:
+        if self._board is None:
             return
         if step < steps:  # the epoch's own mean comes at its end
-            self._board.add_scalar("train_loss_so_far", loss, global_step)
+            self._board.scalar("train_loss_so_far", loss, global_step)
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             self._bar.update(step - self._bar.n)
@@ -78,12 +59,12 @@ class RunLog:
 
     def end_epoch(self, history: list[dict[str, Any]], global_step: int) -> None:
         """Write the epoch that `history` ends with."""
-        if not self.active:
+        if self._board is None:
             return
         self.close_bar()
         row = history[-1]
         self._write_history(history)
-        self._write_events(row, global_step)
+        self._write_events(self._board, row, global_step)
         errors = "  ".join(f"{name} {value:.2f}%" for name, value in row.items() if name.endswith("_error"))
         print(
             f"epoch {row['epoch']}/{self.epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.3f}  {errors}  "
@@ -109,11 +90,11 @@ class RunLog:
         if self._board is not None:
             self._board.close()
 
-    def _write_events(self, row: dict[str, Any], global_step: int) -> None:
+    def _write_events(self, board: EventFile, row: dict[str, Any], global_step: int) -> None:
         for name, value in row.items():
             if name != "epoch":
-                self._board.add_scalar(name, value, global_step)
-        self._board.flush()
+                board.scalar(name, value, global_step)
+        board.flush()
 
     def _write_history(self, history: list[dict[str, Any]]) -> None:
         write_text(self.directory / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))

@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from smoothmix.training.distributed import Ranks
-from smoothmix.training.run_log import write_text
+from smoothmix.training.files import write_text
 
 
 class Stopped(SystemExit):

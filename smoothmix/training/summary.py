@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from smoothmix.training.environment import environment
-from smoothmix.training.run_log import write_text
+from smoothmix.training.files import write_text
 from smoothmix.training.trainer import Trainer, best_row
 
 

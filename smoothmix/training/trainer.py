@@ -18,6 +18,7 @@ from smoothmix.mixing.identity import Identity
 from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
 from smoothmix.training.distributed import Ranks
+from smoothmix.training.fallback import holds_best, newest, settle
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
@@ -136,6 +137,8 @@ class Trainer:
                         self.finish_epoch(stop)
                     if stop.requested():  # it came during the last save
                         stop.leave(f"all {self.epoch} epochs in {self.directory}")
+                if self.ranks.is_main:
+                    checkpoint.drop_previous(self.directory)
             finally:
                 self.log.close()
         return self.history
@@ -253,11 +256,18 @@ class Trainer:
             checkpoint.save_atomically(state, self.directory / "best.pt")
 
     def restore(self) -> None:
-        """Take up the state of `last.pt`, if there is one."""
+        """Take up the state of `last.pt`, if there is one, or of the checkpoint before it if that one is damaged."""
         path = self.directory / "last.pt"
-        if not path.exists():
+        found = newest(path)
+        position = None if found is None else (found[0]["epoch"], found[0]["step"])
+        if any(other != position for other in self.ranks.gather(position)):
+            raise UserError(f"the ranks see different checkpoints in {self.directory}; run again once they agree")
+        if found is None:
             return
-        state = checkpoint.load(path)
+        state, note = found
+        if note and self.ranks.is_main:
+            print(f"note: {note}", flush=True)
+            settle(path)
         if state["data"] != self.data.fingerprint:
             raise UserError(
                 f"{self.directory} was trained on other images (fingerprint {state['data']}, now "
@@ -290,8 +300,24 @@ class Trainer:
             self.generator.set_state(streams["mixing"])
             if self.ranks.device.type == "cuda":
                 torch.cuda.set_rng_state(streams["cuda"], self.ranks.device)
-        else:
-            self.save_best()  # in case the process ended between the two files
+        if self.ranks.is_main:
+            self.repair_best()
+
+    def repair_best(self) -> None:
+        """Make `best.pt` agree with the history: the process may have ended before it was written, or lost an epoch.
+
+        Raises:
+            UserError: the weights of the best epoch are lost.
+        """
+        path = self.directory / "best.pt"
+        if not self.history or holds_best(path, best := best_row(self.history, self.select_on)):
+            return
+        if self.step or best["epoch"] != self.epoch:
+            raise UserError(
+                f"{path} is damaged or missing, and the weights of epoch {best['epoch']}, the best, are nowhere else; "
+                f"restore a copy, or delete {self.directory} to train again"
+            )
+        self.save_best()
 
     def leave_if_asked(self, stop: StopSignal) -> None:
         """Save and leave if a signal came on any rank."""

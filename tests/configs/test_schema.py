@@ -270,7 +270,7 @@ def test_ranges_of_a_model_get_one_sentence():
         ("model", "torchvision.models._api.os.system"),
         ("model", "modelsx.PyramidNet"),
         ("model", "smoothmix.SmoothMixC"),
-        ("mixing", "smoothmix.training.run_log.write_text"),  # writes files
+        ("mixing", "smoothmix.training.files.write_text"),  # writes files
         ("mixing", "smoothmix.mixing.strategy.torch.load"),
         ("mixing", "torchvision.transforms.functional.to_pil_image"),
         ("mixing", "timm.data.ImageDataset"),  # opens files
