@@ -11,6 +11,7 @@ from typing import IO, Any
 import yaml
 
 from smoothmix.errors import UserError
+from smoothmix.records import read_object
 from smoothmix.training.run_log import write_text
 
 # keys that do not change the result: paths, workers, logging, device
@@ -39,7 +40,7 @@ def run_directory(config: dict[str, Any]) -> Path:
     """
     names = [config["dataset"]["name"], config["model"]["name"], config["method"], config["recipe"]["name"]]
     for name in names:
-        if not name or name.startswith(".") or "/" in name or "\\" in name:
+        if not name.isprintable() or not name or name.startswith(".") or "/" in name or "\\" in name:
             raise UserError(f"{name!r} cannot name a folder of the run directory; use letters, digits, '-' and '_'")
     *folders, recipe = names
     setting = Path(config["output"]).expanduser().joinpath(*folders, f"{recipe}-{config_hash(config)}")
@@ -54,10 +55,10 @@ def is_finished(directory: Path, data_fingerprint: str) -> bool:
     """
     path = directory / "summary.json"
     try:
-        fingerprint = json.loads(path.read_text())["data_fingerprint"]
+        fingerprint = read_object(path)["data_fingerprint"]
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise UserError(f"cannot read {path} ({error}); choose another output=, or move it away") from error
     if fingerprint != data_fingerprint:
         raise UserError(

@@ -6,7 +6,6 @@ severity: iterable again and again, ``len`` the number of this rank's batches, e
 and labels int64 (b,), on the CPU. The k-th batch of a cell goes to rank k % world_size; nothing is padded or dropped.
 """
 
-import json
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from datasets.folder import list_images, load_rgb
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.per_image import pixels
 from smoothmix.errors import UserError
+from smoothmix.records import read_object
 
 SEVERITIES = (1, 2, 3, 4, 5)
 GENERATED = "generated.json"  # in a folder whose images were made here
@@ -270,8 +270,8 @@ def _source(folder: Path) -> str:
     if not path.is_file():
         return "published files"
     try:
-        return f"generated files (seed {json.loads(path.read_text())['seed']})"
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"generated files (seed {read_object(path)['seed']})"
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} should be a JSON object with a seed: delete {folder} and make it again") from error
 
 
