@@ -38,13 +38,18 @@ def run_directory(config: dict[str, Any]) -> Path:
     Raises:
         UserError: one of the names cannot be a folder's name.
     """
+    *folders, recipe = check_names(config)
+    setting = Path(config["output"]).expanduser().joinpath(*folders, f"{recipe}-{config_hash(config)}")
+    return setting / f"seed{config['seed']}"
+
+
+def check_names(config: dict[str, Any]) -> list[str]:
+    """Return the names of data set, model, method and recipe; raise UserError for one that cannot be a folder's."""
     names = [config["dataset"]["name"], config["model"]["name"], config["method"], config["recipe"]["name"]]
     for name in names:
         if not name.isprintable() or not name or name.startswith(".") or "/" in name or "\\" in name:
             raise UserError(f"{name!r} cannot name a folder of the run directory; use letters, digits, '-' and '_'")
-    *folders, recipe = names
-    setting = Path(config["output"]).expanduser().joinpath(*folders, f"{recipe}-{config_hash(config)}")
-    return setting / f"seed{config['seed']}"
+    return names
 
 
 def is_finished(directory: Path, data_fingerprint: str) -> bool:

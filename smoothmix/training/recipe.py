@@ -67,8 +67,8 @@ class Settings:
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if not (value >= least and math.isfinite(value)):
-        raise ValueError(f"{name} must be a finite number of at least {least}, not {value}")
+    if not least <= value < 2**63:
+        raise ValueError(f"{name} must be a finite number of at least {least}, not {value} (and below 2^63)")
 
 
 def _positive(name: str, value: float) -> None:

@@ -121,7 +121,11 @@ class Trainer:
         """
         on_gpu = [self.ranks.device] if self.ranks.device.type == "cuda" else []
         with numerics(self.settings.deterministic), full_precision(), torch.random.fork_rng(devices=on_gpu):
-            self.restore()
+            try:
+                self.restore()
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                path = self.directory / "last.pt"
+                raise UserError(f"{path} is not the checkpoint of such a run ({error!r}); move it away") from error
             self.network = self._wrapped()
             self.log.begin(self.history, self._global_step(), in_epoch=self.step > 0)
             try:
