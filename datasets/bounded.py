@@ -34,9 +34,9 @@ def open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
     """
     with open(archive, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
-    with _Bounded(archive) if packed else open(archive, "rb") as content:
-        with tarfile.open(fileobj=content, mode="r:") as tar:
-            yield tar
+    content = _Bounded(archive) if packed else open(archive, "rb")  # noqa: SIM115 (closed below)
+    with content, tarfile.open(fileobj=content, mode="r:") as tar:
+        yield tar
 
 
 class _Bounded(gzip.GzipFile):

@@ -38,7 +38,8 @@ class Recipe:
             raise ValueError(f"recipe.momentum must lie in [0, 1), not {self.momentum}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("recipe.nesterov=true needs a recipe.momentum above 0; set one of the two")
-        if sorted(set(self.decay_epochs)) != self.decay_epochs or min(self.decay_epochs, default=1) < 1:
+        whole = all(type(epoch) is int for epoch in self.decay_epochs)
+        if not whole or sorted({0, *self.decay_epochs})[1:] != self.decay_epochs:
             raise ValueError(f"recipe.decay_epochs must be ascending epochs from 1 on, not {self.decay_epochs}")
 
 
