@@ -21,6 +21,7 @@ from smoothmix.training.distributed import Ranks
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.resumable import check_parts
 from smoothmix.training.run_log import RunLog
 from smoothmix.training.stopping import StopSignal
 
@@ -250,6 +251,7 @@ class Trainer:
         if not path.exists():
             return
         state = checkpoint.load(path)
+        check_parts(state, path, self.recipe.epochs, len(self.batches), self.select_on)
         if state["data"] != self.data.fingerprint:
             raise UserError(
                 f"{self.directory} was trained on other images (fingerprint {state['data']}, now "

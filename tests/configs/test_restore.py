@@ -23,6 +23,12 @@ ANYTHING = [
 ]  # fmt: skip
 
 
+MORE_PATHS = [
+    *["seed", "method", "output", "precision", "recipe.epochs", "recipe.name", "dataset._target_", "dataset.val_split"],
+    *["model.depth", "mixing._target_", "mixing.sigma", "mixing.new"],
+]
+
+
 @pytest.fixture(scope="module")
 def good():
     """A configuration that trains the digits, and weights of its network."""
@@ -76,9 +82,8 @@ def test_our_own_is_accepted(attempt):
 @pytest.mark.parametrize(
     "path",
     [
-        *["seed", "method", "output", "precision", "recipe", "recipe.epochs", "recipe.name", "recipe.decay_epochs"],
-        *["dataset", "dataset.name", "dataset._target_", "dataset.val_split", "model", "model._target_", "model.depth"],
-        *["mixing", "mixing._target_", "mixing.sigma", "mixing.new"],
+        *["recipe", "recipe.decay_epochs", "dataset", "dataset.name", "model", "model._target_", "mixing"],
+        *(pytest.param(path, marks=pytest.mark.slow) for path in MORE_PATHS),
     ],
 )
 def test_any_value_in_the_place_of_another_is_accepted_or_one_sentence(attempt, good, path):
