@@ -27,6 +27,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
+# What files may hold, whatever they are called. Pillow would try all it knows, and hand PostScript to Ghostscript.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -267,7 +270,9 @@ def load_rgb(path: str) -> "Image":
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode[0] in "IF":  # convert would cut off what is above 255, and not scale it
+                raise ValueError(f"it has more than 8 bits a channel, in mode {image.mode}; save it with 8")
             return image.convert("RGB")
     except Exception as error:  # damaged files make Pillow raise nearly anything
         raise UserError(f"cannot read the image {path} ({error}): replace the file or remove it") from error

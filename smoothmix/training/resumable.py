@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from smoothmix.errors import UserError
 from smoothmix.records import is_count, is_percentage
 
@@ -43,4 +45,5 @@ def _inconsistent(state: dict[str, Any], epochs: int, steps: int, select_on: str
         return "history"
     if state["step"] and min(len(state["streams"]), len(state["totals"])) < state["world_size"]:
         return "streams"
-    return None
+    shapes = [total.shape if isinstance(total, Tensor) else None for total in state["totals"]]
+    return "totals" if shapes != [(2,)] * len(shapes) else None
