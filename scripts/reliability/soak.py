@@ -107,8 +107,7 @@ def judge(samples: list[Sample]) -> list[dict[str, Any]]:
     """Return a line for everything that should be flat after the warm-up: what, measured, bound, unit, flat or not."""
     kept = samples[int(WARM_UP * len(samples)) :]
     windows = [
-        (after.seconds - before.seconds) / (after.step - before.step)
-        for before, after in itertools.pairwise(kept)
+        (after.seconds - before.seconds) / (after.step - before.step) for before, after in itertools.pairwise(kept)
     ]
     quarter = len(windows) // 4
     slower = _fast(windows[-quarter:]) / _fast(windows[:quarter])
