@@ -91,7 +91,9 @@ def test_any_value_in_the_place_of_another_is_accepted_or_one_sentence(attempt, 
     assert sum(sentence is not None for sentence in refused) >= 4  # at least those that no YAML file can hold
 
 
-@pytest.mark.parametrize("group", ["dataset", "model", "mixing"])
+@pytest.mark.parametrize(
+    "group", ["model", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dataset", "mixing"))]
+)
 @pytest.mark.parametrize(
     "target",
     [
