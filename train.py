@@ -8,6 +8,7 @@ def main(composed):
     import torch
 
     from configs import build, run_dir, schema
+    from smoothmix.errors import UserError
     from smoothmix.training.distributed import join
     from smoothmix.training.recipe import Recipe
     from smoothmix.training.summary import write_summary
@@ -39,7 +40,15 @@ def main(composed):
         print(f"run directory: {directory}")
         if trainer.recipe.learning_rate(trainer.recipe.epochs - 1) == trainer.recipe.lr and trainer.recipe.decay_epochs:
             print(f"note: no epoch of recipe.decay_epochs={trainer.recipe.decay_epochs} is reached")
-    trainer.fit()
+    try:
+        trainer.fit()
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):  # torch's words
+            raise
+        raise UserError(
+            "the last batch of an epoch has one image a rank, and BatchNorm cannot train on that where its map is one "
+            "pixel; choose another recipe.batch_size or dataset.val_split"
+        ) from error
     if ranks.is_main:
         write_summary(trainer, run_dir.config_hash(config))
         lock.close()

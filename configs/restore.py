@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from configs import build, schema
+from configs import build, run_dir, schema
 from models.published import load_published
 from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
@@ -37,6 +37,8 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
     else:
         state = checkpoint.load(path)
         config, weights = state["config"], state["model"]
+        if "${" in repr(config):  # ours are stored resolved; a stranger's could read the environment
+            raise UserError(f"{path} holds no configuration of a run: it refers to other values, as in ${{name}}")
     changes = {"dataset": {key: value for key, value in asked["dataset"].items() if value is not None}}
     try:
         config = OmegaConf.merge(config, changes)
@@ -45,6 +47,7 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
     except OmegaConfBaseException as error:
         raise UserError(f"{path} holds no configuration of a run") from error
     config = schema.check(config)
+    run_dir.check_names(config)
     ranks = join(asked["device"])
     data = build.dataset(config)
     untrained = {**config["model"], "pretrained": False} if "pretrained" in config["model"] else config["model"]

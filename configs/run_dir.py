@@ -11,6 +11,7 @@ from typing import IO, Any
 import yaml
 
 from smoothmix.errors import UserError
+from smoothmix.records import read_object
 from smoothmix.training.files import write_text
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
@@ -43,13 +44,18 @@ def run_directory(config: dict[str, Any]) -> Path:
     Raises:
         UserError: one of the names cannot be a folder's name.
     """
-    names = [config["dataset"]["name"], config["model"]["name"], config["method"], config["recipe"]["name"]]
-    for name in names:
-        if not name or name.startswith(".") or "/" in name or "\\" in name:
-            raise UserError(f"{name!r} cannot name a folder of the run directory; use letters, digits, '-' and '_'")
-    *folders, recipe = names
+    *folders, recipe = check_names(config)
     setting = Path(config["output"]).expanduser().joinpath(*folders, f"{recipe}-{config_hash(config)}")
     return setting / f"seed{config['seed']}"
+
+
+def check_names(config: dict[str, Any]) -> list[str]:
+    """Return the names of data set, model, method and recipe; raise UserError for one that cannot be a folder's."""
+    names = [config["dataset"]["name"], config["model"]["name"], config["method"], config["recipe"]["name"]]
+    for name in names:
+        if not name.isprintable() or not name or name.startswith(".") or "/" in name or "\\" in name:
+            raise UserError(f"{name!r} cannot name a folder of the run directory; use letters, digits, '-' and '_'")
+    return names
 
 
 def is_finished(directory: Path, data_fingerprint: str) -> bool:
@@ -60,10 +66,10 @@ def is_finished(directory: Path, data_fingerprint: str) -> bool:
     """
     path = directory / "summary.json"
     try:
-        fingerprint = json.loads(path.read_text())["data_fingerprint"]
+        fingerprint = read_object(path)["data_fingerprint"]
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise UserError(f"cannot read {path} ({error}); choose another output=, or move it away") from error
     if fingerprint != data_fingerprint:
         raise UserError(

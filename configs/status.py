@@ -106,5 +106,5 @@ def epochs_left(job: Job) -> int:
     if (job.directory / "summary.json").exists():
         return 0
     metrics = job.directory / "metrics.jsonl"
-    done = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+    done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
     return int(job.run.config["recipe"]["epochs"]) - done

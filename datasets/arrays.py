@@ -14,6 +14,7 @@ from datasets.augment import Normalized, crop_flip, draw_crop_flip, normalize, t
 from datasets.batches import check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
 from datasets.per_image import PerImage, per_image
+from smoothmix.errors import UserError
 from smoothmix.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -41,7 +42,7 @@ class ArrayData:
         workers: processes that augment, used only where `augment` is not "none"; 0 does it in the training process.
 
     Raises:
-        UserError: an `augment` of another name, or a negative number of workers.
+        UserError: an `augment` of another name, a negative number of workers, labels out of range or no image.
     """
 
     def __init__(
@@ -66,12 +67,12 @@ class ArrayData:
         self.mean, self.std = tuple(mean), tuple(std)
         self.padding, self.flip = padding, flip
 
-        train_images, train_labels = _channels_last(train[0]), torch.as_tensor(train[1], dtype=torch.int64)
+        train_images, train_labels = _channels_last(train[0]), _labels("train", train[1], self.num_classes)
         kept, held = hold_out(train_labels, val_split)
         self._splits = {"train": (train_images[kept], train_labels[kept])}
         if val_split:
             self._splits["val"] = (train_images[held], train_labels[held])
-        self._splits["test"] = (_channels_last(test[0]), torch.as_tensor(test[1], dtype=torch.int64))
+        self._splits["test"] = (_channels_last(test[0]), _labels("test", test[1], self.num_classes))
 
         self.image_size = train_images.shape[1]
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
@@ -233,6 +234,15 @@ class ImageBatches:
 def _draw_epoch(n: int, padding: int, flip: bool, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
     """Draw the crops and flips of an epoch for all `n` images."""
     return draw_crop_flip(n, padding, flip, torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)))
+
+
+def _labels(split: str, labels: np.ndarray | Tensor, num_classes: int) -> Tensor:
+    """Return labels as int64; raise UserError for none at all, or for one that is no class."""
+    labels = torch.as_tensor(labels, dtype=torch.int64)
+    if not len(labels) or labels.min() < 0 or labels.max() >= num_classes:
+        found = f"labels from {labels.min()} to {labels.max()}" if len(labels) else "no image"
+        raise UserError(f"{split} has {found}, where labels from 0 to {num_classes - 1} should be")
+    return labels
 
 
 def _channels_last(images: np.ndarray | Tensor) -> Tensor:

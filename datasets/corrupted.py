@@ -7,7 +7,6 @@ and labels int64 (b,), on the reader's device. The k-th batch of a cell goes to 
 or dropped.
 """
 
-import json
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from datasets.folder import list_images
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.per_image import pixels
 from smoothmix.errors import UserError
+from smoothmix.records import read_object
 
 SEVERITIES = (1, 2, 3, 4, 5)
 GENERATED = "generated.json"  # in a folder whose images were made here
@@ -281,9 +281,9 @@ def _source(folder: Path) -> str:
     if not path.is_file():
         return "published files"
     try:
-        made = json.loads(path.read_text())
+        made = read_object(path)
         return f"generated files (seed {made['seed']}{', on a GPU' if made.get('device_type') == 'cuda' else ''})"
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} should be a JSON object with a seed: delete {folder} and make it again") from error
 
 

@@ -8,6 +8,9 @@ from smoothmix.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# What files may hold, whatever they are called. Pillow would try all it knows, and hand PostScript to Ghostscript.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
+
 Box = tuple[int, int, int, int]  # top, left, height, width, in pixels
 Crop = Callable[[str, int, Callable[[int, int], Box]], "Image"]
 
@@ -21,7 +24,9 @@ def load_rgb(path: str) -> "Image":
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode[0] in "IF":  # convert would cut off what is above 255, and not scale it
+                raise ValueError(f"it has more than 8 bits a channel, in mode {image.mode}; save it with 8")
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")  # convert() always copies
     except Exception as error:  # damaged files make Pillow raise nearly anything
@@ -77,7 +82,7 @@ def fast_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image":
     from PIL import Image
 
     try:
-        with Image.open(path) as image:  # reads no more than the head
+        with Image.open(path, formats=FORMATS) as image:  # reads no more than the head
             if image.format != "JPEG" or image.mode not in ("RGB", "L"):
                 return exact_crop(path, size, draw)
             box = draw(image.height, image.width)

@@ -7,11 +7,11 @@ import shutil
 import tarfile
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.bounded import most, open_tar, refuse_bomb
 from smoothmix.errors import UserError
 
 CHUNK = 1 << 20  # bytes
@@ -146,7 +146,8 @@ def unpack(archive: Path, into: Path, folders: set[str]) -> None:
     at once, or by the next call after the process was killed. The archive itself is left as it is.
 
     Raises:
-        UserError: the archive is damaged, or has a member that is refused: a link, a device, a path leading elsewhere.
+        UserError: the archive is damaged, holds far more than its own size, or has a member that is refused: a link, a
+            device, a path leading elsewhere.
     """
     from tqdm import tqdm
 
@@ -154,7 +155,8 @@ def unpack(archive: Path, into: Path, folders: set[str]) -> None:
     try:
         if staging.exists():
             shutil.rmtree(staging)
-        with tarfile.open(archive) as tar:
+        size = 0
+        with open_tar(archive) as tar:
             for member in tqdm(_members(tar), desc=f"unpack {archive.name}", unit=" files", disable=None):
                 parts = Path(member.name).parts
                 if not parts or parts[-1].startswith("._"):
@@ -165,12 +167,17 @@ def unpack(archive: Path, into: Path, folders: set[str]) -> None:
                         f"{'/, '.join(sorted(folders))}/; nothing was unpacked: "
                         f"delete the archive and get it from its publisher"
                     )
+                size += member.size  # of a sparse file: what it pretends to be
+                if size > most(archive):
+                    raise refuse_bomb(archive)
                 tar.extract(member, staging, filter="data")
         for entry in staging.iterdir():
             _move(entry, into / entry.name)
-    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged archives make tarfile raise nearly anything
         raise UserError(
-            f"could not unpack {archive} into {into} ({error}): check the disk, "
+            f"could not unpack {archive} into {into} ({error or type(error).__name__}): check the disk, "
             f"or delete the archive and download it again"
         ) from error
     finally:

@@ -1,6 +1,7 @@
 """Images in class folders, decoded by worker processes and finished on the device: ImageNet and its like."""
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -68,11 +69,16 @@ def class_folders(
         UserError: folders that are missing, empty or do not agree, sizes that make no sense, or an `augment` or
             `decode` of another name.
     """
+    if image_size < 1:
+        raise UserError(f"image_size={image_size} is no side of an image: give it in pixels")
     if resize < image_size:
         raise UserError(f"resize={resize} is smaller than image_size={image_size}: the central crop does not fit")
     for name, (low, high) in (("scale", scale), ("ratio", ratio)):
-        if not 0 < low <= high:
+        if not 0 < low <= high < math.inf:
             raise UserError(f"{name}=[{low}, {high}] is no range of positive numbers: give the smaller one first")
+    for name, strength in (("jitter", jitter), ("lighting", lighting)):
+        if not 0 <= strength <= 1:
+            raise UserError(f"{name}={strength} is out of range: give a number from 0 (none) to 1")
     check_workers(workers)
     one_by_one = per_image(augment, policy="imagenet", severity=1)  # AugMix's severity on ImageNet (its code)
     crop = crop_of(decode)

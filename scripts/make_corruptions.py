@@ -23,6 +23,7 @@ from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.errors import UserError
 from smoothmix.evaluation.averages import SEVERITIES
 from smoothmix.evaluation.generated import GeneratedCells
+from smoothmix.records import read_object
 from smoothmix.training.distributed import join
 from smoothmix.training.environment import environment
 from smoothmix.training.files import write_text
@@ -44,7 +45,7 @@ class Writer:
         path = self.folder / GENERATED
         if path.exists():
             try:
-                stored = json.loads(path.read_text())
+                stored = read_object(path)
             except ValueError as error:
                 raise UserError(f"{path} is damaged ({error}): delete {self.folder}, then run this again") from error
             if differing := [key for key, value in identity.items() if stored.get(key) != value]:

@@ -10,9 +10,11 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.errors import UserError
 from smoothmix.evaluation.averages import SEVERITIES
 from smoothmix.evaluation.classification import evaluate
+from smoothmix.records import is_percentage, read_object
 from smoothmix.training.distributed import Ranks
 from smoothmix.training.files import write_text
 
@@ -57,14 +59,19 @@ def read_cells(path: Path) -> dict[str, Any]:
         UserError: it is not such a record.
     """
     try:
-        record = json.loads(path.read_text())
-        record["top1_errors"] = {
-            str(name): {int(severity): float(error) for severity, error in cells.items()}
-            for name, cells in record["top1_errors"].items()
-        }
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        record = read_object(path)
+        record["top1_errors"] = {name: _of_severities(name, cells) for name, cells in record["top1_errors"].items()}
+    except (OSError, ValueError, LookupError, AttributeError) as error:
         raise UserError(f"{path} is not a record of corrupted errors ({error}); move it away to begin anew") from error
-    return dict(record)
+    return record
+
+
+def _of_severities(name: str, cells: dict[str, Any]) -> dict[int, float]:
+    """Return {severity: error in %} of the corruption `name`; raise ValueError for what is none."""
+    known = {str(severity): severity for severity in SEVERITIES}
+    if name not in CORRUPTIONS or not cells.keys() <= known.keys() or not all(map(is_percentage, cells.values())):
+        raise ValueError(f"{name[:30]!r} should be a corruption, with errors from 0 to 100 at severities 1 to 5")
+    return {known[severity]: float(error) for severity, error in cells.items()}
 
 
 def evaluate_cells(

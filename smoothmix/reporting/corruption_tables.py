@@ -8,7 +8,7 @@ import pandas as pd
 
 from smoothmix.errors import UserError
 from smoothmix.evaluation.robustness import read_cells, weights_digest
-from smoothmix.reporting.records import KEY
+from smoothmix.records import RUN, is_count, is_name, is_percentage, wrong_key
 from smoothmix.reporting.spread import half_width
 from smoothmix.reporting.tables import name_of, place_of
 
@@ -16,6 +16,13 @@ PUBLISHED = "published files"
 # errors are comparable where all of these agree
 SETTING = ["benchmark", "source", "model", "recipe", "epochs", "weights"]
 CELL = ["category", "corruption", "severity"]
+# published weights have neither seed nor epochs
+IDENTITY = RUN | {
+    **dict.fromkeys(("seed", "epochs"), lambda value: value is None or is_count(value)),
+    **dict.fromkeys(("benchmark", "source"), is_name),
+    "weights": lambda value: is_name(value) and len(value) < 200 and "/" not in value,  # names a file beside it
+    "clean_top1_error": is_percentage,
+}
 
 
 def read_corruption_records(folder: Path, benchmark: str) -> list[dict[str, Any]]:
@@ -30,8 +37,11 @@ def read_corruption_records(folder: Path, benchmark: str) -> list[dict[str, Any]
         raise UserError(f"there is no folder {folder}")
     records = [{**read_cells(path), "path": str(path)} for path in sorted(folder.rglob(f"*.{benchmark}-*.json"))]
     for record in records:
-        if not record.keys() >= {*KEY, "source", "weights"}:
-            raise UserError(f"{record['path']} does not say what was evaluated; move it away and evaluate again")
+        if flaw := wrong_key(record, IDENTITY):
+            raise UserError(
+                f"{record['path']} does not say what was evaluated ({flaw} is missing or wrong); move it away and "
+                "evaluate again"
+            )
         weights = Path(record["path"]).with_name(f"{record['weights']}.pt")  # may be gone where only records are kept
         if weights.exists() and weights_digest(weights) != record.get("weights_sha256"):
             raise UserError(f"{record['path']} is of other weights than {weights}; move it away and evaluate again")

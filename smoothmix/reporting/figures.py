@@ -1,6 +1,5 @@
 """Figures as files that are the same bytes each time, and the figures that are drawn from records."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,13 @@ from matplotlib.figure import Figure
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.errors import UserError
 from smoothmix.evaluation.averages import CATEGORIES, SEVERITIES
+from smoothmix.records import is_count, is_loss, is_percentage, parse_object, wrong_key
 from smoothmix.reporting.tables import PLACES, name_of, place_of
 
 COLOURS = {"identity": "black", "smoothmix_c": "mediumblue"}  # what is compared most stands out
 OTHERS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
 DPI = 100
+EPOCH = {"epoch": is_count, "test_top1_error": is_percentage, "test_loss": is_loss}  # of each line that is drawn
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
@@ -123,10 +124,13 @@ def severity_curves(records: list[dict[str, Any]], title: str) -> Figure:
 def _metrics(record: dict[str, Any]) -> pd.DataFrame:
     path = Path(record["directory"], "metrics.jsonl")
     try:
-        table = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
-        table = table[["epoch", "test_top1_error", "test_loss"]]
-    except (OSError, ValueError, LookupError) as error:
+        rows = [parse_object(line) for line in path.read_text().splitlines() or [""]]
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is not the log of a run ({error}); run that run again") from error
+    for number, row in enumerate(rows, start=1):
+        if flaw := wrong_key(row, EPOCH) or ("epoch" if row["epoch"] != number else None):
+            raise UserError(f"{path} is not the log of a run ({flaw} of line {number} is wrong); run that run again")
+    table = pd.DataFrame(rows, columns=[*EPOCH])
     return table.assign(**{key: record[key] for key in ("method", "config_hash", "seed")})
 
 

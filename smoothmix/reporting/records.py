@@ -1,11 +1,11 @@
 """Reading the records that finished runs leave."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from smoothmix.errors import UserError
+from smoothmix.records import RUN, is_percentage, read_object, wrong_key
 
 KEY = ("dataset", "model", "method", "recipe", "config_hash", "seed")  # what tells one run from another
 
@@ -31,13 +31,18 @@ def read_record(path: Path) -> dict[str, Any]:
         UserError: it cannot be read, or is damaged.
     """
     try:
-        record = json.loads(path.read_text())
-        errors = [record[when][f"test_top{k}_error"] for when in ("best", "last") for k in (1, 5)]
-        complete = record.keys() >= {*KEY} and all(isinstance(error, (int, float)) for error in errors)
-    except (OSError, ValueError, AttributeError, LookupError, TypeError):
-        complete = False
-    if not complete:
-        raise UserError(f"{path} is not a run record; move it away or run that run again")
+        record = read_object(path)
+        errors = {
+            f"{when}.test_top{k}_error": record[when][f"test_top{k}_error"] for when in ("best", "last") for k in (1, 5)
+        }
+        flaw = wrong_key(record, RUN) or wrong_key(errors, dict.fromkeys(errors, is_percentage))
+        if record.get("selected_on", "test") not in ("test", "val"):
+            flaw = "selected_on"
+        reason = f" ({flaw} is missing or wrong)" if flaw else None
+    except (OSError, ValueError, LookupError, TypeError):
+        reason = ""
+    if reason is not None:
+        raise UserError(f"{path} is not a run record; move it away or run that run again{reason}")
     return {**record, "directory": str(path.parent), "path": str(path)}
 
 

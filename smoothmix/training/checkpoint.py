@@ -93,14 +93,26 @@ def load_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -
     """Copy `weights` into `model`; `path` is where they came from, for the message.
 
     Raises:
-        UserError: the checkpoint belongs to another architecture.
+        UserError: the checkpoint belongs to another architecture, or a weight is not finite.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    own = {name: _kind(tensor) for name, tensor in model.state_dict().items()}
+    found = {name: _kind(tensor) for name, tensor in weights.items()}
     if own != found:
-        name = sorted(key for key in own.keys() | found.keys() if own.get(key) != found.get(key))[0]
+        name = min((key for key in own.keys() | found.keys() if own.get(key) != found.get(key)), key=str)
         raise UserError(
-            f"{path} holds another architecture: {name} has shape {found.get(name, 'none')} there and "
-            f"{own.get(name, 'none')} in this model"
+            f"{path} holds another architecture: {name} is {found.get(name, 'missing')} there and "
+            f"{own.get(name, 'missing')} in this model"
         )
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path} holds a weight that is not finite (in {name}), so its results would mean nothing")
     model.load_state_dict(weights)
+
+
+def _kind(value: Any) -> str:
+    """Return the type and shape of a weight, in words."""
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return "a tensor without plain values"
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"

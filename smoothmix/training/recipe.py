@@ -38,7 +38,8 @@ class Recipe:
             raise ValueError(f"recipe.momentum must lie in [0, 1), not {self.momentum}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("recipe.nesterov=true needs a recipe.momentum above 0; set one of the two")
-        if sorted(set(self.decay_epochs)) != self.decay_epochs or min(self.decay_epochs, default=1) < 1:
+        whole = all(type(epoch) is int for epoch in self.decay_epochs)
+        if not whole or sorted({0, *self.decay_epochs})[1:] != self.decay_epochs:
             raise ValueError(f"recipe.decay_epochs must be ascending epochs from 1 on, not {self.decay_epochs}")
 
 
@@ -77,8 +78,8 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if not (value >= least and math.isfinite(value)):
-        raise ValueError(f"{name} must be a finite number of at least {least}, not {value}")
+    if not least <= value < 2**63:
+        raise ValueError(f"{name} must be a finite number of at least {least}, not {value} (and below 2^63)")
 
 
 def _positive(name: str, value: float) -> None:

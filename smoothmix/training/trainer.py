@@ -23,6 +23,7 @@ from smoothmix.training.losses import classification_loss
 from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.resolve import resolve
+from smoothmix.training.resumable import check_parts
 from smoothmix.training.run_log import RunLog
 from smoothmix.training.step import Graphed, eager
 from smoothmix.training.stopping import StopSignal
@@ -127,7 +128,11 @@ class Trainer:
         """
         on_gpu = [self.ranks.device] if self.ranks.device.type == "cuda" else []
         with numerics(self.settings.deterministic), full_precision(), torch.random.fork_rng(devices=on_gpu):
-            self.restore()
+            try:
+                self.restore()
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                path = self.directory / "last.pt"
+                raise UserError(f"{path} is not the checkpoint of such a run ({error!r}); move it away") from error
             self.network = self._wrapped()
             self.log.begin(self.history, self._global_step(), in_epoch=self.step > 0)
             try:
@@ -268,6 +273,7 @@ class Trainer:
         if note and self.ranks.is_main:
             print(f"note: {note}", flush=True)
             settle(path)
+        check_parts(state, path, self.recipe.epochs, len(self.batches), self.select_on)
         if state["data"] != self.data.fingerprint:
             raise UserError(
                 f"{self.directory} was trained on other images (fingerprint {state['data']}, now "

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import functional as TF
@@ -5,6 +6,7 @@ from torchvision.transforms import functional as TF
 from datasets.arrays import ArrayData
 from datasets.augment import draw_crop_flip
 from datasets.batches import epoch_order
+from smoothmix.errors import UserError
 from smoothmix.seeding import derive_seed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -207,3 +209,17 @@ def test_an_epoch_on_the_gpu_never_waits_and_has_the_same_pixels(data):
     images, labels = collect(got)
     assert torch.equal(labels.cpu(), expected[1])
     torch.testing.assert_close(images.cpu(), expected[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 4], [0, 1, -1, 3], [0, 1, 2, 2**40]])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_labels_out_of_range_are_refused(pictures, labels, split):
+    good = (pictures(4), np.arange(4))
+    parts = {"train": good, "test": good, split: (pictures(4), np.array(labels))}
+    with pytest.raises(UserError, match=rf"{split} has labels from .* where labels from 0 to 3 should be"):
+        ArrayData(parts["train"], parts["test"], list("abcd"), (0.5,) * 3, (0.25,) * 3)
+
+
+def test_an_empty_test_set_is_refused(pictures):
+    with pytest.raises(UserError, match="test has no image"):
+        ArrayData((pictures(4), np.arange(4)), (pictures(0), np.arange(0)), list("abcd"), (0.5,) * 3, (0.25,) * 3)

@@ -11,7 +11,7 @@ NAMES = {"dataset": "cifar100", "model": "pyramidnet200", "method": "cutmix", "r
 
 def leave(folder, seed, **changes):
     folder.mkdir(parents=True)
-    record = NAMES | {"seed": seed, "best": ERRORS, "last": ERRORS} | changes
+    record = NAMES | {"seed": seed, "epochs": 300, "best": ERRORS, "last": ERRORS} | changes
     (folder / "summary.json").write_text(json.dumps(record))
 
 

@@ -9,7 +9,8 @@ NAMES = ("dataset", "model", "method", "recipe", "config_hash", "seed")
 
 def errors_of(cell):
     """Some errors that belong to a cell alone: best and last, top-1 and top-5."""
-    number = int(cell.key[4], 16) % 997 / 100 + 1.3 * ((cell.key[5] * 7) % 5) + 0.01 * cell.key[5] ** 3
+    # 0.0013: no mean lies half-way between two numbers of two decimals
+    number = 0.0013 + int(cell.key[4], 16) % 997 / 100 + 1.3 * (cell.key[5] * 7 % 5) + 0.01 * cell.key[5] ** 3
     return {("best", 1): 10 + number, ("best", 5): 2 + number / 3, ("last", 1): 11 + number, ("last", 5): 2.5 + number}
 
 
@@ -29,7 +30,7 @@ def write_corrupted(directory, cell, benchmark, errors, kind="files", **changes)
     """Leave a record of corrupted images beside that of the run."""
     source = "published files" if kind == "files" else "generated (seed 0)"
     record = dict(zip(NAMES, cell.key, strict=True)) | {"benchmark": benchmark, "weights": "best", "source": source}
-    record["top1_errors"] = errors
+    record |= {"epochs": 300, "clean_top1_error": 5.0, "top1_errors": errors}
     (directory / f"best.{benchmark}-{kind}.json").write_text(json.dumps(record | changes))
 
 

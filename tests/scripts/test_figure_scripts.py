@@ -60,7 +60,7 @@ def test_every_figure_is_written(runs, tmp_path, script):
     folder, directories = runs
     errors = {name: dict.fromkeys(range(1, 6), 50.0) for name in CORRUPTIONS}
     setting = {"benchmark": "digits_c", "model": "m", "recipe": "r", "epochs": 1, "source": "files (a/b)"}
-    of_run = {"dataset": "digits", "method": "cutmix", "config_hash": "1234abcd", "seed": 0}
+    of_run = {"dataset": "digits", "method": "cutmix", "config_hash": "1234abcd", "seed": 0, "clean_top1_error": 5.0}
     digest = weights_digest(directories[0] / "best.pt")
     record = {**setting, **of_run, "weights": "best", "weights_sha256": digest, "top1_errors": errors}
     (directories[0] / "best.digits_c-files.json").write_text(json.dumps(record))

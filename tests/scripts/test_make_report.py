@@ -62,7 +62,7 @@ class Page(html.parser.HTMLParser):
 def write_record(folder, cell, **changes):
     error = {"epoch": 3, "test_top1_error": 15.25, "test_top5_error": 3.0}
     record = dict(zip(NAMES, cell.key, strict=True)) | {"best": error, "last": error | {"test_top1_error": 16.5}}
-    record |= {"git_commit": "0123456789abcdef", "device": "H100 <80GB>", "seconds": 5400.0} | changes
+    record |= {"git_commit": "0123456789abcdef", "device": "H100 <80GB>", "seconds": 5400.0, "epochs": 300} | changes
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(record))
 

@@ -51,6 +51,9 @@ def test_every_recipe_file_is_valid():
     ("changes", "words"),
     [
         ({"epochs": 0}, "recipe.epochs"),
+        ({"epochs": 2**63}, "recipe.epochs"),
+        ({"decay_epochs": [[75]]}, "recipe.decay_epochs"),
+        ({"decay_epochs": [True]}, "recipe.decay_epochs"),
         ({"batch_size": -1}, "recipe.batch_size"),
         ({"lr": 0.0}, "recipe.lr"),
         ({"lr": float("nan")}, "recipe.lr"),
@@ -77,6 +80,7 @@ def test_values_out_of_range(changes, words):
         ({"step": "fast"}, "step must be auto, eager or graph, not 'fast'"),
         ({"log_every": 0}, "log_every"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
     ],
 )
 def test_settings_out_of_range(changes, words):

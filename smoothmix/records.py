@@ -1,0 +1,64 @@
+"""What a record must be before anyone counts with it: damaged and hand-made ones are refused."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Return the JSON object that `text` is.
+
+    Raises:
+        ValueError: it is no JSON, or another kind of value.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"it is a {type(content).__name__}, not an object")
+    return content
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in the file `path`.
+
+    Raises:
+        ValueError: the file holds anything else.
+        OSError: it cannot be read.
+    """
+    return parse_object(path.read_text())
+
+
+def is_name(value: Any) -> bool:
+    """Whether `value` is a text of one line that is not empty."""
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
+def is_count(value: Any) -> bool:
+    """Whether `value` is a whole number from 0 on."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def is_percentage(value: Any) -> bool:
+    """Whether `value` is a number in [0, 100]."""
+    return type(value) in (int, float) and 0 <= value <= 100
+
+
+def is_loss(value: Any) -> bool:
+    """Whether `value` is a finite number from 0 on."""
+    return type(value) in (int, float) and 0 <= value <= sys.float_info.max
+
+
+# of every record: whose run it is
+RUN: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), is_name),
+    **dict.fromkeys(("seed", "epochs"), is_count),
+}
+
+
+def wrong_key(record: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]]) -> str | None:
+    """Return the first key of `rules` that `record` lacks or whose value breaks its rule, or None."""
+    return next((key for key, holds in rules.items() if key not in record or not holds(record[key])), None)

@@ -1,0 +1,125 @@
+"""Checkpoints that were damaged or made by a stranger, on resume."""
+
+import os
+import pickle
+import random
+
+import pytest
+import torch
+
+from smoothmix import SmoothMixC
+from smoothmix.errors import UserError
+from smoothmix.training import checkpoint
+from smoothmix.training.distributed import Ranks
+from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.trainer import Trainer
+
+
+class Bomb:
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.canary),)
+
+
+@pytest.fixture
+def trainer(tmp_path, tiny_data, tiny_model):
+    """Return a function that makes a trainer of three epochs in tmp_path / "run"."""
+
+    def make():
+        (tmp_path / "run").mkdir(exist_ok=True)
+        generator = torch.Generator()
+        return Trainer(
+            tiny_model(), SmoothMixC(num_classes=4, generator=generator), tiny_data(),
+            Recipe(name="test", epochs=3, batch_size=16, lr=0.05), Settings(checkpoint_every=2),
+            tmp_path / "run", Ranks(torch.device("cpu")), generator, {"who": "test"},
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def stopped(trainer, tmp_path, monkeypatch):
+    """The state of a run that was stopped in the middle of its second epoch."""
+    broken = trainer()
+
+    def crash(*args, step=broken.optimizer.step):
+        step(*args)
+        if broken.epoch == 1 and broken.step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(broken.optimizer, "step", crash)
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit()
+    state = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert (state["epoch"], state["step"]) == (1, 2)
+    return state
+
+
+def refusal(trainer):
+    """Return the sentence with which a trainer refuses to go on."""
+    with pytest.raises(UserError) as error:
+        trainer().fit()
+    assert str(error.value).isprintable()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_bomb_in_place_of_the_checkpoint_is_not_run(trainer, stopped, tmp_path, zipped, protocol):
+    canary, path = tmp_path / "canary", tmp_path / "run" / "last.pt"
+    for previous in (tmp_path / "run").glob("last.*.pt"):  # nothing else to go on from
+        previous.unlink()
+    for place in ("model", "config", "history", "streams"):
+        state = {**stopped, place: {"x": Bomb(canary)}}
+        torch.save(state, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+        assert "not loaded" in refusal(trainer)
+    path.write_bytes(pickle.dumps(Bomb(canary), protocol))
+    assert "not loaded" in refusal(trainer)
+    assert not canary.exists()
+    with pytest.raises(Exception, match=r"."):  # the canary can sing; torch stumbles afterwards
+        torch.load(path, weights_only=False)
+    assert canary.exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["data", "step", "epoch", "history", "streams", "totals", "optimizer", "world_size"]
+)
+def test_a_checkpoint_without_one_of_its_parts_is_one_sentence(trainer, stopped, tmp_path, key):
+    path = tmp_path / "run" / "last.pt"
+    for value in ("gone", None, {"x": 1}, [1], "x", -1, 10**9):
+        state = {**stopped, key: value}
+        if value == "gone":
+            del state[key]
+        checkpoint.save_atomically(state, path)
+        for previous in (tmp_path / "run").glob("last.*.pt"):  # nothing else to go on from
+            previous.unlink()
+        assert str(tmp_path / "run") in refusal(trainer), value
+
+
+@pytest.mark.parametrize("count", [80, pytest.param(5000, marks=pytest.mark.slow)])
+def test_damaged_bytes_are_the_same_state_or_one_sentence(tmp_path, tiny_model, count):
+    """Bytes flipped, cut out and put in, anywhere."""
+    path = tmp_path / "last.pt"
+    checkpoint.save_atomically({"model": tiny_model().state_dict(), "config": {"who": "test", "p": 0.5}}, path)
+    good, whole, rng, refused = checkpoint.load(path), path.read_bytes(), random.Random(0), 0
+    for _ in range(count):
+        at, how = rng.randrange(len(whole)), rng.choice(["flip", "cut", "insert"])
+        damaged = bytearray(whole)
+        if how == "flip":
+            damaged[at] ^= 1 << rng.randrange(8)
+        elif how == "cut":
+            del damaged[at : at + rng.randint(1, 50)]
+        else:
+            damaged[at:at] = rng.randbytes(rng.randint(1, 20))
+        path.write_bytes(damaged)
+        try:
+            found = checkpoint.load(path)
+        except UserError:
+            refused += 1
+            continue
+        assert found["config"] == good["config"], (how, at)
+        assert found["model"].keys() == good["model"].keys(), (how, at)
+        assert all(torch.equal(found["model"][name], good["model"][name]) for name in good["model"]), (how, at)
+    assert refused > count / 2
