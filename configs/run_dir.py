@@ -1,16 +1,14 @@
 """Where a run lives: a folder that its configuration alone decides, so that a requeued job finds its checkpoint."""
 
-import fcntl
 import hashlib
 import json
-import os
-import socket
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
 from smoothmix.errors import UserError
+from smoothmix.locks import hold
 from smoothmix.training.run_log import write_text
 
 # keys that do not change the result: paths, workers, logging, device
@@ -79,17 +77,9 @@ def claim(directory: Path, config: dict[str, Any]) -> IO[str]:
     path = directory / "config.yaml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / ".lock", "a+")  # noqa: SIM115 (the caller holds it)
+        lock = hold(directory / ".lock", directory)
     except OSError as error:
         raise UserError(f"cannot write to {directory} ({error.strerror}); choose another output=") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        raise UserError(f"{directory} is in use by {lock.read().strip()}; wait for it or stop it") from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
     if path.exists():
         stored = read(path)
         differing = sorted(_differences(what_counts(stored), what_counts(config)))

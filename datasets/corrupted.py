@@ -23,9 +23,9 @@ from datasets.batches import whole_batches
 from datasets.folder import list_images, load_rgb
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.per_image import pixels
+from smoothmix.corruptions import SEVERITIES
 from smoothmix.errors import UserError
 
-SEVERITIES = (1, 2, 3, 4, 5)
 GENERATED = "generated.json"  # in a folder whose images were made here
 IMAGENET_SIZE = 224
 
