@@ -44,9 +44,7 @@ def complete(cells: Mapping[int, float]) -> bool:
 def means(errors: Errors) -> dict[str, float]:
     """Return the mean over the severities of each corruption of which all five are there."""
     return {
-        name: _mean([cells[severity] for severity in SEVERITIES])
-        for name, cells in errors.items()
-        if complete(cells)
+        name: _mean([cells[severity] for severity in SEVERITIES]) for name, cells in errors.items() if complete(cells)
     }
 
 
