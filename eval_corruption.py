@@ -1,5 +1,6 @@
 """Evaluate a checkpoint on corrupted images: `python eval_corruption.py run=RUN_DIR benchmark=cifar100_c`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from configs.cli import command
@@ -16,7 +17,7 @@ def main(composed):
     from smoothmix.evaluation.averages import corruptions_of
     from smoothmix.evaluation.classification import batch_size, evaluate
     from smoothmix.evaluation.generated import GeneratedCells
-    from smoothmix.evaluation.robustness import CellRecord, evaluate_cells
+    from smoothmix.evaluation.robustness import CellRecord, claim, evaluate_cells
     from smoothmix.training.environment import environment
 
     asked = schema.typed(composed, schema.CorruptedEvaluation)
@@ -45,27 +46,28 @@ def main(composed):
     else:
         cells, share = GeneratedCells(data, corrupted_set.constants, asked["seed"], ranks), (size,)
     missing = cells.missing(names)
-    record = CellRecord(
-        path.with_name(f"{path.stem}.{corrupted_set.name}-{source}.json"),
-        _identity(asked, config, path) | {"source": cells.source, "data_fingerprint": data.fingerprint},
-    )
+    identity = _identity(asked, config, path) | {"source": cells.source, "data_fingerprint": data.fingerprint}
+    record_path = path.with_name(f"{path.stem}.{corrupted_set.name}-{source}.json")
 
     def batches(name, severity):
         return Normalized(cells.cell(name, severity, *share), data.mean, data.std)
 
-    clean_batches = data.eval_batches("test", size * ranks.world_size, *place, ranks.device)
-    clean = evaluate(model, clean_batches, ranks, channels_last=config["channels_last"])
-    facts = {
-        "clean_top1_error": clean["top1_error"],
-        "images": clean["images"],
-        "world_size": ranks.world_size,
-        **environment(ranks.device),
-    }
-    there = [name for name in names if name not in missing]
-    evaluate_cells(
-        model, batches, there, clean["images"], ranks, record.errors, lambda: record.save(**facts),
-        config["channels_last"],
-    )  # fmt: skip
+    with claim(record_path) if ranks.is_main else nullcontext():
+        ranks.any(False)  # the others read the record when it is ours
+        record = CellRecord(record_path, identity)
+        clean_batches = data.eval_batches("test", size * ranks.world_size, *place, ranks.device)
+        clean = evaluate(model, clean_batches, ranks, channels_last=config["channels_last"])
+        facts = {
+            "clean_top1_error": clean["top1_error"],
+            "images": clean["images"],
+            "world_size": ranks.world_size,
+            **environment(ranks.device),
+        }
+        there = [name for name in names if name not in missing]
+        evaluate_cells(
+            model, batches, there, clean["images"], ranks, record.errors, lambda: record.save(**facts),
+            config["channels_last"],
+        )  # fmt: skip
     if ranks.is_main:
         _report(record, corrupted_set, clean["top1_error"], missing)
 

@@ -1,6 +1,5 @@
 """What a table still needs: its runs as jobs, how far each is, and the commands that finish it."""
 
-import fcntl
 import os
 import re
 import sys
@@ -12,9 +11,10 @@ from configs.run_dir import config_hash
 from configs.tables import Run, Table
 from datasets.corrupted import find_set
 from smoothmix.errors import UserError
-from smoothmix.evaluation.averages import SEVERITIES, corruptions_of
+from smoothmix.evaluation.averages import complete, corruptions_of
 from smoothmix.evaluation.generated import unavailable
-from smoothmix.evaluation.robustness import read_cells, weights_digest
+from smoothmix.evaluation.robustness import lock_of, read_cells, weights_digest
+from smoothmix.locks import is_held
 from smoothmix.reporting.records import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +44,11 @@ class Job:
     def log(self) -> Path:
         """What a local launcher's commands print; locked as long as one of them lives."""
         return self.directory.with_name(f"{self.directory.name}.log")
+
+    @property
+    def record(self) -> Path:
+        """What the evaluation on corrupted images leaves."""
+        return self.directory / f"best.{self.benchmark}-{self.source}.json"
 
     @property
     def failure(self) -> Path:
@@ -120,7 +125,7 @@ def state(job: Job) -> tuple[str, str]:
     if in_hand and whole:
         return DONE, ""
     # the log first: while it is locked, the run's own lock, which train.py may be about to take, is not touched
-    if _locked(job.log) or _locked(job.directory / ".lock"):
+    if is_held(job.log) or is_held(job.directory / ".lock") or is_held(lock_of(job.record)):
         return RUNNING, ""
     if job.failure.exists():
         reason = reason or job.failure.read_text().strip()
@@ -160,7 +165,7 @@ def lacking(job: Job) -> list[str]:
     if job.source == "generate":  # what cannot be made here cannot be waited for
         without = unavailable(names, constants)
         names = [name for name in names if name not in without]
-    path, weights = job.directory / f"best.{job.benchmark}-{job.source}.json", job.directory / "best.pt"
+    path, weights = job.record, job.directory / "best.pt"
     if not path.exists():
         return names
     record = read_cells(path)
@@ -168,7 +173,7 @@ def lacking(job: Job) -> list[str]:
     if weights.exists() and weights_digest(weights) != record.get("weights_sha256"):
         raise UserError(f"{path} is the record of other weights than {weights}; move it away to evaluate these")
     errors = record["top1_errors"]
-    return [name for name in names if not errors.get(name, {}).keys() >= set(SEVERITIES)]
+    return [name for name in names if not complete(errors.get(name, {}))]
 
 
 def quoted(value: str) -> str:
@@ -177,18 +182,6 @@ def quoted(value: str) -> str:
         return value
     escaped = value.replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def _locked(path: Path) -> bool:
-    """Whether a living process holds the lock of the file `path`; it is tried for a moment only."""
-    try:
-        with open(path) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _python() -> str:

@@ -39,14 +39,19 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
         config, weights = state["config"], state["model"]
         if "${" in repr(config):  # ours are stored resolved; a stranger's could read the environment
             raise UserError(f"{path} holds no configuration of a run: it refers to other values, as in ${{name}}")
-    changes = {"dataset": {key: value for key, value in asked["dataset"].items() if value is not None}}
     try:
-        config = OmegaConf.merge(config, changes)
-        if OmegaConf.select(config, "dataset.download"):  # nothing is fetched for what may be a stranger's file
-            config.dataset.download = False
+        stored = OmegaConf.merge(config, {"dataset": {}})
+        if OmegaConf.select(stored, "dataset.download"):  # nothing is fetched for what may be a stranger's file
+            stored.dataset.download = False
     except OmegaConfBaseException as error:
         raise UserError(f"{path} holds no configuration of a run") from error
-    config = schema.check(config)
+    config = schema.check(stored)
+    changes = {key: value for key, value in asked["dataset"].items() if value is not None}
+    for key in changes.keys() - config["dataset"].keys():
+        if key not in schema.parameters_of("dataset", config["dataset"]):
+            name = config["dataset"]["name"]
+            raise UserError(f"the images of {name} have no {key}; leave out dataset.{key}={changes[key]}")
+    config = schema.check(OmegaConf.merge(stored, {"dataset": changes}))
     run_dir.check_names(config)
     ranks = join(asked["device"])
     data = build.dataset(config)

@@ -1,16 +1,14 @@
 """Where a run lives: a folder that its configuration alone decides, so that a requeued job finds its checkpoint."""
 
-import fcntl
 import hashlib
 import json
-import os
-import socket
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
 from smoothmix.errors import UserError
+from smoothmix.locks import hold
 from smoothmix.records import read_object
 from smoothmix.training.files import write_text
 
@@ -91,22 +89,9 @@ def claim(directory: Path, config: dict[str, Any]) -> IO[str]:
     path = directory / "config.yaml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / ".lock", "a+")  # noqa: SIM115 (the caller holds it)
+        lock = hold(directory / ".lock", directory)
     except OSError as error:
         raise UserError(f"cannot write to {directory} ({error.strerror}); choose another output=") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        holder = lock.read().strip() or "a process that is just starting"
-        raise UserError(f"{directory} is in use by {holder}; wait for it or stop it") from error
-    os.register_at_fork(after_in_child=lock.close)  # a loader's worker that outlives this process must not hold it
-    try:
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-    except OSError as error:
-        raise UserError(f"cannot write to {directory} ({error.strerror}); free space and run again") from error
     if path.exists():
         stored = read(path)
         differing = sorted(_differences(what_counts(stored), what_counts(config)))

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields
 from typing import Any
@@ -134,6 +134,16 @@ def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:
     for field in known:
         if field.name not in node and field.default is NO_DEFAULT and field.default_factory is NO_DEFAULT:
             raise UserError(f"{prefix}{field.name} is missing; give it, as in {prefix}{field.name}=VALUE")
+    values = OmegaConf.to_container(node)
+    for key in (field.name for field in known if _is_list(field.type)):
+        value = values.get(key)
+        if not (value is None or isinstance(value, list) or OmegaConf.is_interpolation(node, key)):
+            raise UserError(f"{prefix}{key} should be a list, as in {prefix}{key}=[{value}], not {value}")
+
+
+def _is_list(hint: Any) -> bool:
+    """Whether an annotation is ``list[...]`` or ``list[...] | None``."""
+    return any(typing.get_origin(option) is list for option in (hint, *typing.get_args(hint)))
 
 
 def settings(config: dict[str, Any]) -> Settings:
@@ -143,9 +153,13 @@ def settings(config: dict[str, Any]) -> Settings:
 
 def arguments(group: str, node: dict[str, Any]) -> dict[str, Any]:
     """Return the keys of a group that are arguments of its `_target_`."""
-    taken = inspect.signature(find_target(group, node["_target_"])).parameters
-    dropped = {"_target_"} | READ_BY_OTHERS[group] | ({"name"} - set(taken))
+    dropped = {"_target_"} | READ_BY_OTHERS[group] | ({"name"} - set(parameters_of(group, node)))
     return {key: value for key, value in node.items() if key not in dropped}
+
+
+def parameters_of(group: str, node: dict[str, Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a group's `_target_`; raises as :func:`find_target`."""
+    return inspect.signature(find_target(group, node["_target_"])).parameters
 
 
 def find_target(group: str, path: str) -> Callable[..., Any]:

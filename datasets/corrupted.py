@@ -24,10 +24,10 @@ from datasets.decode import load_rgb
 from datasets.folder import list_images
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.per_image import pixels
+from smoothmix.corruptions import SEVERITIES
 from smoothmix.errors import UserError
 from smoothmix.records import read_object
 
-SEVERITIES = (1, 2, 3, 4, 5)
 GENERATED = "generated.json"  # in a folder whose images were made here
 IMAGENET_SIZE = 224
 CPU = torch.device("cpu")

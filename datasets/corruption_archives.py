@@ -1,6 +1,7 @@
 """Where CIFAR-10-C, CIFAR-100-C and ImageNet-C are published: Hendrycks and Dietterich, ICLR 2019, on Zenodo."""
 
 from datasets.download import Archive
+from smoothmix.corruptions import SEVERITIES
 
 IMAGENET_C = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
@@ -28,7 +29,7 @@ def _cifar_c(record: int, folder: str, md5: str) -> Archive:
 
 
 def _imagenet_c(part: str) -> Archive:
-    places = tuple(f"{name}/{severity}" for name in IMAGENET_C[part] for severity in range(1, 6))
+    places = tuple(f"{name}/{severity}" for name in IMAGENET_C[part] for severity in SEVERITIES)
     return Archive(_url(2235448, f"{part}.tar"), MD5[part], places)
 
 

@@ -19,9 +19,8 @@ from tqdm import tqdm
 
 from datasets import cifar10, cifar100, class_folders, digits
 from datasets.corrupted import CORRUPTED, GENERATED
-from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.errors import UserError
-from smoothmix.evaluation.averages import SEVERITIES
 from smoothmix.evaluation.generated import GeneratedCells
 from smoothmix.records import read_object
 from smoothmix.training.distributed import join

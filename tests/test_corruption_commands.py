@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -35,7 +36,9 @@ def python(*arguments):
 def evaluate(*overrides):
     """What the command does, in this process."""
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        eval_corruption.main(compose("eval_corruption", list(overrides)))
+        composed = compose("eval_corruption", list(overrides))
+        eval_corruption.main(composed)
+    return composed
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,29 @@ def test_a_corruption_without_a_file_is_left_out_and_said_so(run, digits_c, caps
     assert "mean over 1 corruptions" in printed
 
 
+def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
+    record, original, refusals = run / "best.digits_c-generate.json", robustness.evaluate, []
+    asked = [f"run={run}", "benchmark=digits_c", "source=generate"]
+    composed = evaluate(*asked, "corruptions=[contrast]")
+    record.unlink()
+
+    def meanwhile(*args, **kw):
+        if record.exists():  # the first cell is there
+            before = record.read_text()
+            with pytest.raises(UserError) as error:
+                eval_corruption.main(composed)
+            refusals.append(str(error.value))
+            assert record.read_text() == before
+        return original(*args, **kw)
+
+    monkeypatch.setattr(robustness, "evaluate", meanwhile)
+    eval_corruption.main(composed)
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    assert refusals == [f"{record} is in use by {holder}; wait for it or stop it"] * 4
+    assert list(errors(run, "generate")["contrast"]) == ["1", "2", "3", "4", "5"]
+    eval_corruption.main(composed)  # it is free again
+
+
 def test_killed_it_goes_on_and_ends_with_the_same_record(run, trained, tmp_path):
     asked = ["benchmark=digits_c", "source=generate", "corruptions=[gaussian_noise,elastic_transform,snow,zoom_blur]"]
     whole = tmp_path / "whole"
@@ -165,6 +191,9 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
     ("overrides", "sentence"),
     [
         (["benchmark=digits_c", "corruptions=[contrst]"], "there is no corruption contrst; did you mean contrast?"),
+        (["benchmark=digits_c", "corruptions=fog"], "corruptions should be a list, as in corruptions=[fog], not fog"),
+        (["benchmark=digits_c", "dataset.root=/x"], "the images of digits have no root; leave out dataset.root=/x"),
+        (["benchmark=digits_c", "+dataset.val_spilt=2"], "the images of digits have no val_spilt; leave out"),
         (["benchmark=digitsc"], "there is no benchmark digitsc; there is cifar10_c, cifar100_c, imagenet_c, digits_c"),
         (["benchmark=digits_c", "source=web"], "source must be files or generate, not 'web'"),
         (["benchmark=cifar100_c"], "was trained on digits, but CIFAR-100-C is made of cifar100"),

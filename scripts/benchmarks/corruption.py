@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
-from smoothmix.corruptions import CORRUPTIONS, SIDES, corrupt
+from smoothmix.corruptions import CORRUPTIONS, SEVERITIES, SIDES, corrupt
 from smoothmix.training.distributed import join
 
 ORIGINAL = Path(__file__).resolve().parents[2] / "results" / "benchmarks" / "original_corruption_speed.csv"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark", choices=SIDES, default="cifar", help="whose constants and image size")
     parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), metavar="NAME")
     parser.add_argument("--batch", type=int, help="images at a time (default: 256 of cifar, 8 of imagenet)")
-    parser.add_argument("--severity", type=int, choices=range(1, 6), default=3)
+    parser.add_argument("--severity", type=int, choices=SEVERITIES, default=3)
     add_common_arguments(parser)
     parser.set_defaults(run=run)
 

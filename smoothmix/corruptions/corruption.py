@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Generator, Tensor
 
+SEVERITIES = (1, 2, 3, 4, 5)
+
 Draws = tuple[Tensor, ...]
 
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from smoothmix.corruptions.blur import DEFOCUS_BLUR, GAUSSIAN_BLUR, MOTION_BLUR, ZOOM_BLUR
 from smoothmix.corruptions.colour import BRIGHTNESS, CONTRAST, SATURATE
-from smoothmix.corruptions.corruption import Corruption, Draws
+from smoothmix.corruptions.corruption import SEVERITIES, Corruption, Draws
 from smoothmix.corruptions.digital import JPEG_COMPRESSION, PIXELATE, through_jpeg
 from smoothmix.corruptions.elastic import ELASTIC_TRANSFORM
 from smoothmix.corruptions.fog import FOG
@@ -96,7 +96,7 @@ def _setting(images: Tensor, name: str, severity: int, benchmark: str) -> Any:
         raise ValueError(f"unknown corruption {name!r}; {hint}")
     if benchmark not in SIDES:
         raise ValueError(f"unknown benchmark {benchmark!r}; there is {', '.join(SIDES)}")
-    if severity not in (1, 2, 3, 4, 5):
+    if severity not in SEVERITIES:
         raise ValueError(f"severity must be 1, 2, 3, 4 or 5, not {severity!r}")
     side = SIDES[benchmark]
     if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 
-SEVERITIES = (1, 2, 3, 4, 5)
 CATEGORIES = ("noise", "blur", "weather", "digital")
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # outside the 15 of the benchmark
 BENCHMARK = tuple(name for name in CORRUPTIONS if name not in EXTRA)
@@ -37,12 +36,15 @@ def corruptions_of(constants: str) -> list[str]:
     return list(BENCHMARK if constants == "imagenet" else CORRUPTIONS)
 
 
+def complete(cells: Mapping[int, float]) -> bool:
+    """Return whether the errors of a corruption, by severity, are there at all five; others count nowhere."""
+    return cells.keys() >= set(SEVERITIES)
+
+
 def means(errors: Errors) -> dict[str, float]:
     """Return the mean over the severities of each corruption of which all five are there."""
     return {
-        name: _mean([cells[severity] for severity in SEVERITIES])
-        for name, cells in errors.items()
-        if all(severity in cells for severity in SEVERITIES)
+        name: _mean([cells[severity] for severity in SEVERITIES]) for name, cells in errors.items() if complete(cells)
     }
 
 

@@ -5,15 +5,15 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import nn
 from tqdm import tqdm
 
-from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.errors import UserError
-from smoothmix.evaluation.averages import SEVERITIES
 from smoothmix.evaluation.classification import evaluate
+from smoothmix.locks import hold
 from smoothmix.records import is_percentage, read_object
 from smoothmix.training.distributed import Ranks
 from smoothmix.training.files import write_text
@@ -44,6 +44,26 @@ class CellRecord:
     def save(self, **facts: Any) -> None:
         """Write the file anew, with `facts` beside the errors."""
         write_text(self.path, json.dumps({**self.identity, **facts, "top1_errors": self.errors}, indent=2) + "\n")
+
+
+def claim(path: Path) -> IO[str]:
+    """Make the record `path`, which need not be there yet, this process's until the returned file is closed.
+
+    Raises:
+        UserError: another process has it, or its folder cannot be written.
+    """
+    try:
+        return hold(lock_of(path), path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {path.parent} ({error.strerror}): the record belongs beside the weights; "
+            "copy them to a folder of your own and give checkpoint=FILE"
+        ) from error
+
+
+def lock_of(path: Path) -> Path:
+    """Return the file that is locked while an evaluation fills the record `path`."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def weights_digest(path: Path) -> str:

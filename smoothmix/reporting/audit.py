@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from smoothmix.evaluation.averages import ALEXNET, SEVERITIES, mean_corruption_error
+from smoothmix.corruptions import SEVERITIES
+from smoothmix.evaluation.averages import ALEXNET, mean_corruption_error
 from smoothmix.mixing.masks import box_mask, square_mask
 from smoothmix.reporting.corruption_tables import read_paper
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from smoothmix.corruptions import SEVERITIES
 from smoothmix.errors import UserError
 from smoothmix.evaluation.robustness import read_cells, weights_digest
 from smoothmix.records import RUN, is_count, is_name, is_percentage, wrong_key
@@ -134,7 +135,7 @@ def _cell(row: Any) -> str:
 
 def _error(record: dict[str, Any], name: str, severity: str) -> float:
     cells = record["top1_errors"].get(name, {})
-    wanted = range(1, 6) if severity == "average" else [int(severity)]
+    wanted = SEVERITIES if severity == "average" else (int(severity),)
     return _mean([cells.get(number, float("nan")) for number in wanted])
 
 

@@ -7,9 +7,9 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.errors import UserError
-from smoothmix.evaluation.averages import CATEGORIES, SEVERITIES
+from smoothmix.evaluation.averages import CATEGORIES, complete
 from smoothmix.records import is_count, is_loss, is_percentage, parse_object, wrong_key
 from smoothmix.reporting.tables import PLACES, name_of, place_of
 
@@ -136,10 +136,8 @@ def _metrics(record: dict[str, Any]) -> pd.DataFrame:
 
 def _errors(records: list[dict[str, Any]]) -> pd.DataFrame:
     """Return (method, seed, corruption, severity, error) of the corruptions that every record holds in full."""
-    complete = [
-        {name for name, cells in record["top1_errors"].items() if cells.keys() >= set(SEVERITIES)} for record in records
-    ]
-    common = set.intersection(*complete)
+    in_full = [{name for name, cells in record["top1_errors"].items() if complete(cells)} for record in records]
+    common = set.intersection(*in_full)
     if not common:
         raise UserError("no corruption is complete in every record; run eval_corruption.py again to go on")
     settings = {(record["method"], record["config_hash"]) for record in records}

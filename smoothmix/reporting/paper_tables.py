@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from smoothmix.evaluation.averages import means
+from smoothmix.evaluation.averages import complete, means
 from smoothmix.reporting import commands, corruption_tables, formats, row_tables
 from smoothmix.reporting.corruption_tables import choose_source, read_paper
 from smoothmix.reporting.matching import Cell, key_of, match
@@ -221,4 +221,4 @@ def _evaluation(
 
 
 def _complete(record: dict[str, Any], names: list[str]) -> bool:
-    return bool(names) and all(len(record["top1_errors"].get(name, {})) == 5 for name in names)
+    return bool(names) and all(complete(record["top1_errors"].get(name, {})) for name in names)

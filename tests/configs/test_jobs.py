@@ -13,6 +13,7 @@ from configs.run_dir import run_directory
 from configs.tables import load_table, table_runs
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.errors import UserError
+from smoothmix.evaluation.robustness import claim
 
 
 def evaluate(job, names=tuple(CORRUPTIONS), severities=5, weights=b"best"):
@@ -45,6 +46,16 @@ def test_a_job_whose_log_is_locked_is_running_before_it_has_a_directory(table_6)
         assert state(job)[0] == "missing"
         fcntl.flock(log, fcntl.LOCK_EX)
         assert state(job)[0] == "running"
+
+
+def test_a_job_whose_evaluation_is_under_way_is_running(demo, leave):
+    job = demo[0]
+    leave.summary(job)
+    assert state(job)[0] == "unfinished"
+    with claim(job.record):
+        assert state(job)[0] == "running"
+    evaluate(job, severities=4)
+    assert state(job)[0] == "unfinished"
 
 
 def test_asking_leaves_the_lock_free(table_6, leave):

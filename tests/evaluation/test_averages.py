@@ -27,6 +27,14 @@ def printed(table, method):
     return errors, average
 
 
+def test_a_corruption_is_complete_with_its_five_severities():
+    five = dict.fromkeys((1, 2, 3, 4, 5), 10.0)
+    assert averages.complete(five)
+    assert averages.complete(five | {6: 90.0})
+    assert not averages.complete(dict.fromkeys((1, 2, 3, 4, 6), 10.0))
+    assert averages.means({"fog": five | {6: 90.0}, "snow": dict.fromkeys((1, 2, 3, 4), 10.0)}) == {"fog": 10.0}
+
+
 def test_alexnets_own_rows_have_an_mce_of_100():
     rows = as_errors(averages.ALEXNET)
     assert averages.mean_corruption_error(rows) == pytest.approx(100)

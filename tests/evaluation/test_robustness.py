@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from smoothmix.errors import UserError
-from smoothmix.evaluation.robustness import CellRecord, evaluate_cells, read_cells
+from smoothmix.evaluation.robustness import CellRecord, claim, evaluate_cells, read_cells
 from smoothmix.training.distributed import Ranks
 
 CPU = Ranks(torch.device("cpu"))
@@ -81,6 +81,13 @@ def test_a_damaged_record_is_one_sentence(tmp_path, content):
     path.write_text(content)
     with pytest.raises(UserError, match="is not a record of corrupted errors"):
         CellRecord(path, IDENTITY)
+
+
+def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    sentence = f"^cannot write to {tmp_path}/file .Not a directory.: the record belongs beside the weights"
+    with pytest.raises(UserError, match=sentence):
+        claim(tmp_path / "file" / "r.json")
 
 
 def test_a_cell_of_another_size_is_refused():
