@@ -16,7 +16,7 @@ def main(composed):
 
     config = schema.check(composed)
     directory = run_dir.run_directory(config)
-    ranks = join(config["device"])
+    ranks = join(config["device"], config["timeout"])
     data = build.dataset(config)
     if ranks.any(run_dir.is_finished(directory, data.fingerprint)):
         if ranks.is_main:

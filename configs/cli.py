@@ -39,8 +39,11 @@ def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
             if os.environ.get("WORLD_SIZE", "1") != "1":
                 sys.stdout.flush()
                 os._exit(2)
-        except Exception:  # a bug: Hydra would go on with the sweep and report it later
-            traceback.print_exc()
+        except Exception as error:
+            if distributed.is_loss(error):
+                _complain_of_loss(error)
+                os._exit(1)  # torchrun --max-restarts starts all ranks again
+            traceback.print_exc()  # a bug: Hydra would go on with the sweep and report it later
             sys.exit(1)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand its exceptions to us instead of printing them
@@ -60,6 +63,18 @@ def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
             _complain(sentence(error))
     if failed:
         sys.exit(2)
+
+
+def _complain_of_loss(error: Exception) -> None:
+    try:
+        lost = distributed.lost_ranks()
+    except RuntimeError:
+        lost = []
+    which = f"rank {', '.join(map(str, lost))}" if lost else "another rank"
+    _complain(
+        f"{which} of {os.environ['WORLD_SIZE']} has ended or hangs ({str(error).splitlines()[0]}); run the same "
+        "command again to go on from the last checkpoint"
+    )
 
 
 def _complain(text: str) -> None:

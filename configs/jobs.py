@@ -20,7 +20,8 @@ from smoothmix.reporting.records import read_record
 ROOT = Path(__file__).resolve().parent.parent
 DONE, RUNNING, QUEUED, UNFINISHED, FAILED, MISSING = "done", "running", "queued", "unfinished", "failed", "missing"
 STATES = (DONE, RUNNING, QUEUED, UNFINISHED, FAILED, MISSING)
-SHARED = ("device=", "dataset.workers=", "dataset.verify=")  # words of a training that its evaluation takes too
+# words of a training that its evaluation takes too
+SHARED = ("device=", "timeout=", "dataset.workers=", "dataset.verify=")
 
 
 @dataclass(frozen=True, eq=False)

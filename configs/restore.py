@@ -12,7 +12,7 @@ from configs import build, run_dir, schema
 from models.published import load_published
 from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
-from smoothmix.training.distributed import Ranks, join
+from smoothmix.training.distributed import TIMEOUT, Ranks, join
 
 
 def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module, Ranks]:
@@ -53,7 +53,7 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
             raise UserError(f"the images of {name} have no {key}; leave out dataset.{key}={changes[key]}")
     config = schema.check(OmegaConf.merge(stored, {"dataset": changes}))
     run_dir.check_names(config)
-    ranks = join(asked["device"])
+    ranks = join(asked["device"], asked["timeout"])
     data = build.dataset(config)
     untrained = {**config["model"], "pretrained": False} if "pretrained" in config["model"] else config["model"]
     model = build.model({**config, "model": untrained}, data.num_classes, data.image_size)
@@ -64,4 +64,4 @@ def restore(asked: dict[str, Any]) -> tuple[dict[str, Any], Path, Any, nn.Module
 def restore_run(directory: Path) -> tuple[dict[str, Any], Path, Any, nn.Module, Ranks]:
     """Return what `restore` does, for the best weights of a run directory, its data where the run had them."""
     asked = {"run": directory, "checkpoint": None, "published": None, "weights": "best"}
-    return restore(asked | {"batch_size": None, "device": "auto", "dataset": {}})
+    return restore(asked | {"batch_size": None, "device": "auto", "timeout": TIMEOUT, "dataset": {}})

@@ -13,7 +13,7 @@ from smoothmix.records import read_object
 from smoothmix.training.files import write_text
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
-IGNORED = {"output", "device", "step", "log_every", "checkpoint_every"}
+IGNORED = {"output", "device", "timeout", "step", "log_every", "checkpoint_every"}
 IGNORED_OF_DATASET = {"root", "download", "verify", "workers"}
 # keys that came later, with the value that changes nothing: runs that began without them keep their folder
 ADDED_TO_DATASET = {"decode": "exact"}

@@ -19,6 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from smoothmix.errors import UserError
+from smoothmix.training.distributed import TIMEOUT
 from smoothmix.training.recipe import Recipe, Settings
 
 
@@ -29,6 +30,7 @@ class Run(Settings):
     method: str = MISSING  # the run directory's third folder: a row of the paper's tables
     output: str = MISSING
     device: str = "auto"
+    timeout: float = TIMEOUT
     recipe: Recipe = MISSING
     dataset: Any = MISSING
     model: Any = MISSING
@@ -66,6 +68,7 @@ class Evaluation:
     split: str = "test"
     batch_size: int | None = None
     device: str = "auto"
+    timeout: float = TIMEOUT
     dataset: Any = MISSING
 
 
@@ -84,6 +87,7 @@ class CorruptedEvaluation:
     weights: str = "best"
     batch_size: int | None = None
     device: str = "auto"
+    timeout: float = TIMEOUT
     dataset: Any = MISSING
 
 

@@ -1,8 +1,12 @@
 """One process or many: the same code, with collectives that are no-ops for one."""
 
 import gc
+import math
 import os
+import signal
+import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -10,6 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from smoothmix.errors import UserError
+
+TIMEOUT = 600.0  # seconds
+GRACE = 5.0  # seconds in which all living ranks notice that one is lost: its connections close, or all waits end
 
 
 @dataclass(frozen=True)
@@ -52,15 +59,18 @@ class Ranks:
                 dist.broadcast(buffer, src=0)
 
 
-def join(device: str) -> Ranks:
+def join(device: str, timeout: float = TIMEOUT) -> Ranks:
     """Join the ranks that torchrun started, if it did. A process joins once: a later call finds the group made.
 
     `device` is ``cpu``, ``cuda`` or ``auto`` (cuda where there is one). Under torchrun each rank takes the GPU of its
-    LOCAL_RANK; tensors on GPUs travel by NCCL, those on the CPU by gloo.
+    LOCAL_RANK; tensors on GPUs travel by NCCL, those on the CPU by gloo. A rank that waits longer than `timeout`
+    seconds for another has lost it: what it was doing raises, and `is_loss` knows that error.
 
     Raises:
-        UserError: no such device, or more ranks than GPUs on this machine.
+        UserError: no such device, more ranks than GPUs on this machine, or a timeout that is no time.
     """
+    if not 0 < timeout < math.inf:
+        raise UserError(f"timeout must be a number of seconds above 0, not {timeout}")
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"device must be auto, cpu or cuda, not {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -79,7 +89,13 @@ def join(device: str) -> Ranks:
     if world_size == 1:
         return Ranks(place)
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            timeout=timedelta(seconds=timeout),
+            store=_store(timeout),
+            rank=int(os.environ["RANK"]),
+            world_size=world_size,
+        )
     return Ranks(place, dist.get_rank(), world_size)
 
 
@@ -88,3 +104,41 @@ def part() -> None:
     if dist.is_initialized():
         gc.collect()  # DistributedDataParallel keeps the group in cycles, and one that outlives this may abort the exit
         dist.destroy_process_group()
+
+
+def is_loss(error: BaseException) -> bool:
+    """Return whether `error` says that another rank has ended or hangs."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
+def lost_ranks() -> list[int]:
+    """Return the ranks that are lost, to be called by every rank that has an error of which `is_loss` is true.
+
+    Each of them says so in the store of torchrun, which outlives the ranks; who has not after `GRACE` seconds is lost.
+    SIGTERM, which torchrun sends as soon as one rank has ended, is ignored from here on: this rank ends anyway.
+
+    Raises:
+        RuntimeError: the store is lost too.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    store = _store(GRACE)
+    keys = [f"lost/{rank}" for rank in range(int(os.environ["WORLD_SIZE"]))]
+    store.set(keys[int(os.environ["RANK"])], "here")
+    deadline = time.monotonic() + GRACE
+    while (lost := [rank for rank, key in enumerate(keys) if not store.check([key])]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return lost
+
+
+def _store(timeout: float) -> Any:
+    """Return what the ranks of this attempt have in common: a part of the store that torchrun keeps for all attempts.
+
+    Without the prefix a rank of the next attempt may read where one of the last attempt listened, and not find it.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    hosts = os.environ["RANK"] == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        address, port, is_master=hosts, timeout=timedelta(seconds=timeout), multi_tenant=True
+    )
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]

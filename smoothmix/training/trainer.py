@@ -17,7 +17,7 @@ from smoothmix.evaluation.classification import batch_size, evaluate, full_preci
 from smoothmix.mixing.identity import Identity
 from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
-from smoothmix.training.distributed import Ranks
+from smoothmix.training.distributed import Ranks, is_loss
 from smoothmix.training.fallback import holds_best, newest, settle
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.progress import set_progress
@@ -131,6 +131,8 @@ class Trainer:
             try:
                 self.restore()
             except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                if is_loss(error):
+                    raise
                 path = self.directory / "last.pt"
                 raise UserError(f"{path} is not the checkpoint of such a run ({error!r}); move it away") from error
             self.network = self._wrapped()

@@ -62,7 +62,7 @@ def check_rules(config):
     assert all(a < b for a, b in zip(recipe["decay_epochs"], recipe["decay_epochs"][1:], strict=False))
     assert set(config) == {
         *["seed", "precision", "channels_last", "step", "deterministic", "checkpoint_every", "log_every", "method"],
-        *["output", "device", "recipe", "dataset", "model", "mixing"],
+        *["output", "device", "timeout", "recipe", "dataset", "model", "mixing"],
     }
 
 

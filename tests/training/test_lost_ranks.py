@@ -1,0 +1,123 @@
+"""A rank that is killed or hangs: the others say which and end; torchrun starts all again, to the unbroken end."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from smoothmix.errors import UserError
+from smoothmix.training.distributed import GRACE, is_loss, join
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 5
+QUICK = ["recipe.epochs=4", "recipe.decay_epochs=[]", "recipe.batch_size=192", "model.depth=8", "model.alpha=3"]
+QUICK += ["mixing=smoothmix_c", "dataset.val_split=900", "checkpoint_every=1", f"timeout={TIMEOUT}"]
+
+
+def start(ranks, output, *options):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(
+        [*command, "train.py", *QUICK, f"output={output}"], cwd=ROOT, env=environment, text=True, **pipes
+    )
+
+
+def process_of(rank, launcher):
+    """Return the process of a rank among the children of torchrun."""
+    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text():
+            return int(child)
+    raise AssertionError(f"torchrun has no rank {rank}")
+
+
+def state_of(output):
+    (path,) = Path(output).rglob("last.pt")
+    state = torch.load(path, weights_only=True)
+    momenta = [entry["momentum_buffer"] for entry in state["optimizer"]["state"].values()]
+    rows = [{key: row[key] for key in row if key not in ("seconds", "images_per_second")} for row in state["history"]]
+    return [*state["model"].values(), *momenta], rows
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """Return a function: number of ranks -> state that they come to."""
+
+    @cache
+    def of(ranks):
+        output = tmp_path_factory.mktemp("unbroken")
+        process = start(ranks, output)
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+        return state_of(output)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("ranks", "victim", "number"),
+    [
+        (2, 1, signal.SIGKILL),
+        *[
+            pytest.param(ranks, victim, number, marks=pytest.mark.slow)
+            for ranks in (2, 3)
+            for victim in range(ranks)
+            for number in (signal.SIGKILL, signal.SIGSTOP)
+            if (ranks, victim, number) != (2, 1, signal.SIGKILL)
+        ],
+    ],
+)
+def test_the_others_say_which_rank_is_lost_and_torchrun_starts_them_again(tmp_path, unbroken, ranks, victim, number):
+    tensors, rows = unbroken(ranks)
+    process = start(ranks, tmp_path / "broken", "--max-restarts=1")
+    complaints, heard, said = [], [], []
+
+    def listen():
+        for line in process.stderr:
+            said.append(line)
+            if " of " in line and "has ended or hangs" in line:
+                complaints.append(line)
+                heard.append(time.monotonic())
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    os.kill(process_of(victim, process.pid), number)
+    lost = time.monotonic()
+    process.stdout.read()
+    process.wait(120)
+    listener.join()
+    assert process.returncode == 0, "".join(said)
+    others = {rank for rank in range(ranks) if rank != victim}
+    pattern = re.compile(r"error \[rank (\d)\]: rank (\d) of (\d) has ended or hangs \(.*\); run the same .*\n")
+    heard_of = {tuple(map(int, pattern.fullmatch(line).groups())) for line in complaints}
+    assert heard_of == {(rank, victim, ranks) for rank in others}
+    bound = GRACE + (TIMEOUT if number == signal.SIGSTOP else 0)
+    assert max(heard) - lost < bound + 3  # for a busy machine
+    ended_tensors, ended_rows = state_of(tmp_path / "broken")
+    assert len(ended_tensors) == len(tensors)
+    assert all(map(torch.equal, ended_tensors, tensors))
+    assert ended_rows == rows
+
+
+def test_what_tells_of_a_lost_rank():
+    assert is_loss(torch.distributed.DistBackendError("NCCL communicator was aborted"))
+    assert is_loss(RuntimeError("[/gloo/transport/tcp/pair.cc:547] Connection closed by peer"))
+    assert not is_loss(RuntimeError("size mismatch"))
+    assert not is_loss(ValueError("gloo"))
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+def test_a_timeout_that_is_no_time_is_refused(timeout):
+    with pytest.raises(UserError, match="timeout must be a number of seconds above 0, not "):
+        join("cpu", timeout)

@@ -1,0 +1,80 @@
+"""A disk that is full: what was there stays, and one sentence says so."""
+
+import json
+import resource
+import signal
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from smoothmix.errors import UserError
+from smoothmix.training import checkpoint
+from smoothmix.training.events import EventFile
+from smoothmix.training.files import write_text
+
+ROOM = 2000  # bytes
+
+
+@contextmanager
+def full_beyond(size):
+    """Let no file grow beyond `size` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+def state(number):
+    return {"model": {"weight": torch.full((1000,), float(number))}, "config": {}, "epoch": number}
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path):
+    path = tmp_path / "last.pt"
+    for number in (1, 2):
+        checkpoint.save_atomically(state(number), path)
+    with full_beyond(ROOM), pytest.raises(UserError, match="cannot write .*last.pt .*; free space or fix its folder"):
+        checkpoint.save_atomically(state(3), path)
+    assert checkpoint.load(path)["epoch"] == 2
+    assert checkpoint.load(checkpoint.previous(path))["epoch"] == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.previous.pt", "last.pt"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "summary.json", "table1.md"])
+def test_a_small_file_that_does_not_fit_leaves_the_one_before(tmp_path, name):
+    path = tmp_path / name
+    write_text(path, "before")
+    with full_beyond(ROOM), pytest.raises(UserError, match=f"cannot write .*{name} .*File too large"):
+        write_text(path, json.dumps(["x" * ROOM]))
+    assert path.read_text() == "before"
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_an_event_that_does_not_fit_is_one_sentence(tmp_path):
+    events = EventFile(tmp_path / "tensorboard", 0)
+    with full_beyond(ROOM), pytest.raises(UserError, match="cannot write .*events.* .File too large"):  # noqa: PT012
+        for step in range(1000):
+            events.scalar("loss", 1.0, step)
+            events.flush()
+
+
+def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path):
+    from smoothmix.training.fallback import newest, settle
+
+    path = tmp_path / "last.pt"
+    for number in (1, 2):
+        checkpoint.save_atomically(state(number) | {"step": 0}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((4,), 2.0).numpy().tobytes()) + 5] ^= 1  # one bit of a weight
+    path.write_bytes(content)
+    found, note = newest(path)
+    assert found["epoch"] == 1
+    assert "is damaged (the checksum of " in note
+    assert note.endswith("; going on from the one before it, epoch 2, step 0")
+    settle(path)
+    assert checkpoint.load(path)["epoch"] == 1
+    assert (tmp_path / "last.damaged.pt").read_bytes() == content
