@@ -37,7 +37,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path):
     path = tmp_path / "last.pt"
     for number in (1, 2):
         checkpoint.save_atomically(state(number), path)
-    with full_beyond(ROOM), pytest.raises(UserError, match="cannot write .*last.pt .*; free space or fix its folder"):
+    with full_beyond(ROOM), pytest.raises(UserError, match=r"cannot write .*last.pt .*; free space or fix its folder"):
         checkpoint.save_atomically(state(3), path)
     assert checkpoint.load(path)["epoch"] == 2
     assert checkpoint.load(checkpoint.previous(path))["epoch"] == 1
@@ -48,7 +48,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path):
 def test_a_small_file_that_does_not_fit_leaves_the_one_before(tmp_path, name):
     path = tmp_path / name
     write_text(path, "before")
-    with full_beyond(ROOM), pytest.raises(UserError, match=f"cannot write .*{name} .*File too large"):
+    with full_beyond(ROOM), pytest.raises(UserError, match=f"cannot write .*{name} .*File too large"):  # noqa: PT012
         write_text(path, json.dumps(["x" * ROOM]))
     assert path.read_text() == "before"
     assert [file.name for file in tmp_path.iterdir()] == [name]
@@ -56,7 +56,7 @@ def test_a_small_file_that_does_not_fit_leaves_the_one_before(tmp_path, name):
 
 def test_an_event_that_does_not_fit_is_one_sentence(tmp_path):
     events = EventFile(tmp_path / "tensorboard", 0)
-    with full_beyond(ROOM), pytest.raises(UserError, match="cannot write .*events.* .File too large"):  # noqa: PT012
+    with full_beyond(ROOM), pytest.raises(UserError, match=r"cannot write .*events.* File too large"):  # noqa: PT012
         for step in range(1000):
             events.scalar("loss", 1.0, step)
             events.flush()
