@@ -52,8 +52,9 @@ def attempt(tmp_path, good):
             tmp_path / "best.pt",
         )
         asked = {"run": None, "checkpoint": tmp_path / "best.pt", "published": None, "weights": "best"}
+        asked |= {"batch_size": None, "device": "cpu", "timeout": 60.0, "dataset": {}}
         try:
-            restored, _, _, network, _ = restore(asked | {"batch_size": None, "device": "cpu", "dataset": {}})
+            restored, _, _, network, _ = restore(asked)
         except UserError as error:
             return one_line(error)
         # what was accepted is a whole configuration of known parts, with the weights that were stored

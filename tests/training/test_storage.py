@@ -48,7 +48,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path):
 def test_a_small_file_that_does_not_fit_leaves_the_one_before(tmp_path, name):
     path = tmp_path / name
     write_text(path, "before")
-    with full_beyond(ROOM), pytest.raises(UserError, match=f"cannot write .*{name} .*File too large"):  # noqa: PT012
+    with full_beyond(ROOM), pytest.raises(UserError, match=f"cannot write .*{name} .*File too large"):
         write_text(path, json.dumps(["x" * ROOM]))
     assert path.read_text() == "before"
     assert [file.name for file in tmp_path.iterdir()] == [name]
