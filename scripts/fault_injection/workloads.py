@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import logging
+import multiprocessing
 import os
 import re
 import runpy
@@ -49,7 +50,7 @@ def execute(script: str, *words: str) -> None:
 
 
 def train(folder: Path) -> None:
-    """Train three epochs of three steps, with checkpoints in between."""
+    """Train three epochs of four steps, with checkpoints in between."""
     execute("train.py", *TINY, f"output={folder / 'runs'}")
 
 
@@ -67,8 +68,6 @@ def tables(folder: Path) -> None:
 def corrupt(folder: Path) -> None:
     """Write two corruptions of the digits, in this process instead of worker processes."""
     words = ["--corruptions", "contrast", "gaussian_noise", "--output", str(folder / "files"), "--workers", "1"]
-    import multiprocessing
-
     multiprocessing.get_context = lambda _: _InProcess
     execute("scripts/make_corruptions.py", "digits_c", *words)
 

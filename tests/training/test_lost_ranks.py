@@ -19,7 +19,7 @@ from smoothmix.training.distributed import GRACE, is_loss, join
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 5
 QUICK = ["recipe.epochs=4", "recipe.decay_epochs=[]", "recipe.batch_size=192", "model.depth=8", "model.alpha=3"]
-OTHER_BITS = pytest.mark.xfail(reason="they go on, to other bits than the unbroken run's: see docs/reliability.md")
+OTHER_BITS = pytest.mark.xfail(strict=True, reason="they go on, to other bits: see docs/reliability.md")
 SLOW = {2: [pytest.mark.slow], 3: [pytest.mark.slow, OTHER_BITS]}
 QUICK += ["mixing=smoothmix_c", "dataset.val_split=900", "checkpoint_every=1", f"timeout={TIMEOUT}"]
 

@@ -11,6 +11,7 @@ import torch
 from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
 from smoothmix.training.events import EventFile
+from smoothmix.training.fallback import newest, settle
 from smoothmix.training.files import write_text
 
 ROOM = 2000  # bytes
@@ -63,8 +64,6 @@ def test_an_event_that_does_not_fit_is_one_sentence(tmp_path):
 
 
 def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path):
-    from smoothmix.training.fallback import newest, settle
-
     path = tmp_path / "last.pt"
     for number in (1, 2):
         checkpoint.save_atomically(state(number) | {"step": 0}, path)
