@@ -107,8 +107,10 @@ def part() -> None:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Return whether `error` says that another rank has ended or hangs."""
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    """Return whether `error` says that another rank has ended or hangs; gloo's errors are known by their words only."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in ("gloo", "caused pair closure"))
 
 
 def lost_ranks() -> list[int]:

@@ -366,9 +366,15 @@ class Trainer:
         if self.ranks.world_size == 1:
             return self.model
         devices = [self.ranks.device.index] if self.ranks.device.type == "cuda" else None
-        # statistics matter at evaluation only, so they are copied then and not at every step
+        # Of three terms the order matters to the last bit, and DistributedDataParallel orders its sums anew after the
+        # first step of a process, unless it looks for unused parameters: then a run that goes on adds as before.
+        same_bits = self.ranks.world_size > 2 and (self.ranks.device.type == "cpu" or self.settings.deterministic)
         network: nn.Module = DistributedDataParallel(
-            self.model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+            self.model,
+            device_ids=devices,
+            broadcast_buffers=False,  # statistics matter at evaluation only, so they are copied then
+            gradient_as_bucket_view=True,
+            find_unused_parameters=same_bits,
         )
         return network
 
