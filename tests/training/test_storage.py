@@ -3,11 +3,13 @@
 import json
 import resource
 import signal
+import subprocess
 from contextlib import contextmanager
 
 import pytest
 import torch
 
+from configs.run_dir import claim
 from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
 from smoothmix.training.events import EventFile
@@ -28,6 +30,18 @@ def full_beyond(size):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.fixture
+def file_system(tmp_path):
+    """A folder that is a file system of its own, of 64 KiB and empty."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount a file system here, which needs root: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 def state(number):
@@ -77,3 +91,24 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path):
     settle(path)
     assert checkpoint.load(path)["epoch"] == 1
     assert (tmp_path / "last.damaged.pt").read_bytes() == content
+
+
+def test_a_checkpoint_on_a_full_file_system_leaves_the_one_before(file_system):
+    path = file_system / "last.pt"
+    for number in (1, 2):
+        checkpoint.save_atomically(state(number), path)
+    big = state(3) | {"model": {"weight": torch.zeros(20_000)}}
+    with pytest.raises(UserError, match=r"cannot write .*last.pt .*; free space or fix its folder"):
+        checkpoint.save_atomically(big, path)
+    assert checkpoint.load(path)["epoch"] == 2
+    assert sorted(file.name for file in file_system.iterdir()) == ["last.previous.pt", "last.pt"]
+
+
+def test_a_read_only_file_system_is_one_sentence(file_system):
+    write_text(file_system / "summary.json", "before")
+    subprocess.run(["mount", "-o", "remount,ro", file_system], check=True)
+    with pytest.raises(UserError, match=r"cannot write to .*run .Read-only file system.; choose another output="):
+        claim(file_system / "run", {})
+    with pytest.raises(UserError, match=r"cannot write .*summary.json .*Read-only file system"):
+        write_text(file_system / "summary.json", "after")
+    assert (file_system / "summary.json").read_text() == "before"
