@@ -1,7 +1,7 @@
 """Submitting jobs to SLURM: each run once, its evaluation after it."""
 
 import hashlib
-import shlex
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,13 +9,18 @@ from pathlib import Path
 from configs.jobs import DONE, ROOT, RUNNING, Job, evaluation, lacking, state, trained
 from smoothmix.errors import UserError
 
-TRAIN = ROOT / "scripts" / "slurm" / "train.sbatch"
+TRAIN, EVALUATE = (ROOT / "scripts" / "slurm" / f"{name}.sbatch" for name in ("train", "evaluate"))
 
 
 def job_name(job: Job) -> str:
     """Return the name of its SLURM job, a function of the run directory."""
     path = job.directory.absolute()
     return f"{path.parts[-3]}-{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def evaluation_name(job: Job) -> str:
+    """Return the name of the SLURM job that evaluates it."""
+    return f"{job_name(job)}-{job.benchmark}"
 
 
 def queued() -> dict[str, str]:
@@ -31,7 +36,7 @@ def queued() -> dict[str, str]:
 def submit(jobs: list[Job], options: list[str]) -> int:
     """Submit what is missing of `jobs` and not in the queue, with `options` for sbatch; print a line for each.
 
-    A run's evaluation waits for its training, and is dropped if that fails.
+    A run's evaluation waits for its training, and is dropped if that fails. What fails leaves `job.failure`.
 
     Returns:
         how many were submitted.
@@ -49,27 +54,28 @@ def submit(jobs: list[Job], options: list[str]) -> int:
         training = waiting.get(name)
         if not trained(job) and training is None:
             # singleton: of two submitted at the same moment the second waits for the first, and finds the run finished
-            training = _sbatch(name, options, ["--dependency=singleton"], [str(TRAIN), *job.run.words])
+            training = _sbatch(job, name, options, ["--dependency=singleton"], [str(TRAIN), *job.run.words])
             print(f"{job}: training submitted as job {training} ({name})")
             submitted += 1
-        evaluation_name = f"{name}-{job.benchmark}"
-        if lacking(job) and evaluation_name not in waiting:
+        if lacking(job) and evaluation_name(job) not in waiting:
             after = [f"--dependency=afterok:{training}", "--kill-on-invalid-dep=yes"] if training else []
-            number = _sbatch(evaluation_name, options, after, [f"--wrap={shlex.join(evaluation(job))}"])
-            print(f"{job}: evaluation submitted as job {number} ({evaluation_name})")
+            number = _sbatch(job, evaluation_name(job), options, after, [str(EVALUATE), *evaluation(job)])
+            print(f"{job}: evaluation submitted as job {number} ({evaluation_name(job)})")
             submitted += 1
     return submitted
 
 
-def _sbatch(name: str, options: list[str], own: list[str], what: list[str]) -> str:
+def _sbatch(job: Job, name: str, options: list[str], own: list[str], what: list[str]) -> str:
     """Submit `what` and return the number of the job; `own` options come last, so that they prevail."""
-    return _slurm(["sbatch", "--parsable", *options, f"--job-name={name}", *own, *what]).strip().partition(";")[0]
+    command = ["sbatch", "--parsable", *options, f"--job-name={name}", *own, *what]
+    # the scripts leave there why they failed
+    return _slurm(command, SMOOTHMIX_FAILURE=str(job.failure.absolute())).strip().partition(";")[0]
 
 
-def _slurm(command: list[str]) -> str:
+def _slurm(command: list[str], **environment: str) -> str:
     if shutil.which(command[0]) is None:
         raise UserError(f"there is no {command[0]} on this machine; use launcher=local or launcher=print")
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise UserError(f"{command[0]} refused: {lines[-1] if lines else f'exit status {done.returncode}'}")

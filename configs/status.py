@@ -1,15 +1,27 @@
 """How far a table is, and how long the rest of its training takes, from how long an epoch took in the records."""
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.jobs import DONE, FAILED, QUEUED, RUNNING, STATES, Job, distinct, state
-from configs.slurm import job_name
+from configs.run_dir import read, what_counts
+from configs.slurm import evaluation_name, job_name
 from smoothmix.errors import UserError
+from smoothmix.records import is_count, is_loss, is_name, wrong_key
 from smoothmix.reporting.records import read_record
+
+# what a speed is taken from
+TIMED: dict[str, Callable[[Any], bool]] = {
+    "device": is_name,
+    "precision": is_name,
+    "epochs": lambda value: is_count(value) and value > 0,
+    "seconds": lambda value: is_loss(value) and value > 0,
+    "world_sizes": lambda value: isinstance(value, list) and value != [] and all(map(is_count, value)),
+}
+AUTOMATIC = ("precision", "channels_last", "step")  # the record has what `auto` became
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,8 @@ def report(jobs: list[Job], waiting: Container[str] = ()) -> str:
     kinds, reasons = {}, {}
     for job in jobs:
         kinds[job], reasons[job] = state(job)
-        if kinds[job] not in (DONE, RUNNING) and job_name(job) in waiting:
+        names = (job_name(job), evaluation_name(job))
+        if kinds[job] not in (DONE, RUNNING) and any(name in waiting for name in names):
             kinds[job] = QUEUED
     heads = ["table", "row", *STATES, "hours left", "measured"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -64,30 +77,35 @@ def _hours(jobs: list[Job], records: list[dict[str, Any]]) -> str:
 
 
 def read_speeds(jobs: list[Job]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the records beneath the jobs' output folders, and a sentence about each file that is not one."""
+    """Return the records beneath the jobs' output folders, each with its `config`.
+
+    The second value is a sentence about each file that is no record, has no configuration beside it, or is not timed.
+    """
     records, damaged = [], []
     for output in sorted({Path(job.run.config["output"]).expanduser() for job in jobs}):
         for path in sorted(output.rglob("summary.json")):
             try:
-                records.append(read_record(path))
+                record = read_record(path) | {"config": read(path.parent / "config.yaml")}
+                if flaw := wrong_key(record, TIMED):
+                    raise UserError(f"{path} does not say how long an epoch took: {flaw} is missing or wrong")
+                records.append(record)
             except UserError as error:
                 damaged.append(str(error))
     return records, damaged
 
 
 def speed(job: Job, records: list[dict[str, Any]]) -> Speed | None:
-    """Return the mean over the records of the job's data set, network and precision, or None if there is none.
+    """Return the mean over the records of the same work (:func:`_work`) and precision, or None if there is none.
 
     Those of its own method are taken if there are any, and of several devices the one with most records.
     """
     config = job.run.config
-    wanted = config["dataset"]["name"], config["model"]["name"]
     alike = [
         record
         for record in records
-        if (record["dataset"], record["model"]) == wanted
-        and config["precision"] in ("auto", record.get("precision"))
-        and len(record.get("world_sizes", [])) == 1
+        if len(record["world_sizes"]) == 1
+        and _work(record["config"]) == _work(config)
+        and all(config[key] in ("auto", record.get(key)) for key in AUTOMATIC)
     ]
     alike = [record for record in alike if record["method"] == config["method"]] or alike
     if not alike:
@@ -99,6 +117,12 @@ def speed(job: Job, records: list[dict[str, Any]]) -> Speed | None:
         if record["device"] == device
     ]
     return Speed(sum(seconds) / count, device, count)
+
+
+def _work(config: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what decides how long an epoch takes, but for the method: images, network, batch size."""
+    counted, recipe = what_counts(config), config.get("recipe")
+    return counted["dataset"], counted.get("model"), recipe.get("batch_size") if isinstance(recipe, dict) else None
 
 
 def epochs_left(job: Job) -> int:

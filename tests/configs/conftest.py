@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from configs.jobs import jobs_of
 from configs.run_dir import config_hash
@@ -43,6 +44,8 @@ def record(job, **changes):
         "best": {"test_top1_error": 20.0, "test_top5_error": 5.0},
         "last": {"test_top1_error": 21.0, "test_top5_error": 6.0},
         "precision": "fp32",
+        "channels_last": False,
+        "step": "eager",
         "world_sizes": [1],
         "device": "some GPU",
         "seconds": 10.0,
@@ -57,6 +60,7 @@ def leave():
     def summary(job, **changes):
         job.directory.mkdir(parents=True, exist_ok=True)
         (job.directory / "summary.json").write_text(json.dumps(record(job, **changes)))
+        (job.directory / "config.yaml").write_text(yaml.safe_dump(job.run.config))
 
     def checkpoint(job, epochs=0):
         job.directory.mkdir(parents=True, exist_ok=True)

@@ -73,8 +73,9 @@ def test_the_evaluation_comes_after_its_training(demo, leave, cluster):
     assert evaluation[1:4] == [
         f"--job-name={job_name(job)}-digits_c", "--dependency=afterok:100", "--kill-on-invalid-dep=yes"
     ]  # fmt: skip
-    command = shlex.split(evaluation[4].removeprefix("--wrap="))
-    assert command[2:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate"]
+    assert evaluation[4] == str(ROOT / "scripts/slurm/evaluate.sbatch")
+    assert evaluation[6:7] == ["eval_corruption.py"]
+    assert evaluation[7:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate"]
     assert not any("afterok" in word for word in alone)
     assert submit([job, trained], []) == 0
     queue.write_text(f"{job_name(job)} 7\n")  # the training alone is there: its evaluation is what lacks

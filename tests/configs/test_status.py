@@ -1,6 +1,8 @@
 """The numbers of --status."""
 
-from configs.slurm import job_name
+import pytest
+
+from configs.slurm import evaluation_name, job_name
 from configs.status import report
 
 
@@ -38,13 +40,60 @@ def test_seeds_in_each_state_and_the_hours_left(table_6, leave):
     ]  # fmt: skip
 
 
-def test_what_was_never_measured_is_said(table_6, leave):
-    jobs = table_6(5, "precision=fp32")
-    for changes in ({"model": "other"}, {"dataset": "other"}, {"precision": "bf16"}):
-        leave.summary(jobs[0], **changes)
-        text = report(jobs)
-        assert cells(text, "SmoothMix_C")[-2:] == ["not measured", "not measured"]
-        assert text.endswith("clean test: not measured")
+@pytest.mark.parametrize(
+    "words",
+    [["model.alpha=32"], ["model.depth=14"], ["recipe.batch_size=64"], ["dataset.val_split=100"], ["dataset.name=x"]],
+)
+def test_the_speed_of_other_work_does_not_count(table_6, leave, words):
+    leave.summary(table_6(1, *words)[0])
+    assert cells(report(table_6(1)), "SmoothMix_C")[-2:] == ["not measured", "not measured"]
+    assert cells(report(table_6(2, *words)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"
+
+
+@pytest.mark.parametrize(
+    ("word", "changes"),
+    [
+        ("precision=fp32", {"precision": "bf16"}),
+        ("channels_last=false", {"channels_last": True}),
+        ("step=eager", {"step": "graph"}),
+    ],
+)
+def test_what_auto_became_is_compared(table_6, leave, word, changes):
+    job = table_6(1, word)[0]
+    leave.summary(job)
+    assert cells(report(table_6(1, word)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"
+    leave.summary(job, **changes)
+    text = report(table_6(1, word))
+    assert cells(text, "SmoothMix_C")[-2:] == ["not measured", "not measured"]
+    assert text.endswith("clean test: not measured")
+    assert cells(report(table_6(1)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"  # auto
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seconds", None), ("seconds", 0), ("device", 3), ("precision", []), ("epochs", 0), ("world_sizes", [])],
+)
+def test_a_record_that_is_not_timed_is_named_and_not_counted(table_6, leave, key, value):
+    job = table_6(1)[0]
+    leave.summary(job, **{key: value})
+    text = report(table_6(1))
+    assert f"not counted: {job.directory}/summary.json does not say how long an epoch took: {key} is missing" in text
+    assert "clean test: not measured" in text
+
+
+def test_a_record_without_its_configuration_is_named_and_not_counted(table_6, leave):
+    job = table_6(1)[0]
+    leave.summary(job)
+    (job.directory / "config.yaml").unlink()
+    assert f"not counted: cannot read {job.directory}/config.yaml" in report(table_6(1))
+
+
+def test_a_waiting_evaluation_is_queued(demo, leave):
+    job = demo[0]
+    leave.summary(job)
+    assert cells(report(demo), "Baseline")[:4] == ["-", "-", "-", "1/1"]
+    assert cells(report(demo, {evaluation_name(job)}), "Baseline")[:4] == ["-", "-", "1/1", "-"]
+    assert cells(report(demo, {f"{job_name(job)}-other"}), "Baseline")[:4] == ["-", "-", "-", "1/1"]
 
 
 def test_a_run_of_two_rows_is_counted_once_in_the_sum(table_6, leave):

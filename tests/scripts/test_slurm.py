@@ -15,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from configs.tables import load_table, table_runs
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/slurm/train.sbatch"
 TINY = ["device=cpu", "model.alpha=3", "recipe.epochs=6", "recipe.decay_epochs=[]"]
@@ -183,6 +185,39 @@ def test_the_second_job_of_a_run_says_so_and_ends(tmp_path, unbroken):
     assert "epoch" not in log
     assert wait_for_end(first)["JobState"] == "COMPLETED"
     assert result(tmp_path / "run")["rows"] == unbroken(1)["rows"]
+
+
+def test_a_table_is_submitted_once_and_filled(tmp_path):
+    words = ["table=demo", "preset=quick", "source=generate", "launcher=slurm", f"output={tmp_path / 'out'}"]
+    words += ["device=cpu", "model.alpha=3", f"sbatch=--output={tmp_path}/%x.log"]
+    own = ("table=", "preset=", "source=", "launcher=", "sbatch=")
+    of_runs = tuple(word for word in words if not word.startswith(own))
+    runs = {one.row: one.directory for one in table_runs(load_table("demo"), "quick", of_runs)}
+    runs["Cutout"].mkdir(parents=True)
+    (runs["Cutout"] / "last.pt").write_bytes(b"no checkpoint")
+
+    def reproduce(*more):
+        text = run(sys.executable, "scripts/reproduce.py", *words, *more)
+        print(text)
+        return text
+
+    def column(name):
+        lines = [[cell.strip() for cell in line.split("|")] for line in reproduce("--status").splitlines()]
+        place = lines[0].index(name)
+        return {line[2] for line in lines if len(line) > place and line[place] == "1/1"}
+
+    assert reproduce().splitlines()[-1] == "12 jobs submitted"
+    assert reproduce().splitlines()[-1] == "0 jobs submitted"
+    assert len(column("queued") | column("running")) >= 4
+    wait(lambda: not run("squeue", "--me", "--noheader"))
+    assert column("done") == runs.keys() - {"Cutout"}
+    assert column("failed") == {"Cutout"}
+    assert re.search(r"failed: Cutout seed 0: job \d+ ended with exit status 1; see \S+\.log", reproduce("--status"))
+    (runs["Cutout"] / "last.pt").unlink()
+    assert reproduce().splitlines()[-1] == "2 jobs submitted"
+    wait(lambda: not run("squeue", "--me", "--noheader"))
+    assert column("done") == runs.keys()
+    assert reproduce().splitlines()[-1] == "0 jobs submitted"
 
 
 def test_data_is_unpacked_on_the_node(tmp_path):
