@@ -120,9 +120,10 @@ def speed(job: Job, records: list[dict[str, Any]]) -> Speed | None:
 
 
 def _work(config: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what decides how long an epoch takes, but for the method: images, network, batch size."""
+    """Return what decides how long an epoch takes, but for the method: images, network, batch size, kernels."""
     counted, recipe = what_counts(config), config.get("recipe")
-    return counted["dataset"], counted.get("model"), recipe.get("batch_size") if isinstance(recipe, dict) else None
+    batch_size = recipe.get("batch_size") if isinstance(recipe, dict) else None
+    return counted["dataset"], counted.get("model"), batch_size, counted.get("deterministic")
 
 
 def epochs_left(job: Job) -> int:

@@ -105,3 +105,34 @@ def test_mistakes_are_one_sentence(table_6, cluster, tmp_path, monkeypatch):
 
 def test_the_script_that_is_submitted_is_there():
     assert subprocess.run(["bash", "-n", slurm.TRAIN]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "now", "left"),
+    [
+        (["false"], "RUNNING", "job 7 ended with exit status 1; see /logs/7.out\n"),
+        (["sh", "-c", "exit 3"], "RUNNING", "job 7 ended with exit status 3; see /logs/7.out\n"),
+        (["true"], "RUNNING", None),
+        (["false"], "CANCELLED", None),
+    ],
+)
+def test_a_failed_job_leaves_why(cluster, tmp_path, monkeypatch, command, now, left):
+    for name, text in (("squeue", f"echo {now}"), ("scontrol", 'echo "JobId=7"; echo "   StdOut=/logs/7.out"')):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    failure = tmp_path / "run" / "failed.txt"
+    failure.parent.mkdir()
+    failure.write_text("of the attempt before\n")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SMOOTHMIX_FAILURE", str(failure))
+    status = subprocess.run(["bash", slurm.EVALUATE, *command]).returncode
+    assert (status == 0) == (command == ["true"])
+    assert (failure.read_text() if failure.exists() else None) == left
+
+
+def test_the_scripts_are_told_where_to_leave_it(table_6, cluster, tmp_path):
+    (tmp_path / "bin" / "sbatch").write_text('#!/bin/sh\necho "$SMOOTHMIX_FAILURE" >> "$SUBMITTED"; echo 1\n')
+    jobs = table_6(1)
+    submit(jobs, [])
+    submitted, _ = cluster
+    assert submitted() == [[str(job.failure)] for job in jobs]

@@ -42,7 +42,14 @@ def test_seeds_in_each_state_and_the_hours_left(table_6, leave):
 
 @pytest.mark.parametrize(
     "words",
-    [["model.alpha=32"], ["model.depth=14"], ["recipe.batch_size=64"], ["dataset.val_split=100"], ["dataset.name=x"]],
+    [
+        ["model.alpha=32"],
+        ["model.depth=14"],
+        ["recipe.batch_size=64"],
+        ["dataset.val_split=100"],
+        ["dataset.name=x"],
+        ["deterministic=true"],
+    ],
 )
 def test_the_speed_of_other_work_does_not_count(table_6, leave, words):
     leave.summary(table_6(1, *words)[0])
