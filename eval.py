@@ -12,9 +12,8 @@ def main(composed):
 
     asked = schema.typed(composed, schema.Evaluation)
     config, path, data, model, ranks = restore(asked)
-    splits = data.sizes.keys() - {"train"}
-    if asked["split"] not in splits:
-        raise UserError(f"split must be one of {', '.join(sorted(splits))}, not {asked['split']}")
+    if asked["split"] not in data.sizes:
+        raise UserError(f"split must be one of {', '.join(sorted(data.sizes))}, not {asked['split']}")
     size = asked["batch_size"] or batch_size(ranks.device)
     share = size * ranks.world_size, ranks.rank, ranks.world_size, ranks.device
     result = evaluate(

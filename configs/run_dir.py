@@ -16,12 +16,13 @@ from smoothmix.training.files import write_text
 IGNORED = {"output", "device", "timeout", "step", "log_every", "checkpoint_every"}
 IGNORED_OF_DATASET = {"root", "download", "verify", "workers"}
 # keys that came later, with the value that changes nothing: runs that began without them keep their folder
-ADDED_TO_DATASET = {"decode": "exact"}
+ADDED = {"evaluate_every": 1}
+ADDED_TO_DATASET = {"decode": "exact", "labels": "fine", "per_class": None}
 
 
 def what_counts(config: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a checked configuration that changes the result of a run."""
-    counted = {key: value for key, value in config.items() if key not in IGNORED}
+    counted = {key: value for key, value in config.items() if key not in IGNORED and (key, value) not in ADDED.items()}
     counted["dataset"] = {
         key: value
         for key, value in config["dataset"].items()

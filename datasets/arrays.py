@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, crop_flip, draw_crop_flip, normalize, to_float
-from datasets.batches import check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
+from datasets.batches import balanced_subset, check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
 from datasets.per_image import PerImage, per_image
 from smoothmix.errors import UserError
@@ -40,9 +40,13 @@ class ArrayData:
         val_split: how many training images to hold out as the split "val": fixed, and not augmented.
         augment: "none", "autoaugment" (the policy found on CIFAR-10) or "augmix" (severity 3), after crop and flip.
         workers: processes that augment, used only where `augment` is not "none"; 0 does it in the training process.
+        per_class: train on a fixed, balanced subset: this many images of each class, chosen after `val_split`.
+        fine_labels: of the training and test images, where the labels are superclasses: `per_class` counts these, and
+            files of corrupted images hold them.
 
     Raises:
-        UserError: an `augment` of another name, a negative number of workers, labels out of range or no image.
+        UserError: an `augment` of another name, a negative number of workers, labels out of range, no image, or more
+            images per class than there are.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class ArrayData:
         val_split: int = 0,
         augment: str = "none",
         workers: int = 2,
+        per_class: int | None = None,
+        fine_labels: tuple[np.ndarray | Tensor, np.ndarray | Tensor] | None = None,
     ):
         check_workers(workers)
         self.augment = per_image(augment, policy="cifar10", severity=3)  # AugMix's severity on CIFAR (its code)
@@ -68,11 +74,15 @@ class ArrayData:
         self.padding, self.flip = padding, flip
 
         train_images, train_labels = _channels_last(train[0]), _labels("train", train[1], self.num_classes)
+        fine, test_fine = (torch.as_tensor(part) for part in fine_labels or (train_labels, test[1]))
         kept, held = hold_out(train_labels, val_split)
+        if per_class is not None:
+            kept = kept[balanced_subset(fine[kept], per_class)]
         self._splits = {"train": (train_images[kept], train_labels[kept])}
         if val_split:
             self._splits["val"] = (train_images[held], train_labels[held])
         self._splits["test"] = (_channels_last(test[0]), _labels("test", test[1], self.num_classes))
+        self.fine_test_labels = test_fine.to(torch.int64)
 
         self.image_size = train_images.shape[1]
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}

@@ -93,6 +93,25 @@ def hold_out(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return chosen[count:].sort().values, chosen[:count].sort().values
 
 
+def balanced_subset(labels: Tensor, per_class: int) -> Tensor:
+    """Return the sorted indices of a fixed subset: `per_class` images of each class in `labels` (n,).
+
+    It depends on nothing but the arguments, and the subset of a smaller `per_class` lies in that of a larger one.
+
+    Raises:
+        UserError: `per_class` is below 1, or a class has fewer images.
+    """
+    least = int(labels.bincount()[labels.unique()].min())
+    if not 1 <= per_class <= least:
+        raise UserError(f"dataset.per_class={per_class} is out of range: choose 1 to {least} images of each class")
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(derive_seed("balanced subset")))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    sizes = labels.bincount()
+    starts = sizes.cumsum(0) - sizes
+    place = torch.arange(len(labels)) - starts[labels[by_class]]
+    return by_class[place < per_class].sort().values
+
+
 def check_split(split: str, sizes: dict[str, int]) -> None:
     """Raise ValueError unless `split` is a key of `sizes`."""
     if split not in sizes:

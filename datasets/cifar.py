@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100 from the Python files that their author publishes, in torchvision's folder layout."""
 
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,19 @@ class Release:
     meta: dict[str, str]
     labels_key: str
     names_key: str
+
+    def keys_of(self, labels: str) -> tuple[str, str, int]:
+        """Return the keys of a file's labels and of their names, and the number of classes.
+
+        Raises:
+            UserError: `labels` is not a kind that this release has.
+        """
+        kinds = {"fine": (self.labels_key, self.names_key, self.num_classes)}
+        if self.name == "cifar100":
+            kinds["coarse"] = ("coarse_labels", "coarse_label_names", 20)
+        if labels not in kinds:
+            raise UserError(f"dataset.labels={labels} is not one of {self.title}'s; choose from {', '.join(kinds)}")
+        return kinds[labels]
 
     @property
     def archive(self) -> Archive:
@@ -82,6 +96,7 @@ def cifar10(
     val_split: int = 0,
     augment: str = "none",
     workers: int = 2,
+    per_class: int | None = None,
 ) -> ArrayData:
     """Return CIFAR-10: 50,000 training and 10,000 test images of 10 classes, augmented by 4-pixel crops and flips.
 
@@ -92,11 +107,13 @@ def cifar10(
         val_split: how many training images to hold out as the split "val".
         augment: "none", "autoaugment" (the policy found on CIFAR-10) or "augmix" (severity 3), after crop and flip.
         workers: processes that augment, used only where `augment` is not "none"; 0 does it in the training process.
+        per_class: train on a fixed, balanced subset: this many images of each class, after `val_split`.
 
     Raises:
-        UserError: files that are missing, damaged, or not what they should be, or an `augment` of another name.
+        UserError: files that are missing, damaged, or not what they should be, an `augment` of another name, or more
+            images per class than there are.
     """
-    return _load(CIFAR10, Path(root).expanduser(), download, verify, val_split, augment, workers)
+    return _load(CIFAR10, Path(root).expanduser(), download, verify, val_split, augment, workers, "fine", per_class)
 
 
 def cifar100(
@@ -106,9 +123,16 @@ def cifar100(
     val_split: int = 0,
     augment: str = "none",
     workers: int = 2,
+    labels: str = "fine",
+    per_class: int | None = None,
 ) -> ArrayData:
-    """Return CIFAR-100 with its 100 fine labels; as :func:`cifar10`, from `cifar-100-python/` under `root`."""
-    return _load(CIFAR100, Path(root).expanduser(), download, verify, val_split, augment, workers)
+    """Return CIFAR-100 as :func:`cifar10` does, from `cifar-100-python/` under `root`.
+
+    Args:
+        labels: "fine", the 100 classes, or "coarse", their 20 superclasses of five classes each.
+        per_class: images of each *fine* class, whatever `labels` is.
+    """
+    return _load(CIFAR100, Path(root).expanduser(), download, verify, val_split, augment, workers, labels, per_class)
 
 
 def check(release: Release, root: Path) -> None:
@@ -124,9 +148,18 @@ def check(release: Release, root: Path) -> None:
 
 
 def _load(
-    release: Release, root: Path, download: bool, verify: bool, val_split: int, augment: str, workers: int
+    release: Release,
+    root: Path,
+    download: bool,
+    verify: bool,
+    val_split: int,
+    augment: str,
+    workers: int,
+    labels: str,
+    per_class: int | None,
 ) -> ArrayData:
     check_augment(augment)
+    labels_key, names_key, num_classes = release.keys_of(labels)
     if download:
         fetch(release.archive, root)
     if missing := release.archive.missing(root):
@@ -137,12 +170,13 @@ def _load(
     if verify:
         check(release, root)
     folder = root / release.folder
-    train = [_read_batch(release, folder / name) for name in release.train]
-    test = [_read_batch(release, folder / name) for name in release.test]
+    keys = {release.labels_key: release.num_classes, labels_key: num_classes}
+    train_images, *train_labels = _read_split(folder, release.train, keys)
+    test_images, *test_labels = _read_split(folder, release.test, keys)
     return ArrayData(
-        tuple(np.concatenate(parts) for parts in zip(*train, strict=True)),
-        tuple(np.concatenate(parts) for parts in zip(*test, strict=True)),
-        class_names=_read_names(release, folder),
+        (train_images, train_labels[-1]),
+        (test_images, test_labels[-1]),
+        class_names=_read_names(folder / next(iter(release.meta)), names_key, num_classes),
         mean=MEAN,
         std=STD,
         padding=4,
@@ -150,32 +184,43 @@ def _load(
         val_split=val_split,
         augment=augment,
         workers=workers,
+        per_class=per_class,
+        fine_labels=(train_labels[0], test_labels[0]),
     )
 
 
-def _read_batch(release: Release, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images (n, 3, 32, 32) uint8 and labels (n,) int64 of one file."""
+def _read_split(folder: Path, names: Iterable[str], keys: dict[str, int]) -> list[np.ndarray]:
+    """Return the images (n, 3, 32, 32) uint8 of the files `names`, then the labels (n,) int64 of each key."""
+    batches = [_read_batch(folder / name, keys) for name in names]
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def _read_batch(path: Path, keys: dict[str, int]) -> list[np.ndarray]:
+    """Return the images (n, 3, 32, 32) uint8 of one file, then the labels (n,) int64 of each key."""
     content = load_pickle(path)
-    images, labels = content.get("data"), content.get(release.labels_key)
+    images = content.get("data")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
         raise _wrong(path, f"'data' should be uint8 (n, 3072), and is {found}")
+    return [images.reshape(-1, 3, 32, 32), *(_read_labels(path, content, key, n, len(images)) for key, n in keys.items())]
+
+
+def _read_labels(path: Path, content: dict[str, Any], key: str, num_classes: int, count: int) -> np.ndarray:
     try:
-        labels = np.array(labels).astype(np.int64, casting="safe")
+        labels = np.array(content.get(key)).astype(np.int64, casting="safe")
     except (TypeError, ValueError) as error:
-        raise _wrong(path, f"{release.labels_key!r} should be a list of integers") from error
-    if labels.shape != (len(images),) or len(images) == 0:
-        raise _wrong(path, f"there are {len(images)} images and {labels.size} labels")
-    if labels.min() < 0 or labels.max() >= release.num_classes:
-        raise _wrong(path, f"labels run from {labels.min()} to {labels.max()}, not 0 to {release.num_classes - 1}")
-    return images.reshape(-1, 3, 32, 32), labels
+        raise _wrong(path, f"{key!r} should be a list of integers") from error
+    if labels.shape != (count,) or count == 0:
+        raise _wrong(path, f"there are {count} images and {labels.size} labels")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise _wrong(path, f"labels run from {labels.min()} to {labels.max()}, not 0 to {num_classes - 1}")
+    return labels
 
 
-def _read_names(release: Release, folder: Path) -> list[str]:
-    path = folder / next(iter(release.meta))
-    names = load_pickle(path).get(release.names_key)
-    if not isinstance(names, list) or len(names) != release.num_classes:
-        raise _wrong(path, f"{release.names_key!r} should be a list of {release.num_classes} names")
+def _read_names(path: Path, key: str, num_classes: int) -> list[str]:
+    names = load_pickle(path).get(key)
+    if not isinstance(names, list) or len(names) != num_classes:
+        raise _wrong(path, f"{key!r} should be a list of {num_classes} names")
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 

@@ -81,7 +81,8 @@ def open_files(
 ) -> "CorruptedArrays | CorruptedFolders":
     """Return the reader of `folder`, whose images are those of the test split of `data`, corrupted."""
     if corrupted_set.constants == "cifar":
-        return CorruptedArrays(folder, data.arrays("test")[1], data.image_size, device)
+        labels = data.arrays("test")[1]
+        return CorruptedArrays(folder, labels, data.image_size, device, data.fine_test_labels)
     return CorruptedFolders(folder, data.class_names, data.workers, device)
 
 
@@ -96,17 +97,24 @@ class CorruptedArrays:
         labels: of the clean test set, integers (n,).
         image_size: S, in pixels.
         device: where the batches shall lie.
+        fine_labels: what labels.npy holds, if not `labels`.
 
     Raises:
         UserError: labels.npy is missing or damaged, or has other labels.
     """
 
-    def __init__(self, folder: Path, labels: Tensor, image_size: int, device: torch.device = CPU):
+    def __init__(
+        self,
+        folder: Path,
+        labels: Tensor,
+        image_size: int,
+        device: torch.device = CPU,
+        fine_labels: Tensor | None = None,
+    ):
         self.folder, self.image_size = folder, image_size
         self.source = _source(folder)
-        labels = labels.to("cpu", torch.int64)
-        self._check_labels(labels.numpy())
-        self.labels = labels.to(device)
+        self._check_labels((labels if fine_labels is None else fine_labels).cpu().numpy())
+        self.labels = labels.to(device, torch.int64)
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of the corruptions `names` that have no file, and what to do."""

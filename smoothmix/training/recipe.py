@@ -50,7 +50,7 @@ class Settings:
     `precision` is ``fp32`` or ``bf16`` (autocast of the forward pass; weights, BatchNorm statistics and loss stay
     float32, evaluation is always float32), `channels_last` the memory format of images and weights, `step` ``eager`` or
     ``graph`` (one CUDA graph). Each may be ``auto``: what `resolve` makes of it on the device. `checkpoint_every`
-    counts steps, 0 meaning at the end of epochs only.
+    counts steps, 0 meaning at the end of epochs only; `evaluate_every` counts epochs, the last being always evaluated.
     """
 
     seed: int = 0
@@ -58,12 +58,14 @@ class Settings:
     channels_last: bool | str = "auto"
     step: str = "auto"
     deterministic: bool = False
+    evaluate_every: int = 1
     checkpoint_every: int = 0
     log_every: int = 50
 
     def check(self) -> None:
         """Raise ValueError, in one sentence, for a value out of range."""
         _at_least("seed", self.seed, 0)
+        _at_least("evaluate_every", self.evaluate_every, 1)
         _at_least("checkpoint_every", self.checkpoint_every, 0)
         _at_least("log_every", self.log_every, 1)
         _one_of("precision", self.precision, ("auto", "fp32", "bf16"))

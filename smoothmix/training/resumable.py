@@ -41,7 +41,8 @@ def _inconsistent(state: dict[str, Any], epochs: int, steps: int, select_on: str
             return name
     rows = [row if isinstance(row, dict) else {} for row in state["history"]]
     numbered = [row.get("epoch") for row in rows] == [*range(1, state["epoch"] + 1)]
-    if not (numbered and all(is_percentage(row.get(f"{select_on}_top1_error")) for row in rows)):
+    error = f"{select_on}_top1_error"
+    if not (numbered and all(is_percentage(row[error]) for row in rows if error in row)):
         return "history"
     if state["step"] and min(len(state["streams"]), len(state["totals"])) < state["world_size"]:
         return "streams"

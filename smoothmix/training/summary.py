@@ -20,6 +20,7 @@ def write_summary(trainer: Trainer, config_hash: str) -> Path:
         "seed": config["seed"],
         "epochs": trainer.recipe.epochs,
         "selected_on": trainer.select_on,
+        "evaluate_every": trainer.settings.evaluate_every,
         "best": best_row(history, trainer.select_on),
         "last": history[-1],
         "images": trainer.data.sizes,

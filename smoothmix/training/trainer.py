@@ -199,7 +199,9 @@ class Trainer:
             "lr": self.recipe.learning_rate(self.epoch),
             "train_loss": train_loss,
         }
-        for split, batches in self.eval_batches.items():
+        last = self.epoch + 1 == self.recipe.epochs
+        due = last or (self.epoch + 1) % self.settings.evaluate_every == 0
+        for split, batches in self.eval_batches.items() if due else ():
             result = evaluate(
                 self.model,
                 batches,
@@ -258,7 +260,8 @@ class Trainer:
 
     def save_best(self) -> None:
         """Write `best.pt`, weights only, if the epoch just finished is the best so far (the first of equals)."""
-        if self.ranks.is_main and self.epoch and best_row(self.history, self.select_on)["epoch"] == self.epoch:
+        best = best_row(self.history, self.select_on)
+        if self.ranks.is_main and best is not None and best["epoch"] == self.epoch:
             state = {"model": self.model.state_dict(), "config": self.config, "metrics": self.history[-1]}
             checkpoint.save_atomically(state, self.directory / "best.pt")
 
@@ -318,7 +321,8 @@ class Trainer:
             UserError: the weights of the best epoch are lost.
         """
         path = self.directory / "best.pt"
-        if not self.history or holds_best(path, best := best_row(self.history, self.select_on)):
+        best = best_row(self.history, self.select_on)
+        if best is None or holds_best(path, best):
             return
         if self.step or best["epoch"] != self.epoch:
             raise UserError(
@@ -385,6 +389,7 @@ class Trainer:
         return self.seconds + time.perf_counter() - self.started
 
 
-def best_row(history: list[dict[str, Any]], select_on: str) -> dict[str, Any]:
-    """Return the metrics of the first epoch with the lowest top-1 error on the split `select_on`."""
-    return min(history, key=lambda row: row[f"{select_on}_top1_error"])
+def best_row(history: list[dict[str, Any]], select_on: str) -> dict[str, Any] | None:
+    """Return the metrics of the first epoch with the lowest top-1 error on `select_on`; None if none was evaluated."""
+    error = f"{select_on}_top1_error"
+    return min((row for row in history if error in row), key=lambda row: row[error], default=None)
