@@ -1,14 +1,14 @@
 """Evaluate a checkpoint on clean images: `python eval.py run=RUN_DIR` or `python eval.py checkpoint=FILE`."""
 
-from configs.cli import command
+from smoothmix.config.command_line import command
 
 
 def main(composed):
     """Rebuild data set and network from the stored configuration, load the weights, print the errors."""
-    from configs import schema
-    from configs.restore import restore
-    from smoothmix.errors import UserError
+    from smoothmix.config import schema
+    from smoothmix.config.load_run import restore
     from smoothmix.evaluation.classification import batch_size, evaluate
+    from smoothmix.utils.errors import UserError
 
     asked = schema.typed(composed, schema.Evaluation)
     config, path, data, model, ranks = restore(asked)

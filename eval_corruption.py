@@ -3,22 +3,22 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from configs.cli import command
+from smoothmix.config.command_line import command
 
 
 def main(composed):
     """Rebuild data set and network, evaluate the cells that the record lacks, print the averages."""
-    from configs import schema
-    from configs.restore import restore
     from datasets.augment import Normalized
     from datasets.corrupted import find_set, open_files
+    from smoothmix.config import schema
+    from smoothmix.config.load_run import restore
     from smoothmix.corruptions import CORRUPTIONS
-    from smoothmix.errors import UserError
     from smoothmix.evaluation.averages import corruptions_of
     from smoothmix.evaluation.classification import batch_size, evaluate
     from smoothmix.evaluation.generated import GeneratedCells
     from smoothmix.evaluation.robustness import CellRecord, claim, evaluate_cells
-    from smoothmix.training.environment import environment
+    from smoothmix.utils.environment import environment
+    from smoothmix.utils.errors import UserError
 
     asked = schema.typed(composed, schema.CorruptedEvaluation)
     corrupted_set, source = find_set(asked["benchmark"]), asked["source"]
@@ -74,7 +74,7 @@ def main(composed):
 
 def _identity(asked, config, path):
     """Return whose errors the record holds."""
-    from configs.run_dir import config_hash
+    from smoothmix.config.run_directory import config_hash
     from smoothmix.evaluation.robustness import weights_digest
 
     published = asked["published"] is not None

@@ -1,22 +1,23 @@
 """Train one run, or with -m several: `python train.py experiment=cifar100/smoothmix_c`."""
 
-from configs.cli import command
+from smoothmix.config.command_line import command
 
 
 def main(composed):
     """Compose, build, train, and write the run's record."""
     import torch
 
-    from configs import build, run_dir, schema
-    from smoothmix.errors import UserError
-    from smoothmix.training.distributed import join
+    from smoothmix.config import build, schema
+    from smoothmix.config import run_directory as run_dir
     from smoothmix.training.recipe import Recipe
     from smoothmix.training.summary import write_summary
     from smoothmix.training.trainer import Trainer
+    from smoothmix.utils.distributed import init_distributed
+    from smoothmix.utils.errors import UserError
 
     config = schema.check(composed)
     directory = run_dir.run_directory(config)
-    ranks = join(config["device"], config["timeout"])
+    ranks = init_distributed(config["device"], config["timeout"])
     data = build.dataset(config)
     if ranks.any(run_dir.is_finished(directory, data.fingerprint)):
         if ranks.is_main:

@@ -14,8 +14,8 @@ from datasets.augment import Normalized, crop_flip, draw_crop_flip, normalize, t
 from datasets.batches import balanced_subset, check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
 from datasets.per_image import PerImage, per_image
-from smoothmix.errors import UserError
-from smoothmix.seeding import derive_seed
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
 

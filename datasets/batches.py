@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from smoothmix.errors import UserError
-from smoothmix.seeding import derive_seed
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> list[int]:

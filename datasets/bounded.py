@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 GROWTH = 10  # CIFAR's archives grow by a tenth; gzip can pack a thousandfold
 SPARE = 64 << 20  # bytes beyond that, for small archives

@@ -11,7 +11,7 @@ import numpy as np
 from datasets.arrays import ArrayData
 from datasets.download import Archive, fetch, md5
 from datasets.per_image import check_augment
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 # Of both data sets, as in the CutMix code: the numbers of CIFAR-10's training images.
 MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
@@ -202,7 +202,8 @@ def _read_batch(path: Path, keys: dict[str, int]) -> list[np.ndarray]:
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
         raise _wrong(path, f"'data' should be uint8 (n, 3072), and is {found}")
-    return [images.reshape(-1, 3, 32, 32), *(_read_labels(path, content, key, n, len(images)) for key, n in keys.items())]
+    labels = [_read_labels(path, content, key, classes, len(images)) for key, classes in keys.items()]
+    return [images.reshape(-1, 3, 32, 32), *labels]
 
 
 def _read_labels(path: Path, content: dict[str, Any], key: str, num_classes: int, count: int) -> np.ndarray:

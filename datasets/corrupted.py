@@ -25,8 +25,8 @@ from datasets.folder import list_images
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.per_image import pixels
 from smoothmix.corruptions import SEVERITIES
-from smoothmix.errors import UserError
-from smoothmix.records import read_object
+from smoothmix.utils.checks import read_object
+from smoothmix.utils.errors import UserError
 
 GENERATED = "generated.json"  # in a folder whose images were made here
 IMAGENET_SIZE = 224

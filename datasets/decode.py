@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.bounded import most, open_tar, refuse_bomb
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 60  # seconds without a byte

@@ -17,8 +17,8 @@ from datasets.batches import check_split, eval_pieces, hold_out, rank_pieces
 from datasets.decode import Crop, center_crop, crop_of, load_rgb
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
 from datasets.per_image import PerImage, per_image, pixels
-from smoothmix.errors import UserError
-from smoothmix.seeding import derive_seed
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

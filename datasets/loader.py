@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.batches import epoch_order, remaining
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 
 def check_workers(workers: int) -> None:

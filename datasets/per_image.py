@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from datasets.augment import to_float
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
+from smoothmix.utils.errors import UserError
 
 # A NumPy number, such as the best error, by the module names of NumPy 1 and 2. Nothing else than tensors and plain
 # values is admitted.

@@ -10,7 +10,7 @@ from torch import nn
 
 from models.regularisers import check_at_most_one, check_keep_probs, check_rate
 from models.resnet_dropblock import add_drop_block
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 # These options of timm.create_model choose the file that weights are read from. Weights come from timm's own list
 # (`pretrained=True`) or from a run of this repository, never from a place that a config names.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from smoothmix.errors import UserError
 from smoothmix.reporting import audit
-from smoothmix.training.files import write_text
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
 
 PAPER = Path(__file__).resolve().parent.parent / "results" / "paper"
 HEAD = """# The paper, recomputed

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.benchmarks import corruption, evaluation, hours, input, mixing, ranks, start_up, step, trainer
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 ALL = {  # file name: words
     "corruption-cifar": "corruption",

@@ -10,12 +10,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before any installed package named `datasets`
 
-from configs.schema import nearest
 from datasets import cifar
 from datasets.corrupted import CORRUPTED, GENERATED
 from datasets.corruption_archives import ARCHIVES
 from datasets.download import Archive, fetch
-from smoothmix.errors import UserError
+from smoothmix.config.schema import nearest
+from smoothmix.utils.errors import UserError
 
 RELEASES = {release.name: release for release in (cifar.CIFAR10, cifar.CIFAR100)}
 

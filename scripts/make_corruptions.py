@@ -20,12 +20,12 @@ from tqdm import tqdm
 from datasets import cifar10, cifar100, class_folders, digits
 from datasets.corrupted import CORRUPTED, GENERATED
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
-from smoothmix.errors import UserError
 from smoothmix.evaluation.generated import GeneratedCells
-from smoothmix.records import read_object
-from smoothmix.training.distributed import join
-from smoothmix.training.environment import environment
-from smoothmix.training.files import write_text
+from smoothmix.utils.checks import read_object
+from smoothmix.utils.distributed import init_distributed
+from smoothmix.utils.environment import environment
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
 
 
 class Writer:
@@ -35,7 +35,8 @@ class Writer:
         self.benchmark, self.folder = CORRUPTED[args.benchmark], args.output
         self.parts = self.folder / ".parts"
         self.data = _clean(args)
-        self.cells = GeneratedCells(self.data, self.benchmark.constants, args.seed, join(args.device), False)
+        ranks = init_distributed(args.device)
+        self.cells = GeneratedCells(self.data, self.benchmark.constants, args.seed, ranks, save_as_jpeg=False)
 
     def begin(self, seed):
         """Say in the folder what its files are, or check that they are the same."""

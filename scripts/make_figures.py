@@ -14,16 +14,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before any in
 
 import torch
 
-from configs.restore import restore_run
 from datasets import digits
 from datasets.augment import normalize
 from datasets.corrupted import CORRUPTED
-from smoothmix.errors import UserError
+from smoothmix.config.load_run import restore_run
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import corruption_tables, figures, mask_figures
 from smoothmix.reporting.occlusion import attention
 from smoothmix.reporting.records import read_records
 from smoothmix.reporting.tables import name_of
+from smoothmix.utils.errors import UserError
 
 RUNS = ["dataset", "model", "recipe", "epochs", "selected_on"]
 TINTS = torch.tensor([[0.10, 0.25, 0.55], [0.75, 0.35, 0.05]])  # backgrounds, or a box of one digit would not show

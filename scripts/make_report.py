@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs import record_arguments
+from scripts.reproduction import arguments as record_arguments
 
 
 def main() -> None:
@@ -21,20 +21,20 @@ def main() -> None:
 
 def write(args: argparse.Namespace) -> None:
     """Write what the command line asks for: the paper's tables, and others that have a run."""
-    from configs.fill import OF_THE_PAPER, cells_of, filled_table
-    from configs.tables import PRESETS, load_table
+    from scripts.reproduction.filled_tables import OF_THE_PAPER, cells_of, filled_table
+    from scripts.reproduction.tables import PRESETS, load_table
     from smoothmix.reporting.matching import match
     from smoothmix.reporting.records import read_folders
     from smoothmix.reporting.report import find_figures, report
-    from smoothmix.training.files import write_text
+    from smoothmix.utils.files import write_text
 
     records = read_folders(args.folders)
     tables = []
     for preset in PRESETS:
         for name in [*OF_THE_PAPER, "demo"]:
-            cells = cells_of(load_table(name), preset, args.words)
+            cells = cells_of(load_table(name), preset, args.overrides)
             if (name in OF_THE_PAPER and preset == "paper") or match(records, cells):
-                tables.append((filled_table(name, preset, cells, records, args.folders, args.words), cells))
+                tables.append((filled_table(name, preset, cells, records, args.folders, args.overrides), cells))
     audit = args.audit.read_text() if args.audit.is_file() else None
     figures = find_figures(args.figures)
     record_arguments.make_folder(args.output.parent)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs import record_arguments
+from scripts.reproduction import arguments as record_arguments
 
 DEFAULT = Path("results/tables")
 
@@ -26,20 +26,20 @@ def main() -> None:
 
 def write(args: argparse.Namespace) -> None:
     """Write what the command line asks for."""
-    from configs.fill import OF_THE_PAPER, cells_of, filled_table
-    from configs.tables import load_table
-    from smoothmix.errors import UserError
+    from scripts.reproduction.filled_tables import OF_THE_PAPER, cells_of, filled_table
+    from scripts.reproduction.tables import load_table
     from smoothmix.reporting.matching import left_aside
     from smoothmix.reporting.overview import left_aside_line, overview
     from smoothmix.reporting.records import read_folders
-    from smoothmix.training.files import write_text
+    from smoothmix.utils.errors import UserError
+    from smoothmix.utils.files import write_text
 
-    if args.words and args.output == DEFAULT:
-        raise UserError(f"tables of runs with --words need an --output of their own: {DEFAULT} holds those without")
+    if args.overrides and args.output == DEFAULT:
+        raise UserError(f"tables of runs with --overrides need an --output of their own: {DEFAULT} holds those without")
     names = args.table or OF_THE_PAPER
-    cells = {name: cells_of(load_table(name), args.preset, args.words) for name in names}
+    cells = {name: cells_of(load_table(name), args.preset, args.overrides) for name in names}
     records = read_folders(args.folders)
-    tables = [filled_table(name, args.preset, cells[name], records, args.folders, args.words) for name in names]
+    tables = [filled_table(name, args.preset, cells[name], records, args.folders, args.overrides) for name in names]
     record_arguments.make_folder(args.output)
     for table in tables:
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
@@ -50,8 +50,8 @@ def write(args: argparse.Namespace) -> None:
     print(left_aside_line(aside))
     readme = args.readme or (Path("results/README.md") if args.output == DEFAULT else None)
     if readme and names == OF_THE_PAPER and args.preset == "paper":
-        words = ["--words", *args.words] if args.words else []
-        command = " ".join(["python scripts/make_tables.py", *map(str, args.folders), *words])
+        overrides = ["--overrides", *args.overrides] if args.overrides else []
+        command = " ".join(["python scripts/make_tables.py", *map(str, args.folders), *overrides])
         write_text(readme, overview(tables, aside, args.output, readme, command))
         print(readme)
 

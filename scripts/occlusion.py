@@ -11,14 +11,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before any installed package named `datasets`
 
-from configs.restore import restore_run
 from datasets.augment import normalize
-from smoothmix.errors import UserError
+from smoothmix.config.load_run import restore_run
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import occlusion as report
 from smoothmix.reporting.figures import save
-from smoothmix.training.environment import environment
-from smoothmix.training.files import write_text
+from smoothmix.utils.environment import environment
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
 
 RUN_KEYS = ("dataset", "model", "recipe")
 

@@ -19,10 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs import launch, slurm, status
-from configs.jobs import DONE, FAILED, RUNNING, Job, commands, distinct, jobs_of, state
-from configs.tables import load_table, table_runs
-from smoothmix.errors import UserError
+from scripts.reproduction import local as launch
+from scripts.reproduction import slurm, status
+from scripts.reproduction.jobs import DONE, FAILED, RUNNING, Job, commands, distinct, jobs_of, state
+from scripts.reproduction.tables import load_table, table_runs
+from smoothmix.utils.errors import UserError
 
 DEFAULTS = {
     "table": "", "preset": "paper", "launcher": "local", "seeds": "", "jobs": "", "source": "files", "sbatch": ""
@@ -31,17 +32,17 @@ LAUNCHERS = ("local", "slurm", "print")
 
 
 def main() -> int:
-    """Read the words, find the jobs, show or launch them; return the exit status."""
+    """Read the overrides, find the jobs, show or launch them; return the exit status."""
     if {"-h", "--help"} & set(sys.argv):
         print(__doc__)
         return 0
-    own, words, show = _parse(sys.argv[1:])
+    own, overrides, show = _parse(sys.argv[1:])
     tables = [load_table(name) for name in own["table"].split(",")]
     seeds, at_once = _count(own, "seeds"), _count(own, "jobs")
     jobs = [
         job
         for table in tables
-        for job in jobs_of(table, table_runs(table, own["preset"], tuple(words), seeds), own["source"])
+        for job in jobs_of(table, table_runs(table, own["preset"], tuple(overrides), seeds), own["source"])
     ]
     if show:
         print(status.report(jobs, slurm.queued() if own["launcher"] == "slurm" else ()))
@@ -55,21 +56,21 @@ def main() -> int:
 
 
 def _parse(arguments: list[str]) -> tuple[dict[str, str], list[str], bool]:
-    own, words = dict(DEFAULTS), []
+    own, overrides = dict(DEFAULTS), []
     for word in arguments:
         key, equals, value = word.partition("=")
         if key in own and equals:
             own[key] = value
         elif equals and key != "seed" and not word.startswith("-"):
-            words.append(word)
+            overrides.append(word)
         elif word != "--status":
-            hint = "give seeds=N" if key == "seed" else "words are KEY=VALUE, and --status; see --help"
+            hint = "give seeds=N" if key == "seed" else "overrides are KEY=VALUE, and --status; see --help"
             raise UserError(f"cannot use {word}: {hint}")
     if not own["table"]:
         raise UserError("which table? Give it, as in table=1 or table=demo")
     if own["launcher"] not in LAUNCHERS:
         raise UserError(f"there is no launcher {own['launcher']}; there is {', '.join(LAUNCHERS)}")
-    return own, words, "--status" in arguments
+    return own, overrides, "--status" in arguments
 
 
 def _count(own: dict[str, str], key: str) -> int | None:

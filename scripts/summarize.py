@@ -6,11 +6,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from smoothmix.errors import UserError
 from smoothmix.reporting import corrupted_means
 from smoothmix.reporting.corruption_tables import read_corruption_records
 from smoothmix.reporting.records import read_records
 from smoothmix.reporting.tables import summarize, to_markdown
+from smoothmix.utils.errors import UserError
 
 
 def main() -> None:

@@ -14,11 +14,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-import configs.restore
 import eval_corruption
+import smoothmix.config.load_run
 import smoothmix.evaluation.robustness as robustness
 from models import PyramidNet
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 from tests.datasets.test_cifar import write_cifar100
 from tests.models.test_published import random_weights, save, their_shapes
 
@@ -227,7 +227,7 @@ def test_weights_of_the_cutmix_authors(tmp_path, monkeypatch, capsys):
         built.append((config["model"]["name"], num_classes))
         return PyramidNet(8, 12, num_classes, bottleneck=False)
 
-    monkeypatch.setattr(configs.restore.build, "model", small)
+    monkeypatch.setattr(smoothmix.config.load_run.build, "model", small)
     weights = random_weights(their_shapes(8, 12, 100, bottleneck=False))
     save(tmp_path / "model_best.pth.tar", weights)
     asked = [f"checkpoint={tmp_path / 'model_best.pth.tar'}", "benchmark=cifar100_c", "source=generate"]

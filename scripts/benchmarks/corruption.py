@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES, SIDES, corrupt
-from smoothmix.training.distributed import join
+from smoothmix.utils.distributed import init_distributed
 
 ORIGINAL = Path(__file__).resolve().parents[2] / "results" / "benchmarks" / "original_corruption_speed.csv"
 BATCH = {"cifar": 256, "imagenet": 8}
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     args.batch = BATCH[args.benchmark] if args.batch is None else args.batch
     check_counts(args, "batch", "threads", "repeats")
     torch.set_num_threads(args.threads)
-    device = join(args.device).device
+    device = init_distributed(args.device).device
     images = smooth_images(args.batch, SIDES[args.benchmark]).to(device)
     measured, missing, load = {}, {}, load_average()
     for name in args.corruptions:

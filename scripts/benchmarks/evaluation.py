@@ -28,7 +28,7 @@ from scripts.benchmarks.timing import (
 )
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.evaluation.generated import GeneratedCells
-from smoothmix.training.distributed import Ranks, join
+from smoothmix.utils.distributed import Ranks, init_distributed
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "model"
 MODELS = ("pyramidnet8", "pyramidnet20", "pyramidnet110", "pyramidnet200")
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
     check_counts(args, "images", "threads", "repeats")
     torch.set_num_threads(args.threads)
-    ranks, load = join(args.device), load_average()
+    ranks, load = init_distributed(args.device), load_average()
     name = args.model or ("pyramidnet200" if ranks.device.type == "cuda" else "pyramidnet8")
     hardly = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, CLASSES))
     networks = {name: network(name), "almost no network": hardly}

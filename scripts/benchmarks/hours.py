@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from configs.tables import load_table, table_runs
+from scripts.reproduction.tables import load_table, table_runs
 
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
 FORM = "bf16, channels_last, graph"  # what train.py does on one GPU unless told otherwise

@@ -9,7 +9,7 @@ import torch
 
 from datasets import class_folders
 from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 CIFAR_BATCH, FOLDER_BATCH = 128, 32
 

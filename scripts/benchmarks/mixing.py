@@ -19,7 +19,7 @@ from scripts.benchmarks.timing import (
     save,
 )
 from smoothmix import CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
-from smoothmix.training.distributed import join
+from smoothmix.utils.distributed import init_distributed
 
 OURS = (SmoothMixC, SmoothMixS, CutMix, Mixup, Cutout)
 SHAPES = ("64x3x224x224", "128x3x32x32")
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
     check_counts(args, "threads", "repeats")
     torch.set_num_threads(args.threads)
-    device = join(args.device).device
+    device = init_distributed(args.device).device
     load = load_average()
     seconds = {"x".join(map(str, shape)): in_turn(peers(shape, device), args.repeats, device) for shape in args.shapes}
     record = {"seconds": seconds, **describe(device, load)}

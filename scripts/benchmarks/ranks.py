@@ -20,10 +20,10 @@ from scripts.benchmarks.timing import (
     save,
 )
 from scripts.benchmarks.trainers import MODELS, trainer_of
-from smoothmix.errors import UserError
-from smoothmix.training.distributed import Ranks, join, part
-from smoothmix.training.stopping import StopSignal
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks, destroy_process_group, init_distributed
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.signals import StopSignal
 
 ALONE, TOGETHER, COLLECTIVE, FLAG = "a rank's step by itself", "the step of the run", "its all-reduce", "its signal"
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     """
     check_counts(args, "batch", "threads", "repeats")
     torch.set_num_threads(args.threads)
-    ranks, load = join(args.device), load_average()
+    ranks, load = init_distributed(args.device), load_average()
     if ranks.world_size == 1:
         raise UserError("one rank trains without DistributedDataParallel; start torchrun --nproc_per_node=2 or more")
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     }
     if ranks.is_main:
         save(args.output, record, to_markdown(record))
-    part()
+    destroy_process_group()
 
 
 def step_of(trainer: Trainer, stop: StopSignal):

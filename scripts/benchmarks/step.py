@@ -15,9 +15,9 @@ from scripts.benchmarks import step_gpu
 from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
 from scripts.benchmarks.trainers import MODELS, trainer_of
 from smoothmix.evaluation.classification import full_precision
-from smoothmix.training.distributed import join
 from smoothmix.training.step import WARM_UP
 from smoothmix.training.trainer import Trainer, numerics
+from smoothmix.utils.distributed import init_distributed
 
 PLAIN = "plain: fp32, NCHW, eager"
 OURS = {
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
     check_counts(args, "batch", "steps", "threads", "repeats")
     torch.set_num_threads(args.threads)
-    ranks, load = join(args.device), load_average()
+    ranks, load = init_distributed(args.device), load_average()
     device = ranks.device
     record = {"model": args.model, "batch": args.batch, "steps": args.steps}
     with tempfile.TemporaryDirectory() as folder, numerics(False), full_precision():

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from smoothmix.errors import UserError
-from smoothmix.training.environment import environment
-from smoothmix.training.files import write_text
+from smoothmix.utils.environment import environment
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, repeats: int = 5) -> None:

@@ -20,9 +20,9 @@ from scripts.benchmarks.timing import (
     save,
 )
 from scripts.benchmarks.trainers import trainer_of
-from smoothmix.training.distributed import Ranks, join
-from smoothmix.training.stopping import StopSignal
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks, init_distributed
+from smoothmix.utils.signals import StopSignal
 
 BARE = "forward, backward, SGD alone"
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
     check_counts(args, "batch", "threads", "repeats")
     torch.set_num_threads(args.threads)
-    ranks, load = join(args.device), load_average()
+    ranks, load = init_distributed(args.device), load_average()
     with tempfile.TemporaryDirectory() as folder:
         build = partial(trainer_of, "trivial", args.batch, ranks=ranks, directory=Path(folder), epochs=args.repeats + 2)
         trainers = {f"trainer, {images} images": build(images) for images in args.images}

@@ -7,9 +7,9 @@ from torch import nn
 from datasets.arrays import ArrayData
 from models import PyramidNet, timm_model
 from smoothmix import SmoothMixC
-from smoothmix.training.distributed import Ranks
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks
 
 # side of an image, classes, network
 MODELS = {

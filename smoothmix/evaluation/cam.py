@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 
 @torch.no_grad()

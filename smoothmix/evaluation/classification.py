@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smoothmix.training.distributed import Ranks
+from smoothmix.utils.distributed import Ranks
 
 
 def batch_size(device: torch.device) -> int:

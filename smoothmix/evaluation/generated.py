@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from smoothmix.corruptions import SIDES, corrupt
-from smoothmix.seeding import derive_seed
-from smoothmix.training.distributed import Ranks
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.seeding import derive_seed
 
 CHUNK = {"cifar": 250, "imagenet": 50}  # images that draw their random numbers together: part of what a seed means
 

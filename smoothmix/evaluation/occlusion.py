@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoothmix.errors import UserError
 from smoothmix.evaluation.cam import class_activation_maps, share_inside
 from smoothmix.evaluation.classification import full_precision
-from smoothmix.seeding import derive_seed
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
 
 CONDITIONS = {"clean": "clean", "translucent": "50 % transparent box", "bordered": "opaque box, thick border"}
 GREY, BLACK = 0.5, 0.0  # the paper names no colour; neither stands for "nothing" to networks trained with holes

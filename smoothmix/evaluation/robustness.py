@@ -11,12 +11,12 @@ from torch import nn
 from tqdm import tqdm
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
-from smoothmix.errors import UserError
 from smoothmix.evaluation.classification import evaluate
-from smoothmix.locks import hold
-from smoothmix.records import is_percentage, read_object
-from smoothmix.training.distributed import Ranks
-from smoothmix.training.files import write_text
+from smoothmix.utils.checks import is_percentage, read_object
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
+from smoothmix.utils.locks import hold
 
 
 class CellRecord:

@@ -8,9 +8,9 @@ from smoothmix.reporting.matching import Cell
 
 def train(cells: Sequence[Cell]) -> str:
     """Return the command line that trains the `cells`, which are seeds of one row."""
-    *words, _ = cells[0].words  # the last one is the seed
+    *overrides, _ = cells[0].overrides  # the last one is the seed
     seeds = ",".join(str(cell.key[-1]) for cell in cells)
-    return shlex.join(["python", "train.py", *(["-m"] if len(cells) > 1 else []), *words, f"seed={seeds}"])
+    return shlex.join(["python", "train.py", *(["-m"] if len(cells) > 1 else []), *overrides, f"seed={seeds}"])
 
 
 def evaluate(directory: str, benchmark: str, generate: bool) -> str:

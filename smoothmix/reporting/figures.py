@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
-from smoothmix.errors import UserError
 from smoothmix.evaluation.averages import CATEGORIES, complete
-from smoothmix.records import is_count, is_loss, is_percentage, parse_object, wrong_key
 from smoothmix.reporting.tables import PLACES, name_of, place_of
+from smoothmix.utils.checks import is_count, is_loss, is_percentage, parse_object, wrong_key
+from smoothmix.utils.errors import UserError
 
 COLOURS = {"identity": "black", "smoothmix_c": "mediumblue"}  # what is compared most stands out
 OTHERS = [matplotlib.colormaps["tab20"](number) for number in range(20)]

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smoothmix.errors import UserError
 from smoothmix.reporting.records import KEY
+from smoothmix.utils.errors import UserError
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One seed of one row: the `key` of its run (as `records.KEY`), train.py's words, the directory it would have."""
+    """One seed of one row: the `key` of its run (as `records.KEY`), its overrides, the directory it would have."""
 
     row: str
     key: tuple[Any, ...]
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     directory: Path
 
 

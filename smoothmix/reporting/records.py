@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from smoothmix.errors import UserError
-from smoothmix.records import RUN, is_percentage, read_object, wrong_key
+from smoothmix.utils.checks import RUN, is_percentage, read_object, wrong_key
+from smoothmix.utils.errors import UserError
 
 KEY = ("dataset", "model", "method", "recipe", "config_hash", "seed")  # what tells one run from another
 

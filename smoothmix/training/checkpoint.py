@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from smoothmix.errors import UserError
-from smoothmix.training.files import replacing
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import replacing
 
 FORMAT = 1
 

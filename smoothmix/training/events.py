@@ -5,7 +5,7 @@ import socket
 import time
 from pathlib import Path
 
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 
 class EventFile:

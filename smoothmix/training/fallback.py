@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
+from smoothmix.utils.errors import UserError
 
 
 def newest(path: Path) -> tuple[dict[str, Any], str] | None:

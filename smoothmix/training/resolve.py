@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from smoothmix.errors import UserError
-from smoothmix.training.distributed import Ranks
 from smoothmix.training.recipe import Settings
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
 
 def resolve(settings: Settings, ranks: Ranks) -> Settings:

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from smoothmix.errors import UserError
-from smoothmix.records import is_count, is_percentage
+from smoothmix.utils.checks import is_count, is_percentage
+from smoothmix.utils.errors import UserError
 
 TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("epoch", "step", "world_size"), int),

@@ -9,7 +9,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 WARM_UP = 3  # eager steps before a capture, as torch's guide to CUDA graphs has it: libraries set themselves up in them
 

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from smoothmix.training.environment import environment
-from smoothmix.training.files import write_text
 from smoothmix.training.trainer import Trainer, best_row
+from smoothmix.utils.environment import environment
+from smoothmix.utils.files import write_text
 
 
 def write_summary(trainer: Trainer, config_hash: str) -> Path:

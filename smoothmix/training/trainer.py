@@ -12,21 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from smoothmix.errors import UserError
 from smoothmix.evaluation.classification import batch_size, evaluate, full_precision
 from smoothmix.mixing.identity import Identity
-from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
-from smoothmix.training.distributed import Ranks, is_loss
 from smoothmix.training.fallback import holds_best, newest, settle
+from smoothmix.training.log import RunLog
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.resolve import resolve
 from smoothmix.training.resumable import check_parts
-from smoothmix.training.run_log import RunLog
 from smoothmix.training.step import Graphed, eager
-from smoothmix.training.stopping import StopSignal
+from smoothmix.utils.distributed import Ranks, is_loss
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.signals import StopSignal
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from torchvision.transforms import functional as TF
 from datasets.arrays import ArrayData
 from datasets.augment import draw_crop_flip
 from datasets.batches import epoch_order
-from smoothmix.errors import UserError
-from smoothmix.seeding import derive_seed
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

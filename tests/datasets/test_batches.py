@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.batches import epoch_order, eval_pieces, hold_out, rank_pieces, remaining
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 
 def test_order_is_a_permutation_that_changes_with_seed_and_epoch():

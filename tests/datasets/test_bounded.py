@@ -10,7 +10,7 @@ import pytest
 
 from datasets.bounded import GROWTH, SPARE, most
 from datasets.download import unpack
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 MEBIBYTE = bytes(1 << 20)
 

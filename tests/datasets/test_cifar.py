@@ -20,7 +20,7 @@ import torchvision
 import datasets
 from datasets import cifar
 from datasets.download import fetch
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from datasets import corrupted
 from datasets.corrupted import CORRUPTED, CorruptedArrays, CorruptedFolders
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 N, SIDE = 23, 6
 

@@ -11,7 +11,7 @@ from torchvision.transforms import functional as TF
 from datasets import class_folders
 from datasets.augment import draw_resized_crop
 from datasets.decode import center_crop, crop_of, exact_crop, fast_crop, load_rgb
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-sample"
 

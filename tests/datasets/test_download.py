@@ -19,7 +19,7 @@ import pytest
 
 from datasets import download as module
 from datasets.download import Archive, download, fetch, unpack
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()

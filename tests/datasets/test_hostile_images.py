@@ -13,7 +13,7 @@ from PIL import EpsImagePlugin, Image
 
 from datasets import class_folders
 from datasets.folder import load_rgb
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

@@ -17,8 +17,8 @@ from datasets.augment import draw_color, draw_crop_flip, draw_resized_crop
 from datasets.batches import epoch_order
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
 from datasets.per_image import check_augment
-from smoothmix.errors import UserError
-from smoothmix.seeding import derive_seed
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 N, SEED, EPOCH = 21, 6, 2

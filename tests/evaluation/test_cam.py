@@ -4,8 +4,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import PyramidNet, timm_model
-from smoothmix.errors import UserError
 from smoothmix.evaluation.cam import class_activation_maps, share_inside
+from smoothmix.utils.errors import UserError
 
 
 def pyramidnet():

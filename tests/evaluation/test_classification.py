@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.arrays import ArrayData
 from smoothmix.evaluation.classification import count_errors, evaluate
-from smoothmix.training.distributed import Ranks
+from smoothmix.utils.distributed import Ranks
 
 CPU = Ranks(torch.device("cpu"))
 

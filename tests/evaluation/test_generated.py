@@ -9,8 +9,8 @@ from datasets.arrays import ArrayData
 from smoothmix.corruptions import corrupt
 from smoothmix.corruptions.digital import through_jpeg
 from smoothmix.evaluation.generated import GeneratedCells
-from smoothmix.seeding import derive_seed
-from smoothmix.training.distributed import Ranks
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.seeding import derive_seed
 
 DRAWN = ["gaussian_noise", "glass_blur", "fog"]  # each draws random numbers in another way
 TEST = 23  # images: three chunks of 8, 8 and 7

@@ -7,9 +7,9 @@ import torch
 from datasets import digits
 from datasets.augment import normalize
 from models import PyramidNet
-from smoothmix.errors import UserError
 from smoothmix.evaluation import occlusion
 from smoothmix.evaluation.cam import class_activation_maps
+from smoothmix.utils.errors import UserError
 
 
 def some(n=6, size=32, seed=0):

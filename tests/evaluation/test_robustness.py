@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from smoothmix.errors import UserError
 from smoothmix.evaluation.robustness import CellRecord, claim, evaluate_cells, read_cells
-from smoothmix.training.distributed import Ranks
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
 CPU = Ranks(torch.device("cpu"))
 IDENTITY = {"benchmark": "digits_c", "weights_sha256": "abc", "source": "files"}

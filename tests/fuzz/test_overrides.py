@@ -8,9 +8,10 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import build, run_dir, schema
-from configs.cli import sentence
-from smoothmix.errors import UserError
+from smoothmix.config import build, schema
+from smoothmix.config import run_directory as run_dir
+from smoothmix.config.command_line import sentence
+from smoothmix.utils.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MIXINGS = ["identity", "cutout", "label_smoothing", "mixup", "cutmix", "smoothmix_s", "smoothmix_c", "center_gaussian"]

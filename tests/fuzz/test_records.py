@@ -11,14 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.fill import cells_of, filled_table
-from configs.tables import load_table
 from datasets.corrupted import CorruptedArrays
+from scripts.reproduction.filled_tables import cells_of, filled_table
+from scripts.reproduction.tables import load_table
 from smoothmix.corruptions import CORRUPTIONS
-from smoothmix.errors import UserError
 from smoothmix.reporting import corrupted_means, figures, tables
 from smoothmix.reporting.corruption_tables import read_corruption_records
 from smoothmix.reporting.records import read_folders, read_records
+from smoothmix.utils.errors import UserError
 
 IDENTITY = {
     "dataset": "cifar100",

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 

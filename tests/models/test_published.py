@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from models import PyramidNet, timm_model
 from models.published import load_published
-from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
+from smoothmix.utils.errors import UserError
 
 Weights = dict[str, Tensor]
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import timm_model
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,9 +5,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS
-from smoothmix.errors import UserError
 from smoothmix.reporting.figures import colour_of, corruption_bars, groups, learning_curves, save, severity_curves
 from smoothmix.reporting.tables import METHODS
+from smoothmix.utils.errors import UserError
 
 
 def run(folder, method, seed, errors, config_hash=None):

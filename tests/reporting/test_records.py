@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from smoothmix.errors import UserError
 from smoothmix.reporting.records import read_folders, read_records
+from smoothmix.utils.errors import UserError
 
 ERRORS = {"test_top1_error": 10.0, "test_top5_error": 2.0}
 NAMES = {"dataset": "cifar100", "model": "pyramidnet200", "method": "cutmix", "recipe": "cifar", "config_hash": "a"}

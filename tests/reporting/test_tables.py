@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from smoothmix.errors import UserError
 from smoothmix.reporting.records import read_records
 from smoothmix.reporting.tables import METHODS, place_of, summarize, to_markdown
+from smoothmix.utils.errors import UserError
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import configs.fill
-from configs.tables import load_table
+import scripts.reproduction.filled_tables
+from scripts.reproduction.tables import load_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,13 +31,13 @@ def make_tables():
 
 @pytest.fixture(scope="session")
 def composed():
-    """Compose the cells of a table once for each preset and words, which takes a tenth of a second a row."""
-    known, compose = {}, configs.fill.cells_of
+    """Compose the cells of a table once for each preset and overrides, which takes a tenth of a second a row."""
+    known, compose = {}, scripts.reproduction.filled_tables.cells_of
 
-    def of(table, preset, words=()):
-        key = table.name, preset, tuple(words)
+    def of(table, preset, overrides=()):
+        key = table.name, preset, tuple(overrides)
         if key not in known:
-            known[key] = compose(table, preset, words)
+            known[key] = compose(table, preset, overrides)
         return known[key]
 
     return of
@@ -46,17 +46,17 @@ def composed():
 @pytest.fixture
 def cells(composed):
     """The cells of a table by its name."""
-    return lambda name, preset="paper", words=(): composed(load_table(name), preset, words)
+    return lambda name, preset="paper", overrides=(): composed(load_table(name), preset, overrides)
 
 
 @pytest.fixture
 def run(make_tables, composed, tmp_path, monkeypatch, capsys):
     """Run the command on tmp_path/records; return exit status, what it printed and complained."""
-    monkeypatch.setattr(configs.fill, "cells_of", composed)
+    monkeypatch.setattr(scripts.reproduction.filled_tables, "cells_of", composed)
 
-    def call(*words, folders=("records",)):
+    def call(*overrides, folders=("records",)):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["make_tables.py", *folders, "--output", "tables", *words])
+        monkeypatch.setattr(sys, "argv", ["make_tables.py", *folders, "--output", "tables", *overrides])
         try:
             make_tables.main()
             status = 0

@@ -11,13 +11,13 @@ from PIL import Image
 
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
 from scripts.benchmarks import input, input_peers
-from smoothmix.errors import UserError
+from smoothmix.utils.errors import UserError
 
 
-def run(*words):
+def run(*overrides):
     parser = ArgumentParser()
     input.add_arguments(parser)
-    args = parser.parse_args([*map(str, words)])
+    args = parser.parse_args([*map(str, overrides)])
     args.run(args)
 
 
@@ -88,11 +88,11 @@ def test_the_usual_evaluation_is_ours(folder, tmp_path, monkeypatch):
 
 def test_mistakes_are_one_sentence(tmp_path):
     output = ("--output", tmp_path / "x.json")
-    for words, message in (
+    for overrides, message in (
         ((), "nothing to read: give --cifar DIR, --folder DIR or both"),
         (("--folder", tmp_path / "none"), f"there is no folder {tmp_path / 'none'}"),
         (("--folder", tmp_path, "--device", "cuda"), "--device cuda: input is measured on the CPU"),
         (("--folder", tmp_path, "--repeats", 0), "--repeats must be at least 1, not 0"),
     ):
         with pytest.raises(UserError, match=message):
-            run(*words, *output)
+            run(*overrides, *output)

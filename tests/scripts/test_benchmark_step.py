@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from scripts.benchmarks import ranks, step, step_gpu, trainer
 from scripts.benchmarks.trainers import MODELS, trainer_of
-from smoothmix.errors import UserError
-from smoothmix.training.distributed import Ranks
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
 CPU = Ranks(torch.device("cpu"))
 MODULES = {ranks: "ranks", step: "step", trainer: "trainer"}
@@ -20,13 +20,13 @@ RECORDS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Return a function that runs a measurement with these words and returns its record and Markdown."""
+    """Return a function that runs a measurement with these overrides and returns its record and Markdown."""
 
-    def measure(module, *words):
+    def measure(module, *overrides):
         monkeypatch.chdir(tmp_path)  # git has no part in it
         parser = argparse.ArgumentParser()
         module.add_arguments(parser)
-        args = parser.parse_args([*map(str, words), "--output", str(tmp_path / "record.json")])
+        args = parser.parse_args([*map(str, overrides), "--output", str(tmp_path / "record.json")])
         args.run(args)
         return json.loads((tmp_path / "record.json").read_text()), (tmp_path / "record.md").read_text()
 

@@ -13,24 +13,24 @@ import torch
 from scripts import benchmark
 from scripts.benchmarks import evaluation, hours, mixing, start_up
 from smoothmix.evaluation.classification import evaluate
-from smoothmix.training.distributed import Ranks
+from smoothmix.utils.distributed import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = Ranks(torch.device("cpu"))
 MACHINE = {"device": "CPU", "threads": 1, "versions": {"torch": "2"}, "command": "b.py x", "load_average_before": 0.5}
 
 
-def measure(monkeypatch, capsys, *words):
+def measure(monkeypatch, capsys, *overrides):
     """Run scripts/benchmark.py here; return (status, what it printed, what it complained about)."""
-    monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", *map(str, words)])
+    monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", *map(str, overrides)])
     status = benchmark.main()
     return status, *capsys.readouterr()
 
 
 def test_mixing_times_every_peer(monkeypatch, capsys, tmp_path):
     output = tmp_path / "mixing.json"
-    words = ["mixing", "--shapes", "4x3x8x8", "2x3x9x7", "--repeats", 3, "--output", output]
-    status, said, _ = measure(monkeypatch, capsys, *words)
+    overrides = ["mixing", "--shapes", "4x3x8x8", "2x3x9x7", "--repeats", 3, "--output", output]
+    status, said, _ = measure(monkeypatch, capsys, *overrides)
     assert status == 0
     record = json.loads(output.read_text())
     assert list(record["seconds"]) == ["4x3x8x8", "2x3x9x7"]

@@ -19,7 +19,7 @@ from PIL import Image
 from datasets import class_folders, digits
 from datasets.corrupted import CORRUPTED, CorruptedArrays, open_files
 from smoothmix.evaluation.generated import GeneratedCells
-from smoothmix.training.distributed import Ranks
+from smoothmix.utils.distributed import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "make_corruptions.py"
@@ -110,8 +110,8 @@ def arguments(output, benchmark, **changes):
     return argparse.Namespace(**given | changes)
 
 
-def run_main(script, monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["make_corruptions.py", *map(str, words)])
+def run_main(script, monkeypatch, *overrides):
+    monkeypatch.setattr(sys, "argv", ["make_corruptions.py", *map(str, overrides)])
     return script.main()
 
 
@@ -120,14 +120,14 @@ def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     fog = ["--corruptions", "fog"]
-    for words, sentence in [
+    for overrides, sentence in [
         (["--output", made, "--seed", "1"], f"{made} holds files of another seed; give another --output"),
         (["--output", tmp_path / "mine"], f"{tmp_path / 'mine'} holds files that were not made here"),
         (["--output", tmp_path / "new", "--workers", "0"], "--workers must be at least 1, not 0"),
         (["--output", tmp_path / "new", "--device", "tpu"], "device must be auto, cpu or cuda, not 'tpu'"),
         (["--output", "/dev/null/new"], "free space or give another --output, and run again"),
     ]:
-        assert run_main(script, monkeypatch, "digits_c", *words, *fog) == 2
+        assert run_main(script, monkeypatch, "digits_c", *overrides, *fog) == 2
         printed = capsys.readouterr().err
         assert printed.startswith("error: ")
         assert sentence in printed
@@ -175,8 +175,8 @@ def test_what_cannot_be_made_is_named_and_the_rest_is_made(script, monkeypatch, 
     monkeypatch.setattr(script.GeneratedCells, "missing", lambda self, names: {"frost": "no photographs"})
     monkeypatch.setattr(script, "get_context", lambda kind: multiprocessing.dummy)  # a thread in this process
     monkeypatch.setattr(script.torch, "set_num_threads", lambda count: None)
-    words = ["digits_c", "--output", tmp_path / "c", "--workers", "1", "--corruptions", "frost", "contrast"]
-    assert run_main(script, monkeypatch, *words) == 0
+    overrides = ["digits_c", "--output", tmp_path / "c", "--workers", "1", "--corruptions", "frost", "contrast"]
+    assert run_main(script, monkeypatch, *overrides) == 0
     assert "not made: frost: no photographs" in capsys.readouterr().out
     assert sorted(arrays(tmp_path / "c")) == ["contrast.npy", "labels.npy"]
 

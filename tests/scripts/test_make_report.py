@@ -15,8 +15,8 @@ import matplotlib
 import matplotlib.figure
 import pytest
 
-from configs.fill import cells_of
-from configs.tables import load_table
+from scripts.reproduction.filled_tables import cells_of
+from scripts.reproduction.tables import load_table
 from smoothmix.reporting.report import report
 
 ROOT = Path(__file__).parents[2]
@@ -82,11 +82,11 @@ def page(tmp_path_factory):
     for name in ("curves.svg", "curves.png", "bars.png"):
         figure.savefig(tmp_path / "figures" / name)
     (tmp_path / "audit.md").write_text("# The paper\n\n| claim | printed |\n|---|---|\n| wins | 14 |\n")
-    words = ["runs", "--figures", "figures", "--audit", "audit.md", "--output", "out/index.html"]
+    overrides = ["runs", "--figures", "figures", "--audit", "audit.md", "--output", "out/index.html"]
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.chdir(tmp_path)
-        patch.setattr(sys, "argv", ["make_report.py", *words])
+        patch.setattr(sys, "argv", ["make_report.py", *overrides])
         make_report.main()
     assert printed.getvalue() == "out/index.html: 10 tables, 2 figures, 4 runs\nwith audit.md\n"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
@@ -144,8 +144,8 @@ def browse(text, folder):
         pytest.skip("there is no Chromium; apt-get install chromium")
     probed = folder / "probed.html"
     probed.write_text(text.replace("<body>", "<body>" + PROBE, 1))
-    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
-    done = subprocess.run([browser, *words, probed.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    done = subprocess.run([browser, *options, probed.as_uri()], capture_output=True, text=True, timeout=120, check=True)
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1]))
 
 

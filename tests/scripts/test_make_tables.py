@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from configs.tables import load_table
+from scripts.reproduction.tables import load_table
 from smoothmix.corruptions import CORRUPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -241,8 +241,8 @@ def test_the_committed_tables_are_current(tmp_path, monkeypatch, capsys, make_ta
         (tmp_path / "results" / path.parent.name).mkdir(parents=True)
         shutil.copy(path, tmp_path / "results" / path.parent.name)
     output = str(tmp_path / "results" / "tables")
-    words = ["make_tables.py", "results", "--output", output, "--readme", str(index)]
-    monkeypatch.setattr(sys, "argv", words)
+    overrides = ["make_tables.py", "results", "--output", output, "--readme", str(index)]
+    monkeypatch.setattr(sys, "argv", overrides)
     make_tables.main()
     made = [*sorted((tmp_path / "results" / "tables").iterdir()), index]
     assert len(made) == 25

@@ -28,19 +28,19 @@ def test_records_of_another_preset_or_recipe_are_left_aside(cells, run, tmp_path
 
 
 def test_runs_with_words_of_their_own_are_found_with_these_words(cells, run, tmp_path, hand_made):
-    words = ["precision=bf16", "channels_last=true"]
-    for cell in cells("6", "paper", words):
+    overrides = ["precision=bf16", "channels_last=true"]
+    for cell in cells("6", "paper", overrides):
         hand_made.write(tmp_path / "records", cell)
     assert "0 of 10 runs" in run("--table", "6")[1]
-    assert "10 of 10 runs" in run("--table", "6", "--words", *words)[1]
+    assert "10 of 10 runs" in run("--table", "6", "--overrides", *overrides)[1]
     text = (tmp_path / "tables" / "table6.md").read_text()
     assert text.splitlines()[0].endswith(", with precision=bf16 channels_last=true")
-    assert "unknown key precison" in run("--table", "6", "--words", "precison=bf16")[2]
+    assert "unknown key precison" in run("--table", "6", "--overrides", "precison=bf16")[2]
 
 
 def test_tables_with_words_do_not_overwrite_those_without(monkeypatch, tmp_path, capsys, make_tables):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["make_tables.py", ".", "--words", "precision=bf16"])
+    monkeypatch.setattr(sys, "argv", ["make_tables.py", ".", "--overrides", "precision=bf16"])
     with pytest.raises(SystemExit) as stop:
         make_tables.main()
     assert stop.value.code == 2
@@ -124,28 +124,28 @@ def test_a_record_without_numbers_is_corrupt(cells, run, tmp_path, hand_made):
 
 
 @pytest.mark.parametrize(
-    ("words", "folders", "sentence"),
+    ("overrides", "folders", "sentence"),
     [
         (["--table", "9"], ["records"], "there is no table 9; there is 1, 2, 3, 4, 5, 6, 7, 8, demo"),
         (["--table", "2"], ["nowhere"], "there is no folder nowhere"),
         (["--table", "2", "--preset", "fast"], ["records"], "there is no preset fast; there is paper, quick"),
     ],
 )
-def test_mistakes_are_one_sentence(words, folders, sentence, run, tmp_path):
+def test_mistakes_are_one_sentence(overrides, folders, sentence, run, tmp_path):
     (tmp_path / "records").mkdir()
-    assert run(*words, folders=folders) == (2, "", f"error: {sentence}\n")
+    assert run(*overrides, folders=folders) == (2, "", f"error: {sentence}\n")
 
 
 def test_folders_may_stand_behind_any_option(cells, run, tmp_path, hand_made):
     hand_made.write(tmp_path / "records", cells("6")[0])
     given = ["--table", "6", "records"], ["records", "--table", "6"], ["--table", "6", "records", "--preset=paper"]
-    for words in given:
-        status, out, _ = run(*words, folders=())
-        assert (status, out.splitlines()[0]) == (0, "tables/table6.md .tex .csv: 1 of 10 runs"), words
+    for overrides in given:
+        status, out, _ = run(*overrides, folders=())
+        assert (status, out.splitlines()[0]) == (0, "tables/table6.md .tex .csv: 1 of 10 runs"), overrides
     hand_made.write(tmp_path / "records", cells("6", "paper", ["precision=bf16"])[0])
-    words = ["--table", "6", "--words", "precision=bf16", "records"]
-    assert "1 of 10 runs" in run(*words, folders=())[1]
-    assert run(*words[:-1], "nowhere", folders=()) == (2, "", "error: there is no folder nowhere\n")
+    overrides = ["--table", "6", "--overrides", "precision=bf16", "records"]
+    assert "1 of 10 runs" in run(*overrides, folders=())[1]
+    assert run(*overrides[:-1], "nowhere", folders=()) == (2, "", "error: there is no folder nowhere\n")
     assert "there is no table nowhere; " in run("--table", "6", "nowhere", folders=())[2]
 
 

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from configs.jobs import jobs_of
-from configs.tables import load_table, table_runs
+from scripts.reproduction.jobs import jobs_of
+from scripts.reproduction.tables import load_table, table_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("dataset=digits", "model.depth=8", "model.alpha=3")
 
 
-def command(*words):
-    return [sys.executable, ROOT / "scripts" / "reproduce.py", *words]
+def command(*overrides):
+    return [sys.executable, ROOT / "scripts" / "reproduce.py", *overrides]
 
 
-def reproduce(*words, **environment):
+def reproduce(*overrides, **environment):
     settings = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    return subprocess.run(command(*words), cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(*overrides), cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300)
 
 
 def quick_jobs(output, table="7", seeds=1):
@@ -52,15 +52,15 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
     first, second, third, fourth = jobs = quick_jobs(tmp_path)
     third.directory.mkdir(parents=True)
     (third.directory / "summary.json").write_text('{"seed": ')
-    words = ("table=7", "preset=quick", *TINY, f"output={tmp_path}")
-    process = subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    overrides = ("table=7", "preset=quick", *TINY, f"output={tmp_path}")
+    process = subprocess.Popen(command(*overrides), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
     wait_for(lambda: (second.directory / ".lock").exists())
     process.kill()
     assert process.wait() == -signal.SIGKILL
     before = (first.directory / "summary.json").stat().st_mtime_ns
     assert not (second.directory / "summary.json").exists()
 
-    done = reproduce(*words)
+    done = reproduce(*overrides)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "running elsewhere" in done.stdout or "4 runs: 2 done" in done.stdout
     assert "1 of 2 failed:" in done.stdout
@@ -71,21 +71,21 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
     with open(second.log) as log:
         fcntl.flock(log, fcntl.LOCK_EX)  # the run that outlived its launcher has ended
     (third.directory / "summary.json").unlink()
-    done = reproduce(*words)
+    done = reproduce(*overrides)
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("4 runs: 3 done, 0 running elsewhere, 1 to run\n[1/1] ")
     assert all(trained_once(job) for job in jobs)
     assert (first.directory / "summary.json").stat().st_mtime_ns == before
 
-    status = reproduce(*words, "--status")
+    status = reproduce(*overrides, "--status")
     assert status.returncode == 0
     assert "4 of 4 runs are done" in status.stdout
     assert "| 7 | SmoothMix | 1/1 | - | - | - | - | - | 0.000 |" in status.stdout
 
 
 def test_print_gives_the_commands_alone(tmp_path):
-    words = ("table=6", "preset=quick", *TINY, f"output={tmp_path}", "seeds=2")
-    done = reproduce(*words, "launcher=print")
+    overrides = ("table=6", "preset=quick", *TINY, f"output={tmp_path}", "seeds=2")
+    done = reproduce(*overrides, "launcher=print")
     assert (done.returncode, done.stderr) == (0, "")
     python = os.path.relpath(sys.executable, ROOT) if sys.executable.startswith(f"{ROOT}/") else sys.executable
     expected = [
@@ -99,7 +99,7 @@ def test_print_gives_the_commands_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("overrides", "sentence"),
     [
         ((), "which table? Give it, as in table=1 or table=demo"),
         (("table=9",), "there is no table 9; there is 1, 2, 3, 4, 5, 6, 7, 8, demo"),
@@ -108,15 +108,15 @@ def test_print_gives_the_commands_alone(tmp_path):
         (("table=demo", "seeds=0"), "seeds must be a positive number, not 0"),
         (("table=demo", "jobs=two"), "jobs must be a positive number, not two"),
         (("table=demo", "seed=3"), "cannot use seed=3: give seeds=N"),
-        (("table=demo", "-m"), "cannot use -m: words are KEY=VALUE, and --status; see --help"),
+        (("table=demo", "-m"), "cannot use -m: overrides are KEY=VALUE, and --status; see --help"),
         (("table=demo", "model.dept=3"), "unknown key model.dept; did you mean depth?"),
         (("table=demo", "recipe.lr=-1"), "recipe.lr must"),
     ],
 )
-def test_mistakes_are_one_sentence(words, sentence, monkeypatch, capsys):
+def test_mistakes_are_one_sentence(overrides, sentence, monkeypatch, capsys):
     from scripts import reproduce as script
 
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", *words])
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", *overrides])
     with pytest.raises(script.UserError) as caught:
         script.main()
     assert str(caught.value).startswith(sentence)
@@ -131,8 +131,8 @@ def test_no_slurm_is_one_sentence(tmp_path):
 
 @pytest.mark.slow
 def test_two_at_once_train_every_run_once(tmp_path):
-    words = ("table=7", "preset=quick", *TINY, f"output={tmp_path}")
-    both = [subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    overrides = ("table=7", "preset=quick", *TINY, f"output={tmp_path}")
+    both = [subprocess.Popen(command(*overrides), cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert all(trained_once(job) for job in quick_jobs(tmp_path))
@@ -141,8 +141,8 @@ def test_two_at_once_train_every_run_once(tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_saves_and_the_next_start_goes_on(tmp_path):
-    words = ("table=6", *TINY, "model=pyramidnet8", "recipe=demo", "seeds=1", f"output={tmp_path}", "jobs=2")
-    process = subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    overrides = ("table=6", *TINY, "model=pyramidnet8", "recipe=demo", "seeds=1", f"output={tmp_path}", "jobs=2")
+    process = subprocess.Popen(command(*overrides), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(list(tmp_path.rglob("metrics.jsonl"))) == 2 and len(list(tmp_path.rglob("last.pt"))) == 2)
     process.terminate()
     said = process.communicate(timeout=60)[0]
@@ -150,19 +150,19 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path):
     assert said.count("stopped: run the same command again to go on") == 2
     logs = list(tmp_path.rglob("seed0.log"))
     assert all("SIGTERM: saved" in log.read_text() for log in logs)
-    assert "| - | - | - | 1/1 |" in reproduce(*words, "--status").stdout
-    assert reproduce(*words).returncode == 0
+    assert "| - | - | - | 1/1 |" in reproduce(*overrides, "--status").stdout
+    assert reproduce(*overrides).returncode == 0
     for log in logs:  # each epoch was finished by one of the two starts
         assert [log.read_text().count(f"\nepoch {epoch}/12 ") for epoch in range(1, 13)] == [1] * 12
 
 
 @pytest.mark.slow
 def test_printed_commands_fill_the_demo_and_its_evaluation(tmp_path):
-    words = ("table=demo", "preset=quick", "source=generate", "model.alpha=3", f"output={tmp_path}")
-    printed = reproduce(*words, "launcher=print").stdout.splitlines()
+    overrides = ("table=demo", "preset=quick", "source=generate", "model.alpha=3", f"output={tmp_path}")
+    printed = reproduce(*overrides, "launcher=print").stdout.splitlines()
     assert [shlex.split(line)[1] for line in printed] == ["train.py", "eval_corruption.py"] * 6
     subprocess.run(
         ["sh", "-e"], input="\n".join(printed[:2]), cwd=ROOT, text=True, check=True, stdout=subprocess.DEVNULL
     )
-    assert "1 of 6 runs are done" in reproduce(*words, "--status").stdout
-    assert reproduce(*words, "launcher=print").stdout.splitlines() == printed[2:]
+    assert "1 of 6 runs are done" in reproduce(*overrides, "--status").stdout
+    assert reproduce(*overrides, "launcher=print").stdout.splitlines() == printed[2:]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.tables import load_table, table_runs
+from scripts.reproduction.tables import load_table, table_runs
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/slurm/train.sbatch"
@@ -188,16 +188,16 @@ def test_the_second_job_of_a_run_says_so_and_ends(tmp_path, unbroken):
 
 
 def test_a_table_is_submitted_once_and_filled(tmp_path):
-    words = ["table=demo", "preset=quick", "source=generate", "launcher=slurm", f"output={tmp_path / 'out'}"]
-    words += ["device=cpu", "model.alpha=3", f"sbatch=--output={tmp_path}/%x.log"]
+    overrides = ["table=demo", "preset=quick", "source=generate", "launcher=slurm", f"output={tmp_path / 'out'}"]
+    overrides += ["device=cpu", "model.alpha=3", f"sbatch=--output={tmp_path}/%x.log"]
     own = ("table=", "preset=", "source=", "launcher=", "sbatch=")
-    of_runs = tuple(word for word in words if not word.startswith(own))
+    of_runs = tuple(word for word in overrides if not word.startswith(own))
     runs = {one.row: one.directory for one in table_runs(load_table("demo"), "quick", of_runs)}
     runs["Cutout"].mkdir(parents=True)
     (runs["Cutout"] / "last.pt").write_bytes(b"no checkpoint")
 
     def reproduce(*more):
-        text = run(sys.executable, "scripts/reproduce.py", *words, *more)
+        text = run(sys.executable, "scripts/reproduce.py", *overrides, *more)
         print(text)
         return text
 

@@ -29,7 +29,7 @@ print(json.dumps(found))
 
 
 def test_help_imports_nothing_slow():
-    scripts = [words[0] for words in COMMANDS.values() if words[0] != "-c"]
+    scripts = [overrides[0] for overrides in COMMANDS.values() if overrides[0] != "-c"]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *scripts, "scripts/benchmark.py"],
         cwd=ROOT, capture_output=True, text=True, timeout=120,

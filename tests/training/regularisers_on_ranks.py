@@ -9,9 +9,9 @@ import torch
 from datasets.arrays import ArrayData
 from models import PyramidNet
 from smoothmix import Identity
-from smoothmix.training.distributed import join, part
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import destroy_process_group, init_distributed
 
 REGULARISERS = {
     "stochastic depth": {"drop_path_rate": 0.5},
@@ -21,7 +21,7 @@ REGULARISERS = {
 
 
 def main(out):
-    ranks = join("cpu")
+    ranks = init_distributed("cpu")
     rng = np.random.default_rng(0)
     splits = [(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), rng.integers(0, 4, n)) for n in (32, 8)]
     data = ArrayData(*splits, list("abcd"), (0.5,) * 3, (0.25,) * 3, padding=1)
@@ -42,7 +42,7 @@ def main(out):
         results[name] = {"kept": ranks.gather(torch.stack(kept[2:]).detach()), "weights": ranks.gather(weights)}
     if ranks.is_main:
         torch.save(results, Path(out) / "results.pt")
-    part()
+    destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from smoothmix import SmoothMixC
-from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
-from smoothmix.training.distributed import Ranks
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
 
 class Bomb:

@@ -11,16 +11,16 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from configs import build, schema
-from configs.tables import CONFIGS
 from datasets import class_folders
 from datasets.augment import draw_crop_flip
 from datasets.batches import epoch_order
+from scripts.reproduction.tables import CONFIGS
 from smoothmix import SmoothMixC
-from smoothmix.seeding import derive_seed
-from smoothmix.training.distributed import Ranks
+from smoothmix.config import build, schema
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.seeding import derive_seed
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["recipe.epochs=2", "recipe.decay_epochs=[]", "recipe.batch_size=8", "dataset.val_split=1410", "device=cpu"]

@@ -9,12 +9,12 @@ from torchvision.transforms import v2
 
 from models import PyramidNet
 from smoothmix import CutMix, Cutout, HideAndSeek, Identity, ManifoldMixup, Mixup, SmoothMixC, SmoothMixS
-from smoothmix.errors import UserError
 from smoothmix.evaluation.classification import full_precision
-from smoothmix.training.distributed import join
 from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.stopping import Stopped, StopSignal
 from smoothmix.training.trainer import Trainer, numerics
+from smoothmix.utils.distributed import init_distributed
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.signals import Stopped, StopSignal
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 @pytest.fixture
 def make_trainer(tmp_path, tiny_data):
     def make(name, mixing=SmoothMixC, epochs=3, **settings):
-        ranks = join("cuda")
+        ranks = init_distributed("cuda")
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         generator = torch.Generator(ranks.device)
@@ -126,7 +126,7 @@ def test_deterministic_runs_resume_bit_for_bit(make_trainer, monkeypatch, step):
     unbroken = make_trainer("unbroken", deterministic=True, step=step)
     unbroken.fit()
     requests = iter(range(1000))
-    monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", lambda self: next(requests) == 9)
+    monkeypatch.setattr("smoothmix.utils.signals.StopSignal.requested", lambda self: next(requests) == 9)
     with pytest.raises(Stopped):
         make_trainer("stopped", deterministic=True, step=step).fit()
     monkeypatch.undo()

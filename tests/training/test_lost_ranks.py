@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from smoothmix.errors import UserError
-from smoothmix.training.distributed import GRACE, is_loss, join
+from smoothmix.utils.distributed import GRACE, init_distributed, is_loss
+from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 5
@@ -122,4 +122,4 @@ def test_what_tells_of_a_lost_rank():
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
 def test_a_timeout_that_is_no_time_is_refused(timeout):
     with pytest.raises(UserError, match="timeout must be a number of seconds above 0, not "):
-        join("cpu", timeout)
+        init_distributed("cpu", timeout)

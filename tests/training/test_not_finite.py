@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from smoothmix import Identity
-from smoothmix.errors import UserError
 from smoothmix.training import checkpoint
-from smoothmix.training.distributed import Ranks
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
 
 class Poisoned(torch.autograd.Function):

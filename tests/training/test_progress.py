@@ -10,11 +10,11 @@ from torch import nn
 from models import PyramidNet
 from models.dropblock import DropBlock
 from smoothmix import Identity
-from smoothmix.training.distributed import Ranks
 from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.stopping import Stopped
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.signals import Stopped
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +96,7 @@ def test_a_run_stopped_at_any_step_and_started_again_is_the_unbroken_run(make_tr
     for stop_at in (2, 6, 10):
         requests = iter(range(1, 1000))
         monkeypatch.setattr(
-            "smoothmix.training.stopping.StopSignal.requested",
+            "smoothmix.utils.signals.StopSignal.requested",
             lambda _, stop_at=stop_at, requests=requests: next(requests) == stop_at,
         )
         with pytest.raises(Stopped):

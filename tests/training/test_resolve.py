@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from smoothmix.errors import UserError
-from smoothmix.training.distributed import Ranks
 from smoothmix.training.recipe import Settings
 from smoothmix.training.resolve import resolve
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
 CPU, GPU, GPUS = Ranks(torch.device("cpu")), Ranks(torch.device("cuda")), Ranks(torch.device("cuda"), 0, 2)
 

@@ -14,11 +14,11 @@ from models.dropblock import DropBlock
 from models.shakedrop import ShakeDrop
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
 from smoothmix.training import checkpoint, step
-from smoothmix.training.distributed import Ranks
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.step import Graphed
-from smoothmix.training.stopping import Stopped, StopSignal
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.signals import Stopped, StopSignal
 
 CPU = Ranks(torch.device("cpu"))
 METHODS = ["CenterGaussian", "CutMix", "Cutout", "HideAndSeek", "Identity", "LabelSmoothing", "Mixup", "SmoothMixC",
@@ -169,7 +169,7 @@ def test_a_replayed_run_stopped_at_any_step_goes_on_to_the_unbroken_end(
     unbroken.fit()
     requests = iter(range(1, 1000))
     with monkeypatch.context() as patch:
-        patch.setattr("smoothmix.training.stopping.StopSignal.requested", lambda self: next(requests) == stop_at)
+        patch.setattr("smoothmix.utils.signals.StopSignal.requested", lambda self: next(requests) == stop_at)
         with pytest.raises(Stopped):
             make_trainer("stopped", graphed=True).fit()
     resumed = make_trainer("stopped", graphed=True)

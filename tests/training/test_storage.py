@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from configs.run_dir import claim
-from smoothmix.errors import UserError
+from smoothmix.config.run_directory import claim
 from smoothmix.training import checkpoint
 from smoothmix.training.events import EventFile
 from smoothmix.training.fallback import newest, settle
-from smoothmix.training.files import write_text
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
 
 ROOM = 2000  # bytes
 

@@ -11,15 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import v2
 
 from smoothmix import Cutout, HideAndSeek, Identity, LabelSmoothing, ManifoldMixup, SmoothMixC
-from smoothmix.errors import UserError
 from smoothmix.evaluation.classification import evaluate
-from smoothmix.seeding import derive_seed
 from smoothmix.training import checkpoint
-from smoothmix.training.distributed import Ranks
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.stopping import Stopped, StopSignal
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.signals import Stopped, StopSignal
 
 CPU = Ranks(torch.device("cpu"))
 TIMES = {"seconds", "images_per_second"}
@@ -93,7 +93,7 @@ def test_a_run_stopped_at_any_step_and_started_again_is_the_unbroken_run(make_tr
             requests += 1
             return requests == stop_at
 
-        monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", asked)
+        monkeypatch.setattr("smoothmix.utils.signals.StopSignal.requested", asked)
         with pytest.raises(Stopped) as stopped:
             make_trainer(f"stopped{stop_at}").fit()
         assert stopped.value.code == 128 + signal.SIGTERM
@@ -305,7 +305,7 @@ def test_torchvisions_cutmix_works_in_the_trainer_and_resumes(make_trainer, monk
         requests += 1
         return requests == 9
 
-    monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", asked)
+    monkeypatch.setattr("smoothmix.utils.signals.StopSignal.requested", asked)
     with pytest.raises(Stopped):
         make_trainer("stopped", mixing=v2.CutMix(num_classes=4)).fit()
     monkeypatch.undo()
@@ -338,7 +338,7 @@ def test_manifold_mixup_stopped_at_any_step_ends_as_the_unbroken_run(make_traine
             requests += 1
             return requests == stop_at
 
-        monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", asked)
+        monkeypatch.setattr("smoothmix.utils.signals.StopSignal.requested", asked)
         with pytest.raises(Stopped):
             manifold_mixup(make_trainer, f"stopped{stop_at}", epochs=2).fit()
         monkeypatch.undo()
@@ -425,7 +425,7 @@ def test_a_run_with_augmentation_in_workers_resumes_bit_for_bit(make_trainer, ti
             requests += 1
             return requests == stop_at
 
-        monkeypatch.setattr("smoothmix.training.stopping.StopSignal.requested", asked)
+        monkeypatch.setattr("smoothmix.utils.signals.StopSignal.requested", asked)
         with pytest.raises(Stopped):
             trainer(f"stopped{stop_at}").fit()
         monkeypatch.undo()

@@ -10,9 +10,9 @@ from torch import nn
 from datasets.arrays import ArrayData
 from smoothmix import Identity, ManifoldMixup
 from smoothmix.evaluation.classification import evaluate
-from smoothmix.training.distributed import join, part
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.distributed import destroy_process_group, init_distributed
 
 
 def data(augment="none"):
@@ -28,7 +28,7 @@ def network(norm):
 
 
 def main(what, out, epochs=2, augment="none"):
-    ranks = join("cpu")
+    ranks = init_distributed("cpu")
     if what == "steps":
         recipe = Recipe(name="test", epochs=int(epochs), batch_size=12, lr=0.1)
         directory = Path(out)
@@ -67,4 +67,4 @@ def main(what, out, epochs=2, augment="none"):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
-    part()
+    destroy_process_group()

@@ -1,0 +1,60 @@
+"""The command line that make_tables.py and make_report.py share: where the records lie, and the overrides of the runs.
+
+It imports nothing heavy, so that --help is there at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+TABLES = Path(__file__).resolve().parents[2] / "configs" / "table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add FOLDER... and --overrides to `parser`."""
+    parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="*", help="default: outputs and results")
+    parser.add_argument(
+        "--overrides", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
+    )
+
+
+def run(parser: argparse.ArgumentParser, task: Callable[[argparse.Namespace], None]) -> None:
+    """Parse the command line and do `task`; a UserError is printed as one sentence, and the exit status is then 2."""
+    args = parser.parse_args()
+    # an option that takes several overrides takes the folders behind them as well
+    args.overrides, behind_words = _split(args.overrides, lambda word: "=" in word or word.startswith("~"))
+    names, behind_table = _split(getattr(args, "table", None) or [], _is_table)
+    args.table, args.folders = names, [*args.folders, *map(Path, behind_table), *map(Path, behind_words)]
+    if not args.folders:
+        args.folders = [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
+
+    from smoothmix.utils.errors import UserError
+
+    try:
+        task(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that a command writes to.
+
+    Raises:
+        UserError: the file system refuses.
+    """
+    from smoothmix.utils.errors import UserError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); give another --output") from error
+
+
+def _is_table(word: str) -> bool:
+    return (TABLES / f"{word}.yaml").is_file() or not Path(word).is_dir()
+
+
+def _split(overrides: list[str], belongs: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    return [word for word in overrides if belongs(word)], [word for word in overrides if not belongs(word)]

@@ -1,0 +1,63 @@
+"""From the name of a table and the records to the filled table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.reproduction.tables import Run, Table, load_table, table_runs
+from smoothmix.config.run_directory import config_hash
+from smoothmix.reporting.corruption_tables import read_corruption_records
+from smoothmix.reporting.matching import Cell
+from smoothmix.reporting.paper_tables import Filled, fill
+
+ROOT = Path(__file__).resolve().parents[2]
+PAPER = ROOT / "results" / "paper"
+OF_THE_PAPER = [str(number) for number in range(1, 9)]
+
+
+def file_name(name: str, preset: str) -> str:
+    """Return what the files of a table are called, without their ending."""
+    return (f"table{name}" if name in OF_THE_PAPER else name) + ("" if preset == "paper" else f"-{preset}")
+
+
+def cells_of(table: Table, preset: str, overrides: Sequence[str] = ()) -> list[Cell]:
+    """Return the cells of a table; `overrides` were given to each of its runs, as in ``precision=bf16``."""
+    runs = table_runs(table, preset, tuple(overrides))
+    return [Cell(run.row, _key(run), run.overrides, run.directory) for run in runs]
+
+
+def filled_table(
+    name: str,
+    preset: str,
+    cells: list[Cell],
+    records: list[dict[str, Any]],
+    folders: Sequence[Path],
+    overrides: Sequence[str] = (),
+) -> Filled:
+    """Return the table `name`, its `cells` filled from the `records`, and from corrupted records beneath `folders`.
+
+    Raises:
+        UserError: no such table, a damaged record, or two that contradict each other.
+    """
+    table = load_table(name)
+    corrupted = {
+        Path(record["path"]).resolve(): record
+        for folder in (folders if table.benchmark else [])
+        for record in read_corruption_records(folder, table.benchmark)
+    }
+    title = f"Table {name}: {table.title}" if name in OF_THE_PAPER else table.title
+    if preset != "paper":
+        title += f" ({preset} preset: scaled down, not the paper's recipe)"
+    if overrides:
+        title += f", with {' '.join(overrides)}"
+    paper = PAPER / f"table{name}.csv" if name in OF_THE_PAPER else None
+    return fill(
+        file_name(name, preset), title, table.benchmark, cells, records, list(corrupted.values()), paper,
+        compared=preset == "paper",
+    )  # fmt: skip
+
+
+def _key(run: Run) -> tuple[Any, ...]:
+    config = run.config
+    parts = [config["dataset"]["name"], config["model"]["name"], config["method"], config["recipe"]["name"]]
+    return (*parts, config_hash(config), config["seed"])

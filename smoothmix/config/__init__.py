@@ -1,0 +1,1 @@
+"""The configuration of a run: checked, built, stored, loaded. The only package that imports Hydra."""

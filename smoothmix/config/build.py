@@ -1,0 +1,72 @@
+"""From a checked configuration to the parts of a run."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from smoothmix.config import schema
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.seeding import derive_seed
+
+
+def dataset(config: dict[str, Any]) -> Any:
+    """Return the data set of the configuration."""
+    return _call("dataset", config["dataset"])
+
+
+def model(config: dict[str, Any], num_classes: int, image_size: int) -> nn.Module:
+    """Return the network, initialised from the run's seed and tried on one image; torch's generator is put back."""
+    name = config["model"]["name"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config["seed"], "init"))
+        built = _call("model", config["model"], num_classes=num_classes)
+        if not isinstance(built, nn.Module):
+            raise UserError(f"model._target_={config['model']['_target_']} makes no network")
+        built.eval()
+        try:
+            with torch.no_grad():
+                logits = built(torch.zeros(1, 3, image_size, image_size))
+        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+            raise UserError(f"model={name} cannot take {image_size}x{image_size} images: {_line(error)}") from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (1, num_classes):
+        raise UserError(f"model={name} does not return {num_classes} logits an image")
+    return built.train()
+
+
+def mixing(
+    config: dict[str, Any],
+    num_classes: int,
+    generator: torch.Generator | None = None,
+    network: nn.Module | None = None,
+) -> Any:
+    """Return the mixing strategy: (images, labels) -> (images, targets), drawing from `generator` if it can.
+
+    One that acts on hidden layers too has a method `attach`, which is given the `network`.
+    """
+    built = _call("mixing", config["mixing"], num_classes=num_classes, generator=generator)
+    if not callable(built):
+        raise UserError(f"mixing._target_={config['mixing']['_target_']} makes no strategy")
+    if network is not None and hasattr(built, "attach"):
+        try:
+            built.attach(network)
+        except ValueError as error:
+            raise UserError(f"mixing={config['mixing']['name']}: {error}") from error
+    return built
+
+
+def _call(group: str, node: dict[str, Any], **supplied: Any) -> Any:
+    target = schema.find_target(group, node["_target_"])
+    parameters = inspect.signature(target).parameters.values()
+    names = {parameter.name for parameter in parameters}
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    supplied = {key: value for key, value in supplied.items() if key in names or (open_ended and key == "num_classes")}
+    try:
+        return target(**schema.arguments(group, node), **supplied)
+    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
+        raise UserError(f"{group}={node['name']}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

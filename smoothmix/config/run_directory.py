@@ -1,0 +1,130 @@
+"""Where a run lives: a folder that its configuration alone decides, so that a requeued job finds its checkpoint."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from smoothmix.utils.checks import read_object
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
+from smoothmix.utils.locks import hold
+
+# keys that do not change the result: paths, workers, logging, device, how the step is launched
+IGNORED = {"output", "device", "timeout", "step", "log_every", "checkpoint_every"}
+IGNORED_OF_DATASET = {"root", "download", "verify", "workers"}
+# keys that came later, with the value that changes nothing: runs that began without them keep their folder
+ADDED = {"evaluate_every": 1}
+ADDED_TO_DATASET = {"decode": "exact", "labels": "fine", "per_class": None}
+
+
+def what_counts(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a checked configuration that changes the result of a run."""
+    counted = {key: value for key, value in config.items() if key not in IGNORED and (key, value) not in ADDED.items()}
+    counted["dataset"] = {
+        key: value
+        for key, value in config["dataset"].items()
+        if key not in IGNORED_OF_DATASET and (key, value) not in ADDED_TO_DATASET.items()
+    }
+    return counted
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Return eight hexadecimal digits that stand for all that counts, except the seed."""
+    counted = {key: value for key, value in what_counts(config).items() if key != "seed"}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_directory(config: dict[str, Any]) -> Path:
+    """Return ``<output>/<dataset>/<model>/<method>/<recipe>-<hash8>/seed<k>``.
+
+    Raises:
+        UserError: one of the names cannot be a folder's name.
+    """
+    *folders, recipe = check_names(config)
+    setting = Path(config["output"]).expanduser().joinpath(*folders, f"{recipe}-{config_hash(config)}")
+    return setting / f"seed{config['seed']}"
+
+
+def check_names(config: dict[str, Any]) -> list[str]:
+    """Return the names of data set, model, method and recipe; raise UserError for one that cannot be a folder's."""
+    names = [config["dataset"]["name"], config["model"]["name"], config["method"], config["recipe"]["name"]]
+    for name in names:
+        if not name.isprintable() or not name or name.startswith(".") or "/" in name or "\\" in name:
+            raise UserError(f"{name!r} cannot name a folder of the run directory; use letters, digits, '-' and '_'")
+    return names
+
+
+def is_finished(directory: Path, data_fingerprint: str) -> bool:
+    """Return whether `directory` holds a finished run.
+
+    Raises:
+        UserError: it does, but of other images, or its record cannot be read.
+    """
+    path = directory / "summary.json"
+    try:
+        fingerprint = read_object(path)["data_fingerprint"]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError, LookupError) as error:
+        raise UserError(f"cannot read {path} ({error}); choose another output=, or move it away") from error
+    if fingerprint != data_fingerprint:
+        raise UserError(
+            f"{directory} holds a finished run on other images (fingerprint {fingerprint}, now {data_fingerprint}); "
+            "give this data set another dataset.name or output"
+        )
+    return True
+
+
+def claim(directory: Path, config: dict[str, Any]) -> IO[str]:
+    """Make `directory` this process's, and store the configuration in it or check the one that is stored.
+
+    The lock lasts until the returned file is closed, at the latest when the process ends, however it ends.
+
+    Raises:
+        UserError: the folder cannot be written, is another living process's, or holds a run of another
+            configuration (the differing keys are named).
+    """
+    path = directory / "config.yaml"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = hold(directory / ".lock", directory)
+    except OSError as error:
+        raise UserError(f"cannot write to {directory} ({error.strerror}); choose another output=") from error
+    if path.exists():
+        stored = read(path)
+        differing = sorted(_differences(what_counts(stored), what_counts(config)))
+        if differing:
+            raise UserError(f"{directory} holds a run of another configuration: {', '.join(differing)} differ")
+    write_text(path, yaml.safe_dump(config, sort_keys=False))
+    return lock
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a stored configuration: plain values only.
+
+    Raises:
+        UserError: the file is missing, or is not YAML of plain values.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); is {path.parent} a run directory?") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML of plain values: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("dataset"), dict):
+        raise UserError(f"{path} is not the configuration of a run")
+    return config
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in one.keys() | other.keys():
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}")
+    return found

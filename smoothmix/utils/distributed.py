@@ -1,0 +1,146 @@
+"""One process or many: the same code, with collectives that are no-ops for one."""
+
+import gc
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from smoothmix.utils.errors import UserError
+
+TIMEOUT = 600.0  # seconds
+GRACE = 5.0  # seconds in which all living ranks notice that one is lost: its connections close, or all waits end
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among the ranks of the run, and its device."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes files and prints."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of `tensor` over the ranks; `tensor` itself is overwritten with it."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is true on any rank. Goes through host memory: the device is not waited for."""
+        if self.world_size == 1:
+            return flag
+        return bool(self.sum(torch.tensor([float(flag)])).item())
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every rank's `value` (any picklable object), in rank order."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def copy_buffers_from_main(self, model: nn.Module) -> None:
+        """Overwrite the BatchNorm statistics of every rank with rank 0's, as DistributedDataParallel does per step."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+
+def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
+    """Join the ranks that torchrun started, if it did. A process joins once: a later call finds the group made.
+
+    `device` is ``cpu``, ``cuda`` or ``auto`` (cuda where there is one). Under torchrun each rank takes the GPU of its
+    LOCAL_RANK; tensors on GPUs travel by NCCL, those on the CPU by gloo. A rank that waits longer than `timeout`
+    seconds for another has lost it: what it was doing raises, and `is_loss` knows that error.
+
+    Raises:
+        UserError: no such device, more ranks than GPUs on this machine, or a timeout that is no time.
+    """
+    if not 0 < timeout < math.inf:
+        raise UserError(f"timeout must be a number of seconds above 0, not {timeout}")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device must be auto, cpu or cuda, not {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but torch finds no CUDA device here; use device=cpu or device=auto")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if on_gpu and local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"local rank {local_rank} has no GPU of its own: this machine has {torch.cuda.device_count()}; "
+            "start torchrun with as many processes as there are GPUs"
+        )
+    place = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(place)
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    if world_size == 1:
+        return Ranks(place)
+    if not dist.is_initialized():
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            timeout=timedelta(seconds=timeout),
+            store=_store(timeout),
+            rank=int(os.environ["RANK"]),
+            world_size=world_size,
+        )
+    return Ranks(place, dist.get_rank(), world_size)
+
+
+def destroy_process_group() -> None:
+    """Leave the group that `init_distributed` made, if it did. To be called once, at the process's end."""
+    if dist.is_initialized():
+        gc.collect()  # DistributedDataParallel keeps the group in cycles, and one that outlives this may abort the exit
+        dist.destroy_process_group()
+
+
+def is_loss(error: BaseException) -> bool:
+    """Return whether `error` says that another rank has ended or hangs; gloo's errors are known by their words only."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in ("gloo", "caused pair closure"))
+
+
+def lost_ranks() -> list[int]:
+    """Return the ranks that are lost, to be called by every rank that has an error of which `is_loss` is true.
+
+    Each of them says so in the store of torchrun, which outlives the ranks; who has not after `GRACE` seconds is lost.
+    SIGTERM, which torchrun sends as soon as one rank has ended, is ignored from here on: this rank ends anyway.
+
+    Raises:
+        RuntimeError: the store is lost too.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    store = _store(GRACE)
+    keys = [f"lost/{rank}" for rank in range(int(os.environ["WORLD_SIZE"]))]
+    store.set(keys[int(os.environ["RANK"])], "here")
+    deadline = time.monotonic() + GRACE
+    while (lost := [rank for rank, key in enumerate(keys) if not store.check([key])]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return lost
+
+
+def _store(timeout: float) -> Any:
+    """Return what the ranks of this attempt have in common: a part of the store that torchrun keeps for all attempts.
+
+    Without the prefix a rank of the next attempt may read where one of the last attempt listened, and not find it.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    hosts = os.environ["RANK"] == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        address, port, is_master=hosts, timeout=timedelta(seconds=timeout), multi_tenant=True
+    )
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]

@@ -1,0 +1,55 @@
+"""SIGTERM and SIGUSR2: finish the step, save, leave."""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.files import write_text
+
+
+class Stopped(SystemExit):
+    """The run was asked to stop and has saved its state. A SystemExit, so that it ends a whole sweep."""
+
+
+class StopSignal:
+    """While entered, SIGTERM and SIGUSR2 only set a flag, which `requested` shares among the ranks."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.number = 0
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+
+    def requested(self) -> bool:
+        """Return whether any rank was signalled; every rank must ask equally often."""
+        return self.ranks.any(self.number != 0)
+
+    def leave(self, position: str) -> None:
+        """Raise Stopped; to be called once the state is saved. `position` says where training stands.
+
+        The exit status is 128 + the signal, as a shell reports it. torchrun hides it, so the position is also written
+        to the file that the environment variable SMOOTHMIX_STOPPED names, if it is set.
+        """
+        number = self.number or signal.SIGTERM
+        if self.ranks.is_main:
+            name = signal.Signals(number).name
+            print(f"{name}: saved {position}; run the same command again to go on", flush=True)
+            if marker := os.environ.get("SMOOTHMIX_STOPPED"):
+                write_text(Path(marker), position + "\n")
+        raise Stopped(128 + number)

@@ -1,0 +1,87 @@
+"""Data and networks that do not go together: one sentence each, through train.py's own function."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+import train
+from scripts.reproduction.tables import CONFIGS
+from smoothmix.utils.errors import UserError
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch):
+    """Return a function that gives the sentence with which train.py refuses its words; nothing of a run is left."""
+    monkeypatch.setenv("WORLD_SIZE", "1")
+
+    def make(*words):
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = compose("train", [*words, "device=cpu", f"output={tmp_path / 'out'}"])
+        with pytest.raises(UserError) as error:
+            train.main(composed)
+        assert not list(tmp_path.rglob("*.pt"))
+        assert not list(tmp_path.rglob("summary.json"))
+        assert str(error.value).isprintable()
+        return str(error.value)
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return the words for two classes of three images to train on and two to test on."""
+    for split, count in (("train", 3), ("val", 2)):
+        for name in ("ant", "bee"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (40, 30), (60 * i, 0, 0)).save(tmp_path / "data" / split / name / f"{i}.png")
+    return [
+        *["dataset=folder", "dataset.name=insects", f"dataset.root={tmp_path / 'data'}", "dataset.workers=0"],
+        *["dataset.image_size=16", "dataset.resize=20", "recipe.epochs=1", "recipe.decay_epochs=[]"],
+    ]
+
+
+def test_a_last_batch_of_one_image_where_batchnorm_needs_two(refusal):
+    """17 images in batches of 16, and a network that ends in maps of one pixel."""
+    sentence = refusal(
+        *["model=timm", "model.name=resnet18", "dataset.val_split=1420", "recipe.batch_size=16"],
+        *["recipe.epochs=1", "recipe.decay_epochs=[]"],
+    )
+    assert "the last batch of an epoch has one image a rank" in sentence
+
+
+def test_a_class_that_is_missing_in_val(refusal, folder, tmp_path):
+    (tmp_path / "data" / "val" / "bee").rename(tmp_path / "data" / "bee")
+    assert "differ: 'bee' (only in train)" in refusal(*folder)
+
+
+def test_a_class_without_an_image_in_val(refusal, folder, tmp_path):
+    for path in (tmp_path / "data" / "val" / "bee").iterdir():
+        path.unlink()
+    assert "val/bee holds no image" in refusal(*folder)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_image_of_no_bytes(refusal, folder, tmp_path, split):
+    (tmp_path / "data" / split / "ant" / "1.png").write_bytes(b"")
+    assert f"cannot read the image {tmp_path}/data/{split}/ant/1.png" in refusal(*folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["model=timm", "model.name=vit_tiny_patch16_224"], "cannot take 16x16 images"),
+        (["dataset.image_size=0"], "image_size=0 is no side of an image"),
+        (["dataset.val_split=6"], "val_split=6 is out of range"),
+        (["dataset.num_classes=3"], "has 2 class folders, not 3"),
+    ],
+)
+def test_sizes_that_do_not_fit(refusal, folder, words, sentence):
+    assert sentence in refusal(*folder, *words)
+
+
+def test_fewer_images_than_the_batch_are_one_step(folder, tmp_path):
+    """Six images in batches of the recipe's own size."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        train.main(compose("train", [*folder, "device=cpu", f"output={tmp_path / 'out'}"]))
+    assert len(list(tmp_path.rglob("summary.json"))) == 1

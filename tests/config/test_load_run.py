@@ -1,0 +1,203 @@
+"""Checkpoints that a stranger made: what evaluation does with their configuration and their weights."""
+
+import copy
+import os
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from smoothmix.config import build, schema
+from smoothmix.config.load_run import restore
+from smoothmix.training import checkpoint
+from smoothmix.utils.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ANYTHING = [
+    None, [], {}, {"a": 1}, {1: 2}, "x", "${seed}", "???", 1.5, float("nan"), True, -1, 10**30, torch.zeros(2), [[[]]],
+    "a\nb", "\x1b[2J", "\x00", b"x", (1, 2), 1j, {"_target_": "os.system", "name": "x"},
+    {"_target_": {"_target_": "os.system"}, "name": "x"},
+]  # fmt: skip
+
+
+MORE_PATHS = [
+    *["seed", "method", "output", "precision", "recipe.epochs", "recipe.name", "dataset._target_", "dataset.val_split"],
+    *["model.depth", "mixing._target_", "mixing.sigma", "mixing.new"],
+]
+
+
+@pytest.fixture(scope="module")
+def good():
+    """A configuration that trains the digits, and weights of its network."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = schema.check(compose("train", ["recipe.epochs=1", "recipe.decay_epochs=[]"]))
+    return config, build.model(config, 10, 32).state_dict()
+
+
+def one_line(error):
+    assert str(error).isprintable()
+    return str(error)
+
+
+@pytest.fixture
+def attempt(tmp_path, good):
+    """Return a function that restores a checkpoint of a changed configuration: its sentence, or None if it went on."""
+
+    def make(config=None, weights=None):
+        checkpoint.save_atomically(
+            {"config": good[0] if config is None else config, "model": good[1] if weights is None else weights},
+            tmp_path / "best.pt",
+        )
+        asked = {"run": None, "checkpoint": tmp_path / "best.pt", "published": None, "weights": "best"}
+        asked |= {"batch_size": None, "device": "cpu", "timeout": 60.0, "dataset": {}}
+        try:
+            restored, _, _, network, _ = restore(asked)
+        except UserError as error:
+            return one_line(error)
+        # what was accepted is a whole configuration of known parts, with the weights that were stored
+        assert restored.keys() == good[0].keys()
+        assert all(restored[group]["_target_"] == good[0][group]["_target_"] for group in ("dataset", "model"))
+        assert all(torch.equal(tensor, good[1][name]) for name, tensor in network.state_dict().items())
+        return None
+
+    return make
+
+
+def changed(config, path, value):
+    config = copy.deepcopy(config)
+    *folders, last = path.split(".")
+    node = config
+    for folder in folders:
+        node = node[folder]
+    node[last] = value
+    return config
+
+
+def test_our_own_is_accepted(attempt):
+    assert attempt() is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *["recipe", "recipe.decay_epochs", "dataset", "dataset.name", "model", "model._target_", "mixing"],
+        *(pytest.param(path, marks=pytest.mark.slow) for path in MORE_PATHS),
+    ],
+)
+def test_any_value_in_the_place_of_another_is_accepted_or_one_sentence(attempt, good, path):
+    refused = [attempt(changed(good[0], path, value)) for value in ANYTHING]
+    assert sum(sentence is not None for sentence in refused) >= 4  # at least those that no YAML file can hold
+
+
+@pytest.mark.parametrize(
+    "group", ["model", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dataset", "mixing"))]
+)
+@pytest.mark.parametrize(
+    "target",
+    [
+        *["os.system", "posix.system", "builtins.exec", "builtins.__import__", "torch.hub.load"],
+        *["torch.hub.os.system", "runpy.run_path", "hydra.utils.call", "smoothmix.__loader__", ".", "", "..os"],
+        *["timm.models.os.system", "timm.models.resnet.torch.hub.load", "timm.models._hub.torch.load"],
+        *["timm.models._builder.load_state_dict_from_url", "torchvision.models._api.importlib.import_module"],
+        *["torchvision.models.resnet.nn.Module.__init_subclass__", "torchvision.models.ResNet.__class__"],
+        *["timm.models.resnet.ResNet.__init__.__globals__", "models.__builtins__", "models.PyramidNet.__init__"],
+        *["datasets.cifar.pickle.loads", "smoothmix.training.trainer.os.system", "models.", "timm.models.\x00.A"],
+        "torchvision.transforms.v2.functional._utils.importlib.import_module",
+    ],
+)
+def test_a_target_elsewhere_runs_nothing(attempt, good, group, target, monkeypatch):
+    ran = []
+    monkeypatch.setattr(os, "system", ran.append)
+    config = changed(good[0], f"{group}._target_", target)
+    config[group] |= {"command": "x", "url": "x"}
+    assert f"{group}._target_=" in attempt(config)
+    assert ran == []
+
+
+def test_a_target_below_another_is_never_called(attempt, good, monkeypatch):
+    """Only the three groups' own targets are looked at; what is nested is a plain value."""
+    ran = []
+    monkeypatch.setattr(os, "system", ran.append)
+    bomb = {"_target_": "os.system", "_args_": ["touch canary"], "command": "touch canary"}
+    for path in ("mixing.p", "model.depth", "model.alpha", "dataset.val_split", "recipe.lr", "output"):
+        assert attempt(changed(good[0], path, bomb)) is not None, path
+    assert "unknown key" in attempt({**good[0], "hydra": {"callbacks": {"x": bomb}}})
+    timm = {"name": "resnet18", "_target_": "models.timm_model"}
+    for option in ("norm_layer", "act_layer", "block_args"):
+        assert attempt({**good[0], "model": {**timm, option: bomb}}) is not None, option
+    attempt(changed(good[0], "mixing.sigma", bomb))  # not used in an evaluation
+    assert ran == []
+
+
+@pytest.mark.parametrize("place", ["timm.models", "torchvision.models", "torchvision.transforms.v2"])
+def test_every_name_of_the_admitted_packages_is_a_class_of_theirs_or_refused(place):
+    """Some 13,000 names, all modules and all that they import."""
+    group = "mixing" if "transforms" in place else "model"
+    package, admitted, refused = import_module(place), 0, 0
+    modules = [place, *(module.name for module in pkgutil.walk_packages(package.__path__, place + "."))]
+    for module in modules:
+        for name in list(vars(import_module(module))):
+            node = {"name": "x", "_target_": f"{module}.{name}"}
+            try:
+                found = schema.find_target(group, node["_target_"])
+            except UserError:
+                refused += 1
+                continue
+            admitted += 1
+            assert isinstance(found, type)
+            assert found.__module__ == place or found.__module__.startswith(place + ".")
+            try:
+                schema._check_group(group, node)
+            except UserError:
+                continue
+    assert admitted > 20
+    assert refused > 200
+
+
+def test_a_configuration_that_refers_to_the_environment_is_refused(attempt, good, monkeypatch):
+    monkeypatch.setenv("A_SECRET", "a-secret-value")
+    for path in ("method", "dataset.name", "recipe.name", "output"):
+        sentence = attempt(changed(good[0], path, "${oc.env:A_SECRET}"))
+        assert "refers to other values" in sentence
+        assert "a-secret-value" not in sentence
+
+
+def weights_of(kind, weights):
+    name = "stem.0.weight"
+    tensor = weights[name]
+    changes = {
+        "a number": {name: 3},
+        "another key": {1: tensor},
+        "complex": {name: tensor.to(torch.complex64)},
+        "sparse": {name: tensor.to_sparse()},
+        "half": {name: tensor.half()},
+        "without values": {name: tensor.to("meta")},
+        "NaN": {name: tensor * float("nan")},
+        "infinite": {name: tensor / 0},
+        "another shape": {name: tensor[:1]},
+    }
+    return {**weights, **changes[kind]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("a number", "stem.0.weight is a int there and float32 of shape"),
+        ("another key", "1 is float32 of shape .* there and missing in this model"),
+        ("complex", "is complex64 of shape"),
+        ("sparse", "is a tensor without plain values there"),
+        ("half", "is float16 of shape"),
+        ("without values", "is a tensor without plain values there"),
+        ("NaN", r"not finite \(in stem.0.weight\)"),
+        ("infinite", r"not finite \(in stem.0.weight\)"),
+        ("another shape", r"is float32 of shape \(1, 3, 3, 3\) there"),
+    ],
+)
+def test_weights_that_are_none_of_this_network(attempt, good, kind, words):
+    sentence = attempt(weights=weights_of(kind, good[1]))
+    assert sentence is not None
+    with pytest.raises(UserError, match=words):
+        raise UserError(sentence)

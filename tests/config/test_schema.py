@@ -1,0 +1,308 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+from torchvision.transforms import v2
+
+from smoothmix.config import build, schema
+from smoothmix.config import run_directory as run_dir
+from smoothmix.reporting.tables import METHODS
+from smoothmix.utils.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def checked(*overrides):
+    return schema.check(composed(*overrides))
+
+
+def one_sentence(error):
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 300
+    return text
+
+
+EXPERIMENTS = sorted(path.relative_to(CONFIGS / "experiment") for path in CONFIGS.glob("experiment/*/*.yaml"))
+MODELS = sorted(path.stem for path in CONFIGS.glob("model/*.yaml"))
+MIXINGS = sorted(path.stem for path in CONFIGS.glob("mixing/*.yaml"))
+
+
+# rows whose name is not their mixing's
+MIXING_OF = {
+    "baseline": "identity",
+    "stochdepth": "identity",
+    "dropblock": "identity",
+    "shakedrop": "identity",
+    "shakedrop_cutmix": "cutmix",
+    "center_gaussian_4": "center_gaussian",
+    "center_gaussian_12": "center_gaussian",
+    "sigma_8": "smoothmix_c",
+    "sigma_12": "smoothmix_c",
+    "sigma_16": "smoothmix_c",
+}
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
+def test_every_experiment_is_the_papers_setting(path):
+    dataset, row = path.parts[0], path.stem
+    config = checked(f"experiment={dataset}/{row}")
+    cifar = dataset.startswith("cifar")
+    assert config["dataset"]["name"] == dataset
+    assert config["model"]["name"] == ("pyramidnet200" if cifar else "resnet50")
+    assert config["recipe"]["name"] == ("cifar" if cifar else "imagenet")
+    mixing = config["mixing"]
+    per_image = row in ("autoaugment", "augmix")
+    assert mixing["name"] == ("identity" if per_image else MIXING_OF.get(row, row))
+    assert config["method"] == ("identity" if row == "baseline" else row)
+    assert config["method"] in METHODS
+    assert config["dataset"]["augment"] == (row if per_image else "none")
+    if not cifar:
+        knobs = (0.0, 0.0) if per_image else (0.4, 0.1)
+        assert (config["dataset"]["jitter"], config["dataset"]["lighting"]) == knobs
+    if mixing["name"] in ("cutmix", "smoothmix_s", "smoothmix_c", "center_gaussian"):
+        assert mixing["p"] == (0.5 if cifar else 1.0)
+    elif mixing["name"] != "identity":
+        assert mixing["p"] == 1.0
+    if mixing["name"] in ("smoothmix_c", "center_gaussian"):
+        fixed = {"sigma_8": 8 / 32, "sigma_12": 12 / 32, "sigma_16": 16 / 32}.get(row)
+        assert mixing["sigma"] == ([0.25, 0.5] if fixed is None else [fixed, fixed])
+    if mixing["name"] == "center_gaussian":
+        assert mixing["spread"] == int(row.rpartition("_")[2])
+    if row == "cutout":
+        assert mixing["size"] == (16 if cifar else 112)
+    if row == "manifold_mixup":
+        assert mixing["alpha"] == 1.0
+        assert mixing["stages"] == ["stem" if cifar else "bn1", "layer1", "layer2", "layer3"]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
+def test_the_head_of_an_experiment_has_its_row_its_number_and_its_command(path):
+    """The numbers of the paper's tables, and a command that runs this very file."""
+    text = (CONFIGS / "experiment" / path).read_text()
+    head = text.partition("defaults:")[0]
+    if text.startswith("# @package _global_\n# In no table of the paper"):
+        assert re.search(r"^# The \w+ paper's best: top-1 \d", head, re.M)
+    else:
+        assert text.startswith("# @package _global_\n# Table ")
+        assert re.search(r"^# The paper's error: top-1 \d", head, re.M)
+        assert re.search(r"\((cited|theirs)", head)
+    commands = re.findall(r"^#   python train\.py (?:-m )?experiment=(\S+)(.*)", head, re.M)
+    assert commands
+    assert {name for name, _ in commands} == {str(path.with_suffix(""))}
+    five_seeds = [rest for _, rest in commands if "seed=0,1,2,3,4" in rest]
+    assert bool(five_seeds) == bool(re.search(r"Table [678]", head))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
+def test_every_experiment_takes_two_steps_with_its_own_network(path):
+    config = checked(f"experiment={path.with_suffix('')}")
+    cifar = config["dataset"]["name"].startswith("cifar")
+    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[config["dataset"]["name"]]
+    side = 32 if cifar else 224
+    network = build.model(config, classes, side).train()
+    generator = torch.Generator().manual_seed(0)
+    strategy = build.mixing(config, classes, generator, network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    for step in range(2):
+        if hasattr(strategy, "draw_layer"):
+            strategy.draw_layer = lambda step=step: 4 * step  # the image and the last stage
+        images, labels = torch.randn(2, 3, side, side, generator=generator), torch.tensor([0, 1])
+        mixed, targets = strategy(images, labels)
+        loss = torch.nn.functional.cross_entropy(network(mixed), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert torch.isfinite(loss)
+        torch.testing.assert_close(targets.sum(1), torch.ones(2))
+    for old, new in zip(before, network.parameters(), strict=True):
+        assert torch.isfinite(new).all()
+        assert not torch.equal(old, new)
+
+
+def test_the_experiments_are_the_papers_rows():
+    rows = {str(path.with_suffix("")) for path in EXPERIMENTS}
+    five = {"baseline", "cutout", "mixup", "cutmix", "smoothmix_c"}
+    assert {f"{dataset}/{row}" for dataset in ("cifar10", "cifar100", "imagenet") for row in five} <= rows
+    inside_the_network = {"stochdepth", "dropblock"}
+    assert {f"{dataset}/{row}" for dataset in ("cifar100", "imagenet") for row in inside_the_network} <= rows
+    assert {"cifar100/shakedrop", "cifar100/shakedrop_cutmix"} <= rows
+    assert {f"{dataset}/manifold_mixup" for dataset in ("cifar10", "cifar100", "imagenet")} <= rows
+    ablations = {"center_gaussian_4", "center_gaussian_12", "sigma_8", "sigma_12", "sigma_16"}
+    assert {f"cifar100/{row}" for row in {"smoothmix_s", "label_smoothing"} | ablations} <= rows
+    assert {f"imagenet/{row}" for row in ("hide_and_seek", "autoaugment", "augmix")} <= rows
+
+
+@pytest.mark.parametrize("mixing", MIXINGS)
+def test_every_mixing_group_builds_with_its_own_values(mixing):
+    config = checked(f"mixing={mixing}")
+    strategy = build.mixing(config, num_classes=10)
+    assert strategy.num_classes == 10
+    for key, value in config["mixing"].items():
+        if key not in ("name", "_target_"):
+            built = getattr(strategy, key)
+            assert (list(built) if isinstance(value, list) else built) == value
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "timm"])
+def test_every_model_group_passes(model):
+    assert checked(f"model={model}")["model"]["name"] == model
+
+
+def test_the_network_depends_on_the_seed_alone():
+    weights = [
+        [parameter.sum().item() for parameter in build.model(checked(f"seed={seed}"), 10, 32).parameters()]
+        for seed in (0, 0, 1)
+    ]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_classes_of_torchvision_and_timm_are_admitted():
+    cutmix = checked("~mixing", "+mixing={name: theirs, _target_: torchvision.transforms.v2.CutMix, alpha: 0.5}")
+    assert isinstance(build.mixing(cutmix, 7), v2.CutMix)
+    network = checked("model=timm", "model.name=resnet18")
+    assert isinstance(build.model(network, 7, 32), nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+recipe.epcohs=3", "unknown key recipe.epcohs; did you mean epochs?"),
+        ("+sede=3", "unknown key sede; did you mean seed?"),
+        ("+mixing.sgima=1", "unknown key mixing.sgima; did you mean sigma?"),
+        ("+dataset.val_spilt=1", "unknown key dataset.val_spilt; did you mean val_split?"),
+        ("+model.alhpa=1", "unknown key model.alhpa; did you mean alpha?"),
+        ("~recipe.lr", "recipe.lr is missing"),
+        ("~model.depth", "model.depth is missing"),
+        ("~mixing.name", "method refers to a value that is not there"),
+        ("~model.name", "model.name is missing"),
+        ("~recipe", "recipe must be one of configs/recipe/, not None"),
+        ("model=timm", "model.name has no value"),
+        ("recipe.epochs=abc", "recipe.epochs: Value 'abc'"),
+        ("recipe.nesterov=7.5", "recipe.nesterov"),
+        ("recipe.decay_epochs=[a]", "recipe.decay_epochs"),
+        ("recipe.decay_epochs=3", "recipe.decay_epochs should be a list, as in recipe.decay_epochs=[3], not 3"),
+        ("seed=-1", "seed must be a finite number of at least 0, not -1"),
+        ("precision=fp16", "precision must be auto, fp32 or bf16"),
+        ("model.depth=2.5", "model.depth=2.5 should be of type int"),
+        ("model.bottleneck=1", "model.bottleneck=1 should be of type bool"),
+        ("dataset.val_split=true", "dataset.val_split=True should be of type int"),
+        ("mixing.p=${nothing}", "mixing.p refers to a value that is not there"),
+        ("+mixing.num_classes=3", "mixing.num_classes is set by the program"),
+        ("+model.num_classes=3", "model.num_classes is set by the program"),
+    ],
+)
+def test_mistakes_get_one_sentence(override, words):
+    with pytest.raises(UserError) as error:
+        checked(override)
+    assert words in one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("mixing.p=2", "p is 2"),
+        ("mixing.p=-0.1", "p is -0.1"),
+        ("mixing.sigma=[0.5,0.1]", "sigma is"),
+        ("mixing.sigma=[0.1]", "sigma is"),
+        ("mixing.sigma=[a,b]", "sigma"),
+    ],
+)
+def test_ranges_of_a_strategy_get_one_sentence(override, words):
+    with pytest.raises(UserError) as error:
+        build.mixing(checked(override), 10)
+    assert words in one_sentence(error)
+
+
+@pytest.mark.parametrize(("mixing", "knob"), [("manifold_mixup", "stages=[layr1]"), ("hide_and_seek", "grids=[0]")])
+def test_lists_of_a_strategy_get_one_sentence(mixing, knob):
+    config = checked(f"mixing={mixing}", f"mixing.{knob}")
+    with pytest.raises(UserError) as error:
+        build.mixing(config, 10, network=build.model(config, 10, 32))
+    assert f"mixing={mixing}: " in one_sentence(error)
+
+
+def test_manifold_mixup_on_a_network_without_its_stages_names_those_that_there_are():
+    config = checked("mixing=manifold_mixup", "model=timm", "model.name=resnet18")
+    with pytest.raises(UserError, match=r"mixing=manifold_mixup: the model has no module 'stem': .* bn1"):
+        build.mixing(config, 10, network=build.model(config, 10, 32))
+    config = checked("mixing=manifold_mixup", "model=timm", "model.name=resnet18", "mixing.stages=[bn1,layer1]")
+    network = build.model(config, 10, 32)
+    build.mixing(config, 10, network=network)
+    assert [len(part._forward_hooks) for part in (network.bn1, network.layer1, network.layer2)] == [1, 1, 0]
+
+
+def test_the_five_seed_ablations_have_runs_of_their_own():
+    """Their mixing has the name of another method's; `method` keeps the folders and the rows apart."""
+    rows = [f"experiment=cifar100/{row}" for row in ("smoothmix_c", "sigma_8", "sigma_12", "sigma_16")]
+    folders = [run_dir.run_directory(checked(row)).parts[3] for row in rows]
+    assert folders == ["smoothmix_c", "sigma_8", "sigma_12", "sigma_16"]
+
+
+def test_ranges_of_a_model_get_one_sentence():
+    with pytest.raises(UserError) as error:
+        build.model(checked("model.depth=21"), 10, 32)
+    assert "20" in one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("group", "target"),
+    [
+        ("model", "os.system"),
+        ("model", "subprocess.Popen"),
+        ("model", "builtins.eval"),
+        ("model", "system"),
+        ("model", "torch.load"),
+        ("model", "torch.nn.Linear"),
+        ("model", "timm.models.load_checkpoint"),  # unpickles
+        ("model", "timm.create_model"),  # can unpickle
+        ("model", "timm.models.helpers.torch.load"),
+        ("model", "models.pyramidnet.math.sqrt"),
+        ("model", "models.timm_models.UserError"),
+        ("model", "torchvision.models._api.os.system"),
+        ("model", "modelsx.PyramidNet"),
+        ("model", "smoothmix.SmoothMixC"),
+        ("mixing", "smoothmix.utils.files.write_text"),  # writes files
+        ("mixing", "smoothmix.mixing.strategy.torch.load"),
+        ("mixing", "torchvision.transforms.functional.to_pil_image"),
+        ("mixing", "timm.data.ImageDataset"),  # opens files
+        ("mixing", "torchvision.transforms.v2.functional.to_pil_image"),
+        ("mixing", "models.PyramidNet"),
+        ("dataset", "datasets.cifar.download"),
+        ("dataset", "torchvision.datasets.CIFAR100"),
+        ("dataset", "datasets.os"),
+    ],
+)
+def test_targets_outside_the_allowed_places_are_refused(group, target):
+    with pytest.raises(UserError) as error:
+        checked(f"{group}._target_={target}")
+    assert target in one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size", "words"),
+    [
+        (["model=timm", "model.name=vit_tiny_patch16_224"], 32, "cannot take 32x32 images"),
+        (["model=timm", "model.name=resnet18", "+model.features_only=true"], 32, "does not return 10 logits"),
+        (["model=timm", "model.name=resnet18", "+model.output_stride=7"], 32, "model=resnet18"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_images_gets_one_sentence(overrides, size, words):
+    with pytest.raises(UserError) as error:
+        build.model(checked(*overrides), 10, size)
+    assert words in one_sentence(error)
+
+
+def test_whole_numbers_and_floats_are_the_same_run():
+    one, other = (run_dir.run_directory(checked(f"mixing.p={p}")) for p in ("1", "1.0"))
+    assert one == other

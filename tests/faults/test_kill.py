@@ -1,0 +1,139 @@
+"""The harness that kills: what it kills ends as the unbroken run, and it notices what does not."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smoothmix.utils.errors import UserError
+from tests.faults import kill
+from tests.faults.points import Hits
+from tests.faults.workloads import WORKLOADS, Workload, state
+
+ROOT = Path(__file__).parents[2]
+
+
+def faults(*words):
+    command = [sys.executable, "tests/faults/run.py", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("commands", "count"),
+    [(["train"], 3), pytest.param(list(WORKLOADS), 100, marks=pytest.mark.slow)],
+)
+def test_killed_anywhere_it_ends_as_the_unbroken_run(tmp_path, commands, count):
+    done = faults("kill", "--count", count, "--seed", 1, "--output", tmp_path / "kills.json", "--commands", *commands)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "kills.md").read_text()
+    assert page.startswith(f"{count} kills in ")
+    assert f" {count} ended, started once more, with the bits of the unbroken run" in page
+    rows = re.findall(r"^\| \w+ \| .* \| (\d+) \| (\d+) \|$", page, re.M)
+    assert sum(int(kills) for kills, _ in rows) == count
+    assert all(kills == same for kills, same in rows)
+
+
+def test_kills_are_shared_out():
+    even = kill.shares(list(WORKLOADS), 2 * len(kill.POINTS), 0)
+    assert even == dict.fromkeys(kill.POINTS, 2)
+    few = kill.shares(["train", "fetch"], 5, 0)
+    assert sum(few.values()) == 5
+    assert {name for name, _ in few} <= {"train", "fetch"}
+    assert few != kill.shares(["train", "fetch"], 5, 1)
+
+
+hits_here = []  # what a workload below calls when it comes to its point; installing the point fills it
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Return a function that makes a bench of a function, which gets the folder and what to call at its point."""
+
+    def make(write):
+        hits_here.clear()
+        workload = Workload(lambda folder: write(folder, *hits_here), {"here": hits_here.append})
+        return kill.Bench(workload, tmp_path / "work", tmp_path / "none")
+
+    return make
+
+
+def whole(folder, hit=lambda: None):
+    for name in ("a.json", "b.json"):
+        (folder / name).write_text("{}")
+        hit()
+
+
+def twice(folder, hit=lambda: None):
+    with open(folder / "log.txt", "a") as file:
+        file.write("line\n")
+    hit()
+
+
+def seldom(folder, hit=lambda: None):
+    if not (folder / "a.json").exists():
+        (folder / "a.json").write_text('{"seconds": 1}')
+        hit()
+        (folder / "a.json").write_text('{"seconds": 2, "error": 3}')
+
+
+def test_what_ends_alike_is_not_reported(bench):
+    made = bench(whole)
+    assert made.passed == {"here": 2}
+    assert made.killed_at(hits_here.append, 1) == made.killed_at(hits_here.append, 2) == ""
+
+
+def test_a_line_twice_is_noticed(bench):
+    assert bench(twice).killed_at(hits_here.append, 1) == "log.txt differ"
+
+
+def test_what_is_half_done_is_noticed(bench):
+    assert bench(seldom).killed_at(hits_here.append, 1) == "a.json differ"
+
+
+def test_a_moment_that_never_comes_is_no_kill(bench):
+    assert bench(whole).killed_at(hits_here.append, 3) == "it was not killed but ended with 0: "
+
+
+def test_a_point_that_the_unbroken_run_never_passes_is_refused(bench):
+    with pytest.raises(UserError, match="the unbroken run never comes to: here"):
+        bench(lambda folder, hit=None: None)
+
+
+def test_a_command_that_fails_when_started_again_is_noticed(bench):
+    def once(folder, hit=lambda: None):
+        if (folder / "a").exists():
+            sys.exit(3)
+        (folder / "a").write_text("")
+        hit()
+
+    assert bench(once).killed_at(hits_here.append, 1) == "started again it ended with 3: "
+
+
+def test_times_do_not_count_and_all_else_does(tmp_path):
+    (tmp_path / "a.json").write_text('{"seconds": 1, "error": 2}')
+    before = state(tmp_path)
+    (tmp_path / "a.json").write_text('{"seconds": 3, "error": 2}')
+    assert state(tmp_path) == before
+    (tmp_path / "a.json").write_text('{"seconds": 3, "error": 2.5}')
+    assert state(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--count", 0], "error: --count must be at least 1, not 0\n"),
+        (["--output", "/nowhere/kills.json"], "error: there is no folder /nowhere for --output; make it first\n"),
+    ],
+)
+def test_wrong_words_are_one_sentence(words, sentence):
+    done = faults("kill", *words)
+    assert (done.returncode, done.stderr) == (2, sentence)
+
+
+def test_hits_never_kill_where_they_only_count():
+    hits = Hits(0)
+    hits()
+    hits(lambda: pytest.fail("spoiled"))
+    assert hits.count == 2

@@ -1,0 +1,167 @@
+"""Which runs a table needs, how far each is, and what finishes it."""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+
+import pytest
+
+from scripts.reproduction.jobs import commands, distinct, jobs_of, quoted, state
+from scripts.reproduction.tables import load_table, table_runs
+from smoothmix.config.run_directory import run_directory
+from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.evaluation.robustness import claim
+from smoothmix.utils.errors import UserError
+
+
+def evaluate(job, names=tuple(CORRUPTIONS), severities=5, weights=b"best"):
+    (job.directory / "best.pt").write_bytes(b"best")
+    errors = {name: {str(severity): 1.0 for severity in range(1, severities + 1)} for name in names}
+    content = {"weights_sha256": hashlib.sha256(weights).hexdigest()[:16], "top1_errors": errors}
+    (job.directory / "best.digits_c-generate.json").write_text(json.dumps(content))
+
+
+def test_states_of_a_training(table_6, leave):
+    job, other, *_ = table_6()
+    assert state(job) == ("missing", "")
+    leave.checkpoint(job)
+    assert state(job) == ("unfinished", "")
+    job.failure.write_text("out of memory\n")
+    assert state(job) == ("failed", "out of memory")
+    with open(job.directory / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert state(job) == ("running", "")
+    assert state(job)[0] == "failed"  # the lock went with its holder
+    leave.summary(job)
+    assert state(job) == ("done", "")
+    assert state(other) == ("missing", "")
+
+
+def test_a_job_whose_log_is_locked_is_running_before_it_has_a_directory(table_6):
+    job = table_6()[0]
+    job.log.parent.mkdir(parents=True)
+    with open(job.log, "w") as log:
+        assert state(job)[0] == "missing"
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert state(job)[0] == "running"
+
+
+def test_a_job_whose_evaluation_is_under_way_is_running(demo, leave):
+    job = demo[0]
+    leave.summary(job)
+    assert state(job)[0] == "unfinished"
+    with claim(job.record):
+        assert state(job)[0] == "running"
+    evaluate(job, severities=4)
+    assert state(job)[0] == "unfinished"
+
+
+def test_asking_leaves_the_lock_free(table_6, leave):
+    job = table_6()[0]
+    leave.checkpoint(job)
+    (job.directory / ".lock").touch()
+    assert state(job)[0] == "unfinished"
+    with open(job.directory / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"seed": 0}'])
+def test_a_damaged_record_is_a_failure_with_a_remedy(table_6, leave, text):
+    job = table_6()[0]
+    leave.checkpoint(job)
+    (job.directory / "summary.json").write_text(text)
+    kind, reason = state(job)
+    assert kind == "failed"
+    assert reason == f"{job.directory}/summary.json is not a run record; move it away or run that run again"
+    with pytest.raises(UserError, match="move it away"):
+        commands(job)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"config_hash": "00000000"}])
+def test_the_record_of_another_run_does_not_count(table_6, leave, changes):
+    job = table_6()[0]
+    leave.summary(job, **changes)
+    kind, reason = state(job)
+    assert kind == "failed"
+    assert "is the record of another run" in reason
+
+
+def test_with_a_benchmark_a_run_is_done_when_every_cell_is_there(demo, leave):
+    job = demo[3]
+    evaluation = commands(job)[1]
+    assert [word.rsplit("/", 1)[-1] for word in evaluation[1:2]] == ["eval_corruption.py"]
+    assert evaluation[2:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate"]
+    leave.summary(job)
+    assert state(job) == ("unfinished", "")
+    assert commands(job) == [evaluation]
+    evaluate(job, severities=4)
+    assert state(job)[0] == "unfinished"
+    evaluate(job, names=list(CORRUPTIONS)[:-1])
+    assert state(job)[0] == "unfinished"
+    evaluate(job)
+    assert state(job) == ("done", "")
+    assert commands(job) == []
+    evaluate(job, weights=b"of an earlier epoch")
+    assert "is the record of other weights than" in state(job)[1]
+    (job.directory / "best.digits_c-generate.json").write_text("{}")
+    assert "is not a record of corrupted errors" in state(job)[1]
+
+
+def test_commands_name_the_run_itself(table_6):
+    for job in table_6(2, "device=cpu", "+model.drop_path_rate=0.25"):
+        (command,) = commands(job)
+        assert os.path.abspath(command[0]) == sys.executable
+        assert command[1].endswith("train.py")
+        assert command[-1] == f"seed={job.run.config['seed']}"
+        again = table_runs(load_table("6"), overrides=tuple(command[3:-1]), seeds=job.run.config["seed"] + 1)
+        assert job.directory in [run.directory for run in again]
+        assert run_directory(job.run.config) == job.directory
+
+
+def test_the_evaluation_looks_for_images_where_the_words_say():
+    table = load_table("4")
+    overrides = ("dataset.root=/my data", "device=cuda", "precision=bf16")
+    job = jobs_of(table, table_runs(table, overrides=overrides, seeds=1))[0]
+    assert commands(job)[1][5:] == ["device=cuda", "dataset.root='/my data'"]
+
+
+@pytest.mark.parametrize("text", ["a b", "it's", "x,y", "(1)", "k=v", "~/data"])
+def test_quoted_values_survive_hydra(text):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    assert OverridesParser.create().parse_override(f"run={quoted(text)}").value() == text
+
+
+def test_a_run_of_two_tables_is_one_job_with_the_evaluation():
+    jobs = [job for name in ("1", "4") for job in jobs_of(load_table(name), table_runs(load_table(name), seeds=2))]
+    once = distinct(jobs)
+    assert len(jobs) == 24
+    assert len(once) == len({job.directory for job in jobs}) == 20
+    assert {str(job) for job in once if job.benchmark} == {
+        f"{row} seed {seed}" for row in ("cutmix", "smoothmix_c") for seed in (0, 1)
+    }
+    assert len(distinct(reversed(jobs))) == 20
+    assert sum(job.benchmark is not None for job in distinct(reversed(jobs))) == 4
+
+
+def test_words_that_contradict_the_table_are_one_sentence():
+    table = load_table("4")
+    with pytest.raises(UserError, match="cifar100_c, which is made of cifar100, but these overrides train on digits"):
+        jobs_of(table, table_runs(table, "quick", ("dataset=digits",)))
+    with pytest.raises(UserError, match="Baseline and Cutout of table demo are the same run"):
+        jobs_of(load_table("demo"), table_runs(load_table("demo"), overrides=("mixing=cutmix",)))
+    with pytest.raises(UserError, match="source must be files or generate, not 'web'"):
+        jobs_of(table, table_runs(table), "web")
+
+
+def test_what_cannot_be_generated_here_is_not_waited_for(demo, leave, monkeypatch):
+    missing = {"frost": "install the photographs"}
+    monkeypatch.setattr("scripts.reproduction.jobs.unavailable", lambda names, constants: missing)
+    job = demo[0]
+    leave.summary(job)
+    assert state(job)[0] == "unfinished"
+    evaluate(job, [name for name in CORRUPTIONS if name != "frost"])
+    assert state(job) == ("done", "")
+    assert commands(job) == []

@@ -1,0 +1,138 @@
+"""Submitting to SLURM, with an sbatch of our own that writes down what it is given, and an squeue that reads it."""
+
+import os
+import shlex
+import subprocess
+
+import pytest
+
+from scripts.reproduction import slurm
+from scripts.reproduction.jobs import ROOT
+from scripts.reproduction.slurm import job_name, queued, submit
+from smoothmix.utils.errors import UserError
+
+SBATCH = """#!/bin/bash
+case "$*" in *--refuse*) echo "sbatch: about" >&2; echo "sbatch: error: no such partition" >&2; exit 1;; esac
+[ -f train.py ] || exit 2
+number=$((100 + $(cat "$SUBMITTED" 2>/dev/null | wc -l)))
+printf '%q ' "$@" >> "$SUBMITTED"; echo >> "$SUBMITTED"
+for word in "$@"; do case $word in --job-name=*) echo "${word#--job-name=} $number" >> "$QUEUE";; esac; done
+echo "$number;cluster"
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Return (a function that gives what was submitted, a list of overrides each; the file of the queue)."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (
+        ("sbatch", SBATCH),
+        ("squeue", '#!/bin/sh\n[ "$1" = --me ] && cat "$QUEUE" 2>/dev/null; true\n'),
+    ):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("SUBMITTED", str(tmp_path / "submitted"))
+    monkeypatch.setenv("QUEUE", str(tmp_path / "queue"))
+    monkeypatch.chdir(ROOT)
+
+    def submitted():
+        lines = (tmp_path / "submitted").read_text().splitlines() if (tmp_path / "submitted").exists() else []
+        return [shlex.split(line) for line in lines]
+
+    return submitted, tmp_path / "queue"
+
+
+def test_each_missing_run_is_submitted_once(table_6, leave, cluster, capsys):
+    submitted, queue = cluster
+    jobs = table_6()
+    leave.summary(jobs[1])
+    leave.checkpoint(jobs[2])
+    assert submit(jobs, ["--partition=gpu", "--time=1:00:00"]) == 3
+    expected = [
+        ["--parsable", "--partition=gpu", "--time=1:00:00", f"--job-name={job_name(job)}", "--dependency=singleton"]
+        + [str(ROOT / "scripts/slurm/train.sbatch"), *job.run.overrides]
+        for job in (jobs[0], jobs[2], jobs[3])
+    ]
+    assert submitted() == expected
+    assert queued() == {job_name(job): str(100 + place) for place, job in enumerate((jobs[0], jobs[2], jobs[3]))}
+    assert f"CutMix seed 0: training submitted as job 100 ({job_name(jobs[0])})" in capsys.readouterr().out
+    assert submit(jobs, []) == 0
+    queue.write_text("")  # they ended, without a record
+    assert submit(jobs, []) == 3
+
+
+def test_the_evaluation_comes_after_its_training(demo, leave, cluster):
+    submitted, queue = cluster
+    job, trained = demo[:2]
+    leave.summary(trained)
+    assert submit([job, trained], []) == 3
+    training, evaluation, alone = submitted()
+    assert training[2] == "--dependency=singleton"
+    assert evaluation[1:4] == [
+        f"--job-name={job_name(job)}-digits_c", "--dependency=afterok:100", "--kill-on-invalid-dep=yes"
+    ]  # fmt: skip
+    assert evaluation[4] == str(ROOT / "scripts/slurm/evaluate.sbatch")
+    assert evaluation[6:7] == ["eval_corruption.py"]
+    assert evaluation[7:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate"]
+    assert not any("afterok" in word for word in alone)
+    assert submit([job, trained], []) == 0
+    queue.write_text(f"{job_name(job)} 7\n")  # the training alone is there: its evaluation is what lacks
+    assert submit([job], []) == 1
+    assert "--dependency=afterok:7" in submitted()[-1]
+
+
+def test_names_belong_to_run_directories(table_6):
+    jobs = table_6(5)
+    assert len({job_name(job) for job in jobs}) == 10
+    assert job_name(jobs[0]).startswith("cutmix-seed0-")
+    assert [job_name(job) for job in table_6(5)] == [job_name(job) for job in jobs]
+
+
+def test_mistakes_are_one_sentence(table_6, cluster, tmp_path, monkeypatch):
+    jobs = table_6(1)
+    with pytest.raises(UserError, match=r"^sbatch refused: sbatch: error: no such partition$"):
+        submit(jobs, ["--refuse"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"works in the root of the repository only: cd {ROOT}"):
+        submit(jobs, [])
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="there is no squeue on this machine; use launcher=local or launcher=print"):
+        submit(jobs, [])
+
+
+def test_the_script_that_is_submitted_is_there():
+    assert subprocess.run(["bash", "-n", slurm.TRAIN]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "now", "left"),
+    [
+        (["false"], "RUNNING", "job 7 ended with exit status 1; see /logs/7.out\n"),
+        (["sh", "-c", "exit 3"], "RUNNING", "job 7 ended with exit status 3; see /logs/7.out\n"),
+        (["true"], "RUNNING", None),
+        (["false"], "CANCELLED", None),
+    ],
+)
+def test_a_failed_job_leaves_why(cluster, tmp_path, monkeypatch, command, now, left):
+    for name, text in (("squeue", f"echo {now}"), ("scontrol", 'echo "JobId=7"; echo "   StdOut=/logs/7.out"')):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    failure = tmp_path / "run" / "failed.txt"
+    failure.parent.mkdir()
+    failure.write_text("of the attempt before\n")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SMOOTHMIX_FAILURE", str(failure))
+    status = subprocess.run(["bash", slurm.EVALUATE, *command]).returncode
+    assert (status == 0) == (command == ["true"])
+    assert (failure.read_text() if failure.exists() else None) == left
+
+
+def test_the_scripts_are_told_where_to_leave_it(table_6, cluster, tmp_path):
+    (tmp_path / "bin" / "sbatch").write_text('#!/bin/sh\necho "$SMOOTHMIX_FAILURE" >> "$SUBMITTED"; echo 1\n')
+    jobs = table_6(1)
+    submit(jobs, [])
+    submitted, _ = cluster
+    assert submitted() == [[str(job.failure)] for job in jobs]

@@ -1,0 +1,119 @@
+"""The numbers of --status."""
+
+import pytest
+
+from scripts.reproduction.slurm import evaluation_name, job_name
+from scripts.reproduction.status import report
+
+
+def cells(text, row):
+    line = next(line for line in text.splitlines() if f"| {row} |" in line)
+    return [cell.strip() for cell in line.split("|")[3:-1]]
+
+
+def test_seeds_in_each_state_and_the_hours_left(table_6, leave):
+    jobs = table_6(5, "recipe.epochs=10")
+    cutmix, smoothmix = jobs[:5], jobs[5:]
+    leave.summary(cutmix[0], seconds=7000.0)
+    leave.summary(cutmix[1], seconds=7400.0)
+    leave.checkpoint(cutmix[2], epochs=4)
+    leave.checkpoint(cutmix[3])
+    cutmix[3].failure.write_text("no space\n")
+    text = report(jobs, {job_name(smoothmix[0])})
+    # 720 s an epoch: 6 + 10 + 10 epochs are left of CutMix, 50 of SmoothMix_C, whose speed is CutMix's as yet
+    assert cells(text, "CutMix") == [
+        "2/5", "-", "-", "1/5", "1/5", "1/5", "5.200", "720.0 s an epoch on some GPU (n=2)"
+    ]  # fmt: skip
+    assert cells(text, "SmoothMix_C")[:7] == ["-", "-", "1/5", "-", "-", "4/5", "10.0"]
+    assert "2 of 10 runs are done" in text
+    assert "left, training and clean test: 15.2" in text
+    assert "failed: CutMix seed 3: no space" in text
+
+    leave.summary(smoothmix[0], seconds=3600.0, world_sizes=[2])  # two devices: 720 s of one device an epoch
+    assert cells(report(jobs), "SmoothMix_C")[-1] == "720.0 s an epoch on some GPU (n=1)"
+    leave.summary(smoothmix[1], seconds=3600.0, device="another")
+    leave.summary(smoothmix[2], seconds=1.0, world_sizes=[1, 2])  # not one speed
+    leave.summary(smoothmix[3], seconds=1800.0, device="another")
+    text = report(jobs)
+    assert cells(text, "SmoothMix_C") == [
+        "4/5", "-", "-", "-", "-", "1/5", "0.750", "270.0 s an epoch on another (n=2)"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.alpha=32"],
+        ["model.depth=14"],
+        ["recipe.batch_size=64"],
+        ["dataset.val_split=100"],
+        ["dataset.name=x"],
+        ["deterministic=true"],
+    ],
+)
+def test_the_speed_of_other_work_does_not_count(table_6, leave, overrides):
+    leave.summary(table_6(1, *overrides)[0])
+    assert cells(report(table_6(1)), "SmoothMix_C")[-2:] == ["not measured", "not measured"]
+    assert cells(report(table_6(2, *overrides)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"
+
+
+@pytest.mark.parametrize(
+    ("word", "changes"),
+    [
+        ("precision=fp32", {"precision": "bf16"}),
+        ("channels_last=false", {"channels_last": True}),
+        ("step=eager", {"step": "graph"}),
+    ],
+)
+def test_what_auto_became_is_compared(table_6, leave, word, changes):
+    job = table_6(1, word)[0]
+    leave.summary(job)
+    assert cells(report(table_6(1, word)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"
+    leave.summary(job, **changes)
+    text = report(table_6(1, word))
+    assert cells(text, "SmoothMix_C")[-2:] == ["not measured", "not measured"]
+    assert text.endswith("clean test: not measured")
+    assert cells(report(table_6(1)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"  # auto
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seconds", None), ("seconds", 0), ("device", 3), ("precision", []), ("epochs", 0), ("world_sizes", [])],
+)
+def test_a_record_that_is_not_timed_is_named_and_not_counted(table_6, leave, key, value):
+    job = table_6(1)[0]
+    leave.summary(job, **{key: value})
+    text = report(table_6(1))
+    assert f"not counted: {job.directory}/summary.json does not say how long an epoch took: {key} is missing" in text
+    assert "clean test: not measured" in text
+
+
+def test_a_record_without_its_configuration_is_named_and_not_counted(table_6, leave):
+    job = table_6(1)[0]
+    leave.summary(job)
+    (job.directory / "config.yaml").unlink()
+    assert f"not counted: cannot read {job.directory}/config.yaml" in report(table_6(1))
+
+
+def test_a_waiting_evaluation_is_queued(demo, leave):
+    job = demo[0]
+    leave.summary(job)
+    assert cells(report(demo), "Baseline")[:4] == ["-", "-", "-", "1/1"]
+    assert cells(report(demo, {evaluation_name(job)}), "Baseline")[:4] == ["-", "-", "1/1", "-"]
+    assert cells(report(demo, {f"{job_name(job)}-other"}), "Baseline")[:4] == ["-", "-", "-", "1/1"]
+
+
+def test_a_run_of_two_rows_is_counted_once_in_the_sum(table_6, leave):
+    jobs = table_6(1, "recipe.epochs=1")
+    leave.summary(jobs[0], seconds=36.0)
+    assert "1 of 2 runs are done" in report([*jobs, *table_6(1, "recipe.epochs=1")])
+    assert "clean test: 0.010" in report([*jobs, *table_6(1, "recipe.epochs=1")])
+
+
+def test_a_damaged_record_is_named_and_not_counted(table_6, leave):
+    jobs = table_6()
+    leave.summary(jobs[0])
+    (jobs[0].directory / "summary.json").write_text("{")
+    text = report(jobs)
+    assert f"failed: CutMix seed 0: {jobs[0].directory}/summary.json is not a run record" in text
+    assert f"not counted: {jobs[0].directory}/summary.json is not a run record" in text
