@@ -123,7 +123,7 @@ def test_files_as_the_publisher_wrote_them(tmp_path):
     (tmp_path / "train").write_bytes(stream)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        images, labels = cifar._read_batch(cifar.CIFAR100, tmp_path / "train")
+        images, labels = cifar._read_batch(tmp_path / "train", {"fine_labels": 100})
     assert images.tobytes() == pixels
     assert images.shape == (2, 3, 32, 32)
     assert labels.tolist() == [7, 99]

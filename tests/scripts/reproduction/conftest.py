@@ -15,10 +15,10 @@ from smoothmix.config.run_directory import config_hash
 def table_6(tmp_path):
     """Return a function that makes the jobs of Table 6's two rows on digits, beneath tmp_path / "out"."""
 
-    def make(seeds=2, *words):
+    def make(seeds=2, *overrides):
         table = load_table("6")
         return jobs_of(
-            table, table_runs(table, "quick", ("dataset=digits", f"output={tmp_path / 'out'}", *words), seeds)
+            table, table_runs(table, "quick", ("dataset=digits", f"output={tmp_path / 'out'}", *overrides), seeds)
         )
 
     return make
@@ -28,7 +28,7 @@ def table_6(tmp_path):
 def demo(tmp_path):
     """Return the six jobs of the demo, which have a benchmark, beneath tmp_path / "out"."""
     table = load_table("demo")
-    return jobs_of(table, table_runs(table, words=(f"output={tmp_path / 'out'}",)), "generate")
+    return jobs_of(table, table_runs(table, overrides=(f"output={tmp_path / 'out'}",)), "generate")
 
 
 def record(job, **changes):
