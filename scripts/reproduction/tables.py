@@ -1,6 +1,7 @@
 """From a table of the paper to the runs that fill it."""
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from scripts.reproduction.claims import read_claims
 from smoothmix.config import run_directory as run_dir
 from smoothmix.config import schema
+from smoothmix.reporting.claims import Claim
 from smoothmix.utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -27,26 +30,89 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Row:
+    """The overrides that a row adds to the table's, and its own number of seeds, if it has one."""
+
+    overrides: tuple[str, ...]
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table: its name, its rows, how many seeds, and the corrupted benchmark that is evaluated, if any."""
+    """A table: its name, its rows, how many seeds, and the corrupted benchmark that is evaluated, if any.
+
+    `overrides` are common to all rows; `claims` are judged by scripts/claims.py.
+    """
 
     name: str
     title: str
     seeds: int
-    rows: dict[str, str]
+    rows: dict[str, Row]
     benchmark: str | None = None
+    overrides: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
 
 def load_table(name: str) -> Table:
     """Return the table of configs/table/.
 
     Raises:
-        UserError: there is none of this name.
+        UserError: there is none of this name, or its file is wrong.
     """
     choices = sorted(path.stem for path in (CONFIGS / "table").glob("*.yaml"))
     if name not in choices:
         raise UserError(f"there is no table {name}; there is {', '.join(choices)}")
-    return Table(name=name, **yaml.safe_load((CONFIGS / "table" / f"{name}.yaml").read_text()))
+    path = CONFIGS / "table" / f"{name}.yaml"
+    try:
+        return read_table(name, yaml.safe_load(path.read_text()))
+    except UserError as error:
+        raise UserError(f"{path.relative_to(CONFIGS.parent)}: {error}") from error
+
+
+def read_table(name: str, content: Any) -> Table:
+    """Return the table `name` with the `content` of its file.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value is wrong.
+    """
+    if not isinstance(content, dict):
+        raise UserError("it should be a mapping with title, seeds, rows")
+    known = [field for field in fields(Table) if field.name != "name"]
+    for key in content:
+        if key not in {field.name for field in known}:
+            raise UserError(f"unknown key {key}; {schema.nearest(str(key), (field.name for field in known))}")
+    for field in known:
+        if field.name not in content and field.default is MISSING:
+            raise UserError(f"{field.name} is missing")
+    if not isinstance(content["rows"], dict) or not content["rows"]:
+        raise UserError("rows should be a mapping from each row's label to its overrides")
+    common = content.get("overrides", [])
+    if not isinstance(common, list) or not all(isinstance(override, str) for override in common):
+        raise UserError("overrides should be a list of overrides of train.py")
+    rows = {label: _row(label, entry) for label, entry in content["rows"].items()}
+    claims = read_claims(content.get("claims", []), rows)
+    read = {"seeds": _seeds("the table", content["seeds"]), "rows": rows, "overrides": tuple(common), "claims": claims}
+    return Table(name=name, **(content | read))
+
+
+def _row(label: str, entry: Any) -> Row:
+    if isinstance(entry, str):
+        return Row(tuple(shlex.split(entry)))
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("overrides"), str)
+        or not entry.keys() <= {"overrides", "seeds"}
+    ):
+        raise UserError(f"row {label} should be its overrides in one line, or a mapping of overrides and seeds")
+    return Row(
+        tuple(shlex.split(entry["overrides"])), _seeds(f"row {label}", entry["seeds"]) if "seeds" in entry else None
+    )
+
+
+def _seeds(place: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise UserError(f"seeds of {place} must be a positive number, not {value!r}")
+    return value
 
 
 def table_runs(
@@ -58,7 +124,7 @@ def table_runs(
         table: which.
         preset: "paper", or one of configs/preset/, which scales every run down.
         overrides: added to every command line, such as ``dataset.root=/data`` and ``output=results``.
-        seeds: instead of the table's or the preset's own number.
+        seeds: instead of the table's, the row's or the preset's own number.
 
     Raises:
         UserError: an unknown preset, or overrides that train.py would refuse.
@@ -66,17 +132,16 @@ def table_runs(
     if preset not in PRESETS:
         raise UserError(f"there is no preset {preset}; there is {', '.join(PRESETS)}")
     scaled = {} if preset == "paper" else yaml.safe_load((CONFIGS / "preset" / f"{preset}.yaml").read_text())
-    count = seeds or scaled.get("seeds", table.seeds)
     runs = []
-    for row, choice in table.rows.items():
-        of_row = [choice]
+    for label, row in table.rows.items():
+        of_row = [*table.overrides, *row.overrides]
         if scaled:
             of_row += scaled["overrides"][_compose(of_row)["dataset"]["name"]]
         of_row += overrides
         config = _compose(of_row)
-        for seed in range(count):
+        for seed in range(seeds or scaled.get("seeds", row.seeds or table.seeds)):
             seeded = {**config, "seed": seed}
-            runs.append(Run(row, (*of_row, f"seed={seed}"), seeded, run_dir.run_directory(seeded)))
+            runs.append(Run(label, (*of_row, f"seed={seed}"), seeded, run_dir.run_directory(seeded)))
     return runs
 
 

@@ -163,11 +163,15 @@ def test_every_table_of_a_part_of_the_runs(cells, run, tmp_path, hand_made):
             continue
         rows = hand_made.markdown_rows(path)
         assert list(rows) == list(table.rows)
-        for row, choice in table.rows.items():
+        for row, row_of_table in table.rows.items():
             of_row = [cell for cell in of_table if cell.row == row]
             best = [hand_made.errors_of(cell)["best", 1] for cell in of_row if cell.key in kept]
             seeds = ",".join(str(cell.key[5]) for cell in of_row if cell.key not in kept)
-            command = f"`python train.py {'-m ' if ',' in seeds else ''}{choice} seed={seeds}`" if seeds else ""
+            command = (
+                f"`python train.py {'-m ' if ',' in seeds else ''}{' '.join(row_of_table.overrides)} seed={seeds}`"
+                if seeds
+                else ""
+            )
             expected = f"{statistics.mean(best):.2f}" if best else ""
             if len(best) > 1:
                 expected += f" ± {statistics.stdev(best):.2f} (2 of 5)"

@@ -1,0 +1,111 @@
+"""Table files: common overrides, seeds of a row, claims, and a sentence for every mistake."""
+
+from copy import deepcopy
+
+import pytest
+
+from scripts.reproduction.tables import load_table, read_table, table_runs
+from smoothmix.utils.errors import UserError
+
+CONTENT = {
+    "title": "three rows",
+    "seeds": 3,
+    "overrides": ["recipe.epochs=2", "precision=fp32"],
+    "rows": {
+        "A": "mixing=identity",
+        "B": {"overrides": "mixing=cutmix 'method=my cutmix'", "seeds": 2},
+        "C": "mixing=mixup",
+    },
+    "claims": [
+        {
+            "id": "ab", "sentence": "A beats B", "source": "Table 1", "rows": ["A", "B"], "endpoint": "last_top1",
+            "direction": "less", "primary": True,
+        },
+        {
+            "id": "abc", "sentence": "A is like both", "source": "Table 1", "rows": ["A", ["B", "C"]],
+            "endpoint": "corrupted", "within": 1,
+        },
+        {"id": "a", "sentence": "low", "source": "-", "rows": ["A", 3], "endpoint": "best_top1", "direction": "less"},
+    ],
+}  # fmt: skip
+
+
+def test_overrides_and_seeds_of_a_row():
+    runs = table_runs(read_table("mine", CONTENT))
+    assert [run.overrides for run in runs if run.row == "B"] == [
+        ("recipe.epochs=2", "precision=fp32", "mixing=cutmix", "method=my cutmix", f"seed={seed}") for seed in (0, 1)
+    ]
+    assert [run.row for run in runs] == ["A"] * 3 + ["B"] * 2 + ["C"] * 3
+    assert len(table_runs(read_table("mine", CONTENT), seeds=4)) == 12
+    assert len(table_runs(read_table("mine", CONTENT), preset="quick")) == 3
+
+
+def test_claims():
+    first, second, third = read_table("mine", CONTENT).claims
+    assert (first.row, first.to, first.direction, first.margin, first.primary) == ("A", ("B",), "less", 0.0, True)
+    assert (second.to, second.within, second.primary) == (("B", "C"), 1, False)
+    assert third.to == 3.0
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": 3}, "unknown key seed; did you mean seeds?"),
+        ({"seeds": 0}, "seeds of the table must be a positive number, not 0"),
+        ({"rows": ["A"]}, "rows should be a mapping from each row's label to its overrides"),
+        ({"rows": {"A": {"override": "x"}}}, "row A should be its overrides in one line"),
+        ({"rows": {"A": {"overrides": "x", "seeds": "5"}}}, "seeds of row A must be a positive number, not '5'"),
+        ({"overrides": "precision=fp32"}, "overrides should be a list of overrides of train.py"),
+        ({"claims": {"id": "x"}}, "claims must be a list of mappings"),
+    ],
+)
+def test_mistakes_of_a_table(change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        read_table("mine", {**CONTENT, "claims": []} | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"row": "A"}, "claim ab: unknown key row; did you mean rows?"),
+        ({"sentence": ""}, "claim ab: sentence must be text, not ''"),
+        ({"source": None}, "claim ab: source must be text, not None"),
+        ({"endpoint": "last_top"}, "claim ab: unknown endpoint last_top; did you mean last_top1?"),
+        ({"within": 1.0}, "claim ab: give exactly one of direction"),
+        ({"direction": "lower"}, "claim ab: direction must be less or greater, not 'lower'"),
+        ({"margin": -1}, "claim ab: margin must be a positive number, not -1"),
+        ({"primary": "yes"}, "claim ab: stable must be true, and primary true or false"),
+        ({"rows": ["A"]}, r"claim ab: rows must be a row and another, several, or a number"),
+        ({"rows": ["A", "D"]}, "claim ab: there is no row D; there is A, B, C"),
+        ({"rows": ["A", ["B", "A"]]}, "claim ab: a row must be compared to another one"),
+        ({"rows": ["A", []]}, "claim ab: a row must be compared to another one"),
+        ({"id": "abc"}, "two claims have the id abc"),
+    ],
+)
+def test_mistakes_of_a_claim(change, sentence):
+    content = deepcopy(CONTENT)
+    content["claims"][0] |= change
+    with pytest.raises(UserError, match=sentence):
+        read_table("mine", content)
+
+
+def test_a_missing_kind_and_a_stable_number():
+    content = deepcopy(CONTENT)
+    del content["claims"][0]["direction"]
+    with pytest.raises(UserError, match="claim ab: give exactly one of direction"):
+        read_table("mine", content)
+    content["claims"][0] |= {"stable": True, "rows": ["A", 3]}
+    with pytest.raises(UserError, match="claim ab: stable compares two rows, not a row and a number"):
+        read_table("mine", content)
+    del content["claims"][0]["rows"]
+    with pytest.raises(UserError, match="claim ab: rows is missing"):
+        read_table("mine", content)
+
+
+@pytest.mark.parametrize("name", ["low_data", "digits_claims"])
+def test_the_tables_of_the_repository_compose(name):
+    table = load_table(name)
+    runs = table_runs(table)
+    assert len({run.directory for run in runs}) == len(runs)
+    assert {claim.row for claim in table.claims} <= set(table.rows)
+    assert any(claim.primary for claim in table.claims)
