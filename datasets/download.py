@@ -55,7 +55,7 @@ def fetch(archive: Archive, into: Path) -> None:
         return
     try:
         into.mkdir(parents=True, exist_ok=True)
-        lock = open(into / f".{archive.name}.lock", "w")  # noqa: SIM115 (closed below)
+        lock = open(into / f".{archive.name}.lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UserError(f"cannot write to {into} ({error}): give another root for the data") from error
     with lock:

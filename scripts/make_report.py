@@ -35,7 +35,7 @@ def write(args: argparse.Namespace) -> None:
             cells = cells_of(load_table(name), preset, args.overrides)
             if (name in OF_THE_PAPER and preset == "paper") or match(records, cells):
                 tables.append((filled_table(name, preset, cells, records, args.folders, args.overrides), cells))
-    audit = args.audit.read_text() if args.audit.is_file() else None
+    audit = args.audit.read_text(encoding="utf-8") if args.audit.is_file() else None
     figures = find_figures(args.figures)
     record_arguments.make_folder(args.output.parent)
     write_text(args.output, report(tables, records, figures, audit))

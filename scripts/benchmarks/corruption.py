@@ -96,6 +96,6 @@ def _time(images: torch.Tensor, name: str, args: argparse.Namespace) -> list[flo
 
 
 def _original(benchmark: str) -> dict[str, float]:
-    with open(ORIGINAL) as file:
+    with open(ORIGINAL, encoding="utf-8") as file:
         rows = csv.DictReader(line for line in file if not line.startswith("#"))
         return {row["corruption"]: float(row["ms_per_image"]) for row in rows if row["benchmark"] == benchmark}

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
 def network(name: str) -> nn.Module:
     """Return a PyramidNet of configs/model/ for 100 classes, with random weights."""
-    settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
     return PyramidNet(settings["depth"], settings["alpha"], num_classes=CLASSES, bottleneck=settings["bottleneck"])
 
 

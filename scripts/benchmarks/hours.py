@@ -33,7 +33,7 @@ def read_rates(folder: Path) -> dict[Recipe, tuple[float, str]]:
     """Return images per second on one GPU, and of which record, of each network and batch size that was measured."""
     rates = {}
     for path in sorted(folder.glob("step*.json")):
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         if FORM in record["ms_per_step"]:  # it is not timed on a CPU
             rate = 1000 * record["batch"] / statistics.median(record["ms_per_step"][FORM])
             rates[record["model"], record["batch"]] = rate, f"{path.name}: {record['device']}"

@@ -109,7 +109,7 @@ def memory_over_epochs(ranks: Ranks, directory: Path, batch: int, epochs: int) -
 
 def resident() -> float:
     """Return the MiB of memory that this process holds (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * 4096 / 2**20
 
 

@@ -64,7 +64,7 @@ def load_table(name: str) -> Table:
         raise UserError(f"there is no table {name}; there is {', '.join(choices)}")
     path = CONFIGS / "table" / f"{name}.yaml"
     try:
-        return read_table(name, yaml.safe_load(path.read_text()))
+        return read_table(name, yaml.safe_load(path.read_text(encoding="utf-8")))
     except UserError as error:
         raise UserError(f"{path.relative_to(CONFIGS.parent)}: {error}") from error
 
@@ -131,7 +131,8 @@ def table_runs(
     """
     if preset not in PRESETS:
         raise UserError(f"there is no preset {preset}; there is {', '.join(PRESETS)}")
-    scaled = {} if preset == "paper" else yaml.safe_load((CONFIGS / "preset" / f"{preset}.yaml").read_text())
+    path = CONFIGS / "preset" / f"{preset}.yaml"
+    scaled = {} if preset == "paper" else yaml.safe_load(path.read_text(encoding="utf-8"))
     runs = []
     for label, row in table.rows.items():
         of_row = [*table.overrides, *row.overrides]

@@ -109,7 +109,7 @@ def read(path: Path) -> dict[str, Any]:
         UserError: the file is missing, or is not YAML of plain values.
     """
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); is {path.parent} a run directory?") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

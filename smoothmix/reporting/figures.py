@@ -124,7 +124,7 @@ def severity_curves(records: list[dict[str, Any]], title: str) -> Figure:
 def _metrics(record: dict[str, Any]) -> pd.DataFrame:
     path = Path(record["directory"], "metrics.jsonl")
     try:
-        rows = [parse_object(line) for line in path.read_text().splitlines() or [""]]
+        rows = [parse_object(line) for line in path.read_text(encoding="utf-8").splitlines() or [""]]
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not the log of a run ({error}); run that run again") from error
     for number, row in enumerate(rows, start=1):

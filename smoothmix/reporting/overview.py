@@ -49,5 +49,5 @@ def left_aside_line(aside: Mapping[str, int]) -> str:
 
 
 def _entry(path: Path) -> str:
-    heading = path.read_text().splitlines()[0].lstrip("# ")
+    heading = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
     return f"- [{heading}]({path.parent.name}/README.md)"

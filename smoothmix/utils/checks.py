@@ -29,7 +29,7 @@ def read_object(path: Path) -> dict[str, Any]:
         ValueError: the file holds anything else.
         OSError: it cannot be read.
     """
-    return parse_object(path.read_text())
+    return parse_object(path.read_text(encoding="utf-8"))
 
 
 def is_name(value: Any) -> bool:

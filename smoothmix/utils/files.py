@@ -21,7 +21,7 @@ def replacing(path: Path, mode: str = "w", previous: Path | None = None) -> Iter
     beside = path.with_name(path.name + ".part")
     try:
         try:
-            with open(beside, mode) as file:
+            with open(beside, mode, encoding=None if "b" in mode else "utf-8") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -16,7 +16,7 @@ def hold(lock: Path, name: Path) -> IO[str]:
         UserError: another process has it (it is named).
         OSError: it cannot be written, or its file system has no locks.
     """
-    file = open(lock, "a+")  # noqa: SIM115 (the caller holds it)
+    file = open(lock, "a+", encoding="utf-8")  # noqa: SIM115 (the caller holds it)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -34,7 +34,7 @@ def hold(lock: Path, name: Path) -> IO[str]:
 def is_held(lock: Path) -> bool:
     """Return whether a living process has the file `lock`; it is tried for a moment only."""
     try:
-        with open(lock) as file:
+        with open(lock, encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

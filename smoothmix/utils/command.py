@@ -1,0 +1,54 @@
+"""How every command ends: mistakes, Ctrl-C and a closed pipe give a sentence or nothing, never a traceback."""
+
+import io
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from smoothmix.utils.errors import UserError
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Call `main` and exit with the status that it returns.
+
+    A UserError is printed as one sentence (exit status 2). Ctrl-C gives 130 and a closed standard output 141, as a
+    shell reports SIGINT and SIGPIPE. Characters that the terminal's encoding lacks are escaped. Commands whose imports
+    take long set SIGINT to SIG_DFL before them; from here on it is a KeyboardInterrupt again.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    status = _status(main)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = 141
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+    sys.exit(status)
+
+
+def _status(main: Callable[[], int | None]) -> int | str | None:
+    try:
+        return main()
+    except SystemExit as stop:  # argparse's
+        return stop.code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        if not _has_lost_its_reader(sys.stdout.fileno()):
+            raise  # another pipe
+        return 141
+
+
+def _has_lost_its_reader(pipe: int) -> bool:
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
