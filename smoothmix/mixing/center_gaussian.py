@@ -1,7 +1,7 @@
 """Center Gaussian: the ablation of Table 7, SmoothMix_C with its centre near the middle of the image."""
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from smoothmix.mixing.smoothmix import SmoothMixC
 
 
+@dataclass(kw_only=True, eq=False)
 class CenterGaussian(SmoothMixC):
     """SmoothMix_C whose centre is Normal(the image's centre, `spread`) along each dimension, not uniform.
 
@@ -23,20 +24,14 @@ class CenterGaussian(SmoothMixC):
         ValueError: `spread` that is not a finite number of 0 or more, and what `SmoothMixC` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 0.5,
-        per_sample: bool = False,
-        sigma: Sequence[float] = (0.25, 0.5),
-        spread: float = 4.0,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, sigma=sigma, generator=generator)
-        if not 0 <= spread < math.inf:
-            raise ValueError(f"spread is {spread}: pass the centre's standard deviation in pixels, finite, 0 or more.")
-        self.spread = spread
+    spread: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.spread < math.inf:
+            raise ValueError(
+                f"spread is {self.spread}: pass the centre's standard deviation in pixels, finite, 0 or more."
+            )
 
     def sample_center(self, n: int, size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Draw `n` centres (y, x) in pixels, each of shape (n,)."""

@@ -1,6 +1,7 @@
 """CutMix: a box of one image pasted onto another."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ def cutmix_mask(size: tuple[int, int], center: tuple[Tensor, Tensor], lam: Tenso
     return 1 - box_mask(size, center, ((cut * size[0]).floor(), (cut * size[1]).floor()))
 
 
+@dataclass(kw_only=True, eq=False)
 class CutMix(Strategy):
     """CutMix (Yun et al., 2019): a box of the partner replaces the image's own pixels; labels by the real area.
 
@@ -40,19 +42,16 @@ class CutMix(Strategy):
         ValueError: `alpha` that is not a finite number above 0, and what `Strategy` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 0.5,
-        per_sample: bool = False,
-        alpha: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
-        if not 0 < alpha < math.inf:
-            raise ValueError(f"alpha is {alpha}: pass the parameter of the Beta distribution, a finite number above 0.")
-        self.alpha = alpha
+    p: float = 0.5
+    per_sample: bool = False
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(
+                f"alpha is {self.alpha}: pass the parameter of the Beta distribution, a finite number above 0."
+            )
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` masks, (n, 1, H, W): 0 in the box, 1 around it."""

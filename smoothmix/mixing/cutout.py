@@ -1,5 +1,7 @@
 """Cutout: a square hole."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from smoothmix.mixing.masks import box_mask
 from smoothmix.mixing.strategy import Strategy
 
 
+@dataclass(kw_only=True, eq=False)
 class Cutout(Strategy):
     """Cutout (DeVries & Taylor, 2017): a square of zeros in every image; the label stays whole.
 
@@ -23,19 +26,14 @@ class Cutout(Strategy):
         ValueError: `size` that is not a whole number above 0, and what `Strategy` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 1.0,
-        per_sample: bool = True,
-        size: int = 16,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"size is {size!r}: pass the side of the hole in pixels, a whole number above 0.")
-        self.size = size
+    p: float = 1.0
+    per_sample: bool = True
+    size: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.size, int) or self.size < 1:
+            raise ValueError(f"size is {self.size!r}: pass the side of the hole in pixels, a whole number above 0.")
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cut the holes into copies of `images` (N, C, H, W) and return the labels whole; see `Strategy.__call__`."""

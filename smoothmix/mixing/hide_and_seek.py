@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from smoothmix.mixing.blend import erase, to_targets
 from smoothmix.mixing.strategy import Strategy
 
 
+@dataclass(kw_only=True, eq=False)
 class HideAndSeek(Strategy):
     """Hide-and-Seek (Singh & Lee, 2017): a grid is laid over the image and each patch hidden by a coin of its own.
 
@@ -27,34 +29,30 @@ class HideAndSeek(Strategy):
         hide_prob: probability that a patch is hidden, in [0, 1].
 
     Raises:
-        ValueError: knobs outside these ranges, and what `Strategy` raises.
+        ValueError: arguments outside these ranges, and what `Strategy` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 1.0,
-        per_sample: bool = True,
-        grids: Sequence[int] = (0, 16, 32, 44, 56),
-        image_size: int = 224,
-        hide_prob: float = 0.5,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
-        whole = isinstance(grids, Sequence) and all(isinstance(side, int) and side >= 0 for side in grids)
-        if not whole or not any(grids):
+    p: float = 1.0
+    per_sample: bool = True
+    grids: Sequence[int] = (0, 16, 32, 44, 56)
+    image_size: int = 224
+    hide_prob: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole = isinstance(self.grids, Sequence) and all(isinstance(side, int) and side >= 0 for side in self.grids)
+        if not whole or not any(self.grids):
             raise ValueError(
-                f"grids is {grids}: pass the sides of the patches in pixels, whole numbers with 0 for no grid, at "
+                f"grids is {self.grids}: pass the sides of the patches in pixels, whole numbers with 0 for no grid, at "
                 "least one above 0."
             )
-        if not isinstance(image_size, int) or image_size < 1:
-            raise ValueError(f"image_size is {image_size!r}: pass the image size that grids are meant for, in pixels.")
-        if not 0 <= hide_prob <= 1:
-            raise ValueError(f"hide_prob is {hide_prob}: pass the probability of hiding a patch, between 0 and 1.")
-        self.grids = tuple(grids)
-        self.image_size = image_size
-        self.hide_prob = hide_prob
+        if not isinstance(self.image_size, int) or self.image_size < 1:
+            raise ValueError(
+                f"image_size is {self.image_size!r}: pass the image size that grids are meant for, in pixels."
+            )
+        if not 0 <= self.hide_prob <= 1:
+            raise ValueError(f"hide_prob is {self.hide_prob}: pass the probability of hiding a patch, between 0 and 1.")
+        self.grids = tuple(self.grids)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Hide patches in copies of `images` (N, C, H, W) and return the labels whole; see `Strategy.__call__`."""

@@ -1,5 +1,7 @@
 """No mixing: the baseline."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -7,17 +9,16 @@ from smoothmix.mixing.blend import to_targets
 from smoothmix.mixing.strategy import Strategy
 
 
+@dataclass(kw_only=True, eq=False)
 class Identity(Strategy):
     """Return the images as they are, the very same tensor, and the labels as targets (N, K), float32.
 
-    Takes the keywords that all strategies share, so that a caller can build any of them alike; `p`, `per_sample` and
+    Takes the arguments that all strategies share, so that a caller can build any of them alike; `p`, `per_sample` and
     `generator` have nothing to act on here.
     """
 
-    def __init__(
-        self, *, num_classes: int, p: float = 1.0, per_sample: bool = False, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
+    p: float = 1.0
+    per_sample: bool = False
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return `images` (N, C, H, W) and the labels as class probabilities (N, K); see `Strategy.__call__`."""

@@ -1,5 +1,7 @@
 """Label smoothing: the images stay, the labels give a part of their weight to all classes."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from smoothmix.mixing.blend import label_weight, to_targets
 from smoothmix.mixing.strategy import Strategy
 
 
+@dataclass(kw_only=True, eq=False)
 class LabelSmoothing(Strategy):
     """Label smoothing (Szegedy et al., 2016): (1 - smoothing) * target + smoothing / K.
 
@@ -20,19 +23,14 @@ class LabelSmoothing(Strategy):
         ValueError: `smoothing` outside [0, 1], and what `Strategy` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 1.0,
-        per_sample: bool = False,
-        smoothing: float = 0.1,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
-        if not 0 <= smoothing <= 1:
-            raise ValueError(f"smoothing is {smoothing}: pass the part of a label to share out, between 0 and 1.")
-        self.smoothing = smoothing
+    p: float = 1.0
+    per_sample: bool = False
+    smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.smoothing <= 1:
+            raise ValueError(f"smoothing is {self.smoothing}: pass the part of a label to share out, between 0 and 1.")
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return `images` (N, C, H, W), the very same tensor, and smoothed targets (N, K); see `Strategy.__call__`."""

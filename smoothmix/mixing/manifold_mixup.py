@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ class Pending(NamedTuple):
     mask: Tensor  # (N or 1, 1, 1, 1)
 
 
+@dataclass(kw_only=True, eq=False)
 class ManifoldMixup(Mixup):
     """Manifold Mixup (Verma et al., 2019): Mixup at a layer drawn uniformly for each batch, the image or a stage.
 
@@ -47,17 +49,11 @@ class ManifoldMixup(Mixup):
         ValueError: `stages` that are not different names, and what `Mixup` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 1.0,
-        per_sample: bool = False,
-        alpha: float = 1.0,
-        stages: Sequence[str] = ("stem", "layer1", "layer2", "layer3"),
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, alpha=alpha, generator=generator)
+    stages: Sequence[str] = ("stem", "layer1", "layer2", "layer3")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        stages = self.stages
         names = isinstance(stages, Sequence) and not isinstance(stages, str) and all(isinstance(s, str) for s in stages)
         if not names or not stages or len(set(stages)) < len(stages):
             raise ValueError(f"stages is {stages!r}: pass different names of the network's modules, at least one.")

@@ -1,6 +1,7 @@
 """Mixup: every pixel of two images in one proportion."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from smoothmix.mixing.strategy import Strategy
 
 
+@dataclass(kw_only=True, eq=False)
 class Mixup(Strategy):
     """Mixup (Zhang et al., 2018): lam * x_i + (1 - lam) * x_j with lam ~ Beta(alpha, alpha), and the labels alike.
 
@@ -19,19 +21,16 @@ class Mixup(Strategy):
         ValueError: `alpha` that is not a finite number above 0, and what `Strategy` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 1.0,
-        per_sample: bool = False,
-        alpha: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
-        if not 0 < alpha < math.inf:
-            raise ValueError(f"alpha is {alpha}: pass the parameter of the Beta distribution, a finite number above 0.")
-        self.alpha = alpha
+    p: float = 1.0
+    per_sample: bool = False
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(
+                f"alpha is {self.alpha}: pass the parameter of the Beta distribution, a finite number above 0."
+            )
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` constant masks, (n, 1, 1, 1): lam."""

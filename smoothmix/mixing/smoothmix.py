@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from smoothmix.mixing.masks import gaussian_mask, square_mask
 from smoothmix.mixing.strategy import Strategy
 
 
+@dataclass(kw_only=True, eq=False)
 class SmoothMix(Strategy):
     """What both variants share (Algorithm 1): G * x_i + (1 - G) * x_j, weight of label i = mean(G) (Eq. 2-4).
 
@@ -24,16 +26,11 @@ class SmoothMix(Strategy):
         ValueError: `sigma` that is not such a pair, and what `Strategy` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float,
-        per_sample: bool,
-        sigma: Sequence[float],
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, generator=generator)
+    sigma: Sequence[float]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sigma = self.sigma
         numbers = isinstance(sigma, Sequence) and all(isinstance(value, int | float) for value in sigma)
         if not numbers or len(sigma) != 2 or not 0 <= sigma[0] <= sigma[1] < math.inf:
             raise ValueError(
@@ -51,13 +48,15 @@ class SmoothMix(Strategy):
 
     def sample_sigma(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` spreads in pixels, (n,): uniform between the two fractions of min(H, W)."""
-        return self.uniform(n, *self.sigma, device) * min(size)
+        low, high = self.sigma
+        return self.uniform(n, low, high, device) * min(size)
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` masks G, (n, 1, H, W)."""
         return self.mask(size, self.sample_center(n, size, device), self.sample_sigma(n, size, device))
 
 
+@dataclass(kw_only=True, eq=False)
 class SmoothMixC(SmoothMix):
     """SmoothMix_C: the mask is a Gaussian of peak 1 (Eq. 7).
 
@@ -69,22 +68,16 @@ class SmoothMixC(SmoothMix):
         ValueError: see `SmoothMix`.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 0.5,
-        per_sample: bool = False,
-        sigma: Sequence[float] = (0.25, 0.5),
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, sigma=sigma, generator=generator)
+    p: float = 0.5
+    per_sample: bool = False
+    sigma: Sequence[float] = (0.25, 0.5)
 
     def mask(self, size: tuple[int, int], center: tuple[Tensor, Tensor], sigma: Tensor) -> Tensor:
         """Return the Gaussian (N, 1, H, W) of Eq. 7."""
         return gaussian_mask(size, center, sigma)
 
 
+@dataclass(kw_only=True, eq=False)
 class SmoothMixS(SmoothMix):
     """SmoothMix_S: the mask is a square with a linear ramp for a border (Eq. 5).
 
@@ -97,20 +90,17 @@ class SmoothMixS(SmoothMix):
         ValueError: `k` that is not a finite number of 0 or more, and what `SmoothMix` raises.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        p: float = 0.5,
-        per_sample: bool = False,
-        sigma: Sequence[float] = (0.0, 1.0),
-        k: float = 0.2,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_classes=num_classes, p=p, per_sample=per_sample, sigma=sigma, generator=generator)
-        if not 0 <= k < math.inf:
-            raise ValueError(f"k is {k}: pass the border's half-width as a fraction of the side, finite and 0 or more.")
-        self.k = k
+    p: float = 0.5
+    per_sample: bool = False
+    sigma: Sequence[float] = (0.0, 1.0)
+    k: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.k < math.inf:
+            raise ValueError(
+                f"k is {self.k}: pass the border's half-width as a fraction of the side, finite and 0 or more."
+            )
 
     def mask(self, size: tuple[int, int], center: tuple[Tensor, Tensor], sigma: Tensor) -> Tensor:
         """Return the square with a soft border (N, 1, H, W) of Eq. 5."""

@@ -1,16 +1,20 @@
 """What all strategies share: the draws, the p-coin and the call."""
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
 from smoothmix.mixing.blend import blend, to_targets
 
 
+@dataclass(kw_only=True, eq=False)
 class Strategy:
     """A callable ``(images, labels) -> (images, targets)`` on a batch.
 
-    A method is a subclass that says how to draw its masks, in `sample`. The rest is here: with probability `p`
-    (Algorithm 1) every image is blended with a partner, drawn by a random permutation of the batch, and its label too.
+    A strategy is a subclass, a dataclass too, that says how to draw its masks, in `sample`. The rest is here: with
+    probability `p` (Algorithm 1) every image is blended with a partner, drawn by a random permutation of the batch, and
+    its label too.
 
     All numbers are drawn on the images' device and none is read by the host, so that a step can be captured in a CUDA
     graph (a generator of one's own must be registered with the graph).
@@ -26,17 +30,18 @@ class Strategy:
         ValueError: `num_classes` below 1 or `p` outside [0, 1].
     """
 
-    def __init__(
-        self, *, num_classes: int, p: float, per_sample: bool, generator: torch.Generator | None = None
-    ) -> None:
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes!r}: pass the number of classes, a whole number above 0.")
-        if not 0 <= p <= 1:
-            raise ValueError(f"p is {p}: pass the probability of mixing, between 0 and 1.")
-        self.num_classes = num_classes
-        self.p = p
-        self.per_sample = per_sample
-        self.generator = generator
+    num_classes: int
+    p: float
+    per_sample: bool
+    generator: torch.Generator | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.num_classes, int) or self.num_classes < 1:
+            raise ValueError(
+                f"num_classes is {self.num_classes!r}: pass the number of classes, a whole number above 0."
+            )
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"p is {self.p}: pass the probability of mixing, between 0 and 1.")
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mix a batch.
@@ -108,7 +113,3 @@ class Strategy:
                 f"the generator is on {self.generator.device} and the images on {images.device}: "
                 f"build it with torch.Generator(device={images.device.type!r})."
             )
-
-    def __repr__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if name != "generator" and not name.startswith("_")}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
