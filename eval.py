@@ -15,10 +15,8 @@ def main(composed):
     if asked["split"] not in data.sizes:
         raise UserError(f"split must be one of {', '.join(sorted(data.sizes))}, not {asked['split']}")
     size = asked["batch_size"] or batch_size(ranks.device)
-    share = size * ranks.world_size, ranks.rank, ranks.world_size, ranks.device
-    result = evaluate(
-        model, data.eval_batches(asked["split"], *share), ranks, channels_last=config["channels_last"]
-    )
+    batches = data.eval_batches(asked["split"], size * ranks.world_size, ranks)
+    result = evaluate(model, batches, ranks, channels_last=config["channels_last"])
     if ranks.is_main:
         print(
             f"{path} on {config['dataset']['name']} {asked['split']}: top-1 error {result['top1_error']:.2f}%, "

@@ -15,7 +15,7 @@ def main(composed):
     from smoothmix.corruptions import CORRUPTIONS
     from smoothmix.evaluation.averages import corruptions_of
     from smoothmix.evaluation.classification import batch_size, evaluate
-    from smoothmix.evaluation.generated import GeneratedCells
+    from smoothmix.evaluation.generated import GeneratedImages
     from smoothmix.evaluation.robustness import CellRecord, claim, evaluate_cells
     from smoothmix.utils.environment import environment
     from smoothmix.utils.errors import UserError
@@ -36,26 +36,24 @@ def main(composed):
             f"{path} was trained on {config['dataset']['name']}, but {corrupted_set.title} is made of "
             f"{corrupted_set.dataset}; choose its own benchmark"
         )
-    place = ranks.rank, ranks.world_size
     size = asked["batch_size"] or batch_size(ranks.device)
     if source == "files":
         root = config["dataset"].get("root", "data")
         folder = Path(asked["files"] or Path(root, corrupted_set.folder)).expanduser()
-        cells = open_files(corrupted_set, folder, data, ranks.device)
-        share = size, *place
+        images = open_files(corrupted_set, folder, data, ranks)
     else:
-        cells, share = GeneratedCells(data, corrupted_set.constants, asked["seed"], ranks), (size,)
-    missing = cells.missing(names)
-    identity = _identity(asked, config, path) | {"source": cells.source, "data_fingerprint": data.fingerprint}
+        images = GeneratedImages(data, corrupted_set.constants, asked["seed"], ranks)
+    missing = images.missing(names)
+    identity = _identity(asked, config, path) | {"source": images.source, "data_fingerprint": data.fingerprint}
     record_path = path.with_name(f"{path.stem}.{corrupted_set.name}-{source}.json")
 
     def batches(name, severity):
-        return Normalized(cells.cell(name, severity, *share), data.mean, data.std)
+        return Normalized(images.batches(name, severity, size), data.mean, data.std)
 
     with claim(record_path) if ranks.is_main else nullcontext():
         ranks.any(False)  # the others read the record when it is ours
         record = CellRecord(record_path, identity)
-        clean_batches = data.eval_batches("test", size * ranks.world_size, *place, ranks.device)
+        clean_batches = data.eval_batches("test", size * ranks.world_size, ranks)
         clean = evaluate(model, clean_batches, ranks, channels_last=config["channels_last"])
         facts = {
             "clean_top1_error": clean["top1_error"],

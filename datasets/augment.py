@@ -7,10 +7,11 @@ batch at a time. No function keeps state, and none makes the host wait for the d
 import math
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from smoothmix.utils.data import Batch, Batches
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as Pillow and the CutMix code
 
@@ -198,12 +199,12 @@ class Normalized:
     `batches` has a length and can be iterated again and again; so does this.
     """
 
-    def __init__(self, batches: Any, mean: tuple[float, ...], std: tuple[float, ...]):
+    def __init__(self, batches: Batches, mean: tuple[float, ...], std: tuple[float, ...]):
         self.batches, self.mean, self.std = batches, mean, std
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         for images, labels in self.batches:
             yield normalize(to_float(images), self.mean, self.std), labels

@@ -82,7 +82,7 @@ def draw_blend(severity: float, generator: torch.Generator) -> Blend:
 
 
 class AugMix:
-    """Three views: the image itself and two blends; see :mod:`datasets.per_image` for the methods.
+    """Three views: the image itself and two blends; an :class:`datasets.image_augment.ImageAugment`.
 
     Workers do the operations, on uint8 images; the blending happens on the device, in [0, 1]. The authors blend after
     the normalisation, which is the same: it is affine, and the weights sum to 1.

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.arrays import ArrayData
 from datasets.download import Archive, fetch, md5
-from datasets.per_image import check_augment
+from datasets.image_augment import check_augment
+from datasets.in_memory import InMemoryData
 from smoothmix.utils.errors import UserError
 
 # Of both data sets, as in the CutMix code: the numbers of CIFAR-10's training images.
@@ -97,7 +97,7 @@ def cifar10(
     augment: str = "none",
     workers: int = 2,
     per_class: int | None = None,
-) -> ArrayData:
+) -> InMemoryData:
     """Return CIFAR-10: 50,000 training and 10,000 test images of 10 classes, augmented by 4-pixel crops and flips.
 
     Args:
@@ -125,7 +125,7 @@ def cifar100(
     workers: int = 2,
     labels: str = "fine",
     per_class: int | None = None,
-) -> ArrayData:
+) -> InMemoryData:
     """Return CIFAR-100 as :func:`cifar10` does, from `cifar-100-python/` under `root`.
 
     Args:
@@ -157,7 +157,7 @@ def _load(
     workers: int,
     labels: str,
     per_class: int | None,
-) -> ArrayData:
+) -> InMemoryData:
     check_augment(augment)
     labels_key, names_key, num_classes = release.keys_of(labels)
     if download:
@@ -173,7 +173,7 @@ def _load(
     keys = {release.labels_key: release.num_classes, labels_key: num_classes}
     train_images, *train_labels = _read_split(folder, release.train, keys)
     test_images, *test_labels = _read_split(folder, release.test, keys)
-    return ArrayData(
+    return InMemoryData(
         (train_images, train_labels[-1]),
         (test_images, test_labels[-1]),
         class_names=_read_names(folder / next(iter(release.meta)), names_key, num_classes),

@@ -1,10 +1,7 @@
 """Test images with common corruptions in the published layouts: CIFAR-10-C, CIFAR-100-C, ImageNet-C and their like.
 
-Each of the two readers has ``source``, where the files came from ("published files", "generated files (seed 0)");
-``missing(names)``; and ``cell(name, severity, batch_size, rank=0, world_size=1)``, the images of one corruption at one
-severity: iterable again and again, ``len`` the number of this rank's batches, each of them images uint8 (b, 3, S, S)
-and labels int64 (b,), on the reader's device. The k-th batch of a cell goes to rank k % world_size; nothing is padded
-or dropped.
+Both readers are :class:`smoothmix.utils.data.CorruptedImages`. The k-th batch of a corruption-severity pair goes to
+rank k % world_size; nothing is padded or dropped.
 """
 
 import os
@@ -20,19 +17,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.batches import whole_batches
-from datasets.decode import load_rgb
+from datasets.decode import load_rgb, pixels
 from datasets.folder import list_images
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
-from datasets.per_image import pixels
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.utils.checks import read_object
+from smoothmix.utils.data import Batch
+from smoothmix.utils.distributed import ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
 
 GENERATED = "generated.json"  # in a folder whose images were made here
 IMAGENET_SIZE = 224
-CPU = torch.device("cpu")
-
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -77,26 +72,26 @@ def find_set(name: str) -> CorruptedSet:
 
 
 def open_files(
-    corrupted_set: CorruptedSet, folder: Path, data: Any, device: torch.device = CPU
+    corrupted_set: CorruptedSet, folder: Path, data: Any, ranks: Ranks = ONE_RANK
 ) -> "CorruptedArrays | CorruptedFolders":
     """Return the reader of `folder`, whose images are those of the test split of `data`, corrupted."""
     if corrupted_set.constants == "cifar":
         labels = data.arrays("test")[1]
-        return CorruptedArrays(folder, labels, data.image_size, device, data.fine_test_labels)
-    return CorruptedFolders(folder, data.class_names, data.workers, device)
+        return CorruptedArrays(folder, labels, data.image_size, ranks, data.fine_test_labels)
+    return CorruptedFolders(folder, data.class_names, data.workers, ranks)
 
 
 class CorruptedArrays:
     """Images in `folder`/<corruption>.npy, uint8 (5n, S, S, 3), with severity s in rows (s - 1) n to s n.
 
     The files are mapped into memory. On a CPU they are read a batch at a time; to a GPU the images of a severity are
-    copied at once, and the labels one time for all.
+    copied at once.
 
     Args:
         folder: holds a file for each corruption, and labels.npy: the n labels of the clean test set, five times over.
         labels: of the clean test set, integers (n,).
         image_size: S, in pixels.
-        device: where the batches shall lie.
+        ranks: this process among the others; its batches lie on its device.
         fine_labels: what labels.npy holds, if not `labels`.
 
     Raises:
@@ -108,25 +103,25 @@ class CorruptedArrays:
         folder: Path,
         labels: Tensor,
         image_size: int,
-        device: torch.device = CPU,
+        ranks: Ranks = ONE_RANK,
         fine_labels: Tensor | None = None,
     ):
-        self.folder, self.image_size = folder, image_size
+        self.folder, self.image_size, self.ranks = folder, image_size, ranks
         self.source = _source(folder)
         self._check_labels((labels if fine_labels is None else fine_labels).cpu().numpy())
-        self.labels = labels.to(device, torch.int64)
+        self.labels = labels.to(ranks.device, torch.int64)
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of the corruptions `names` that have no file, and what to do."""
         reasons = {name: f"there is no {self.folder / name}.npy: {_remedy(self.folder)}" for name in names}
         return {name: reason for name, reason in reasons.items() if not (self.folder / f"{name}.npy").is_file()}
 
-    def cell(self, name: str, severity: int, batch_size: int, rank: int = 0, world_size: int = 1) -> "ArrayCell":
-        """Return the batches of one corruption at one severity, 1 to 5; see the module's docstring.
+    def batches(self, name: str, severity: int, batch_size: int) -> "ArrayBatches":
+        """Return this rank's batches of one corruption at one severity, 1 to 5.
 
         Raises:
             UserError: the file is missing, damaged, or no uint8 (5n, S, S, 3).
-            ValueError: another severity, no such rank, or an empty batch.
+            ValueError: another severity, or an empty batch.
         """
         _check_severity(severity)
         path, n, side = self.folder / f"{name}.npy", len(self.labels), self.image_size
@@ -134,7 +129,7 @@ class CorruptedArrays:
         if images.dtype != np.uint8 or images.shape != shape:
             raise self._wrong(path, f"it should be uint8 {shape}, and is {images.dtype} {images.shape}")
         rows = images[(severity - 1) * n : severity * n]
-        return ArrayCell(rows, self.labels, whole_batches(n, batch_size, rank, world_size))
+        return ArrayBatches(rows, self.labels, whole_batches(n, batch_size, self.ranks))
 
     def _open(self, path: Path) -> np.ndarray:
         if not path.is_file():
@@ -163,8 +158,8 @@ class CorruptedArrays:
         return UserError(f"{path} cannot be used ({reason}): delete it, then {_remedy(self.folder)}")
 
 
-class ArrayCell:
-    """One corruption at one severity, from an array; see the module's docstring."""
+class ArrayBatches:
+    """One corruption at one severity, from an array."""
 
     def __init__(self, images: np.ndarray, labels: Tensor, pieces: list[range]):
         self.images, self.labels, self.pieces = images, labels, pieces
@@ -173,7 +168,8 @@ class ArrayCell:
         return len(self.pieces)
 
     def __iter__(self) -> Iterator[Batch]:
-        whole = None if self.labels.device == CPU else torch.from_numpy(np.array(self.images)).to(self.labels.device)
+        device = self.labels.device
+        whole = None if device.type == "cpu" else torch.from_numpy(np.array(self.images)).to(device)
         for piece in self.pieces:
             rows = slice(piece.start, piece.stop)
             images = torch.from_numpy(np.array(self.images[rows])) if whole is None else whole[rows]
@@ -187,15 +183,15 @@ class CorruptedFolders:
         folder: ImageNet-C.
         class_names: of the clean data set, in the order of its labels.
         workers: processes that decode images; 0 decodes them in this one.
-        device: where the batches shall lie.
+        ranks: this process among the others; its batches lie on its device.
 
     Raises:
         UserError: a negative number of workers.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], workers: int, device: torch.device = CPU):
+    def __init__(self, folder: Path, class_names: Sequence[str], workers: int, ranks: Ranks = ONE_RANK):
         check_workers(workers)
-        self.folder, self.class_names, self.workers, self.device = folder, list(class_names), workers, device
+        self.folder, self.class_names, self.workers, self.ranks = folder, list(class_names), workers, ranks
         self.source = _source(folder)
         self._first: tuple[Path, int] | None = None
 
@@ -204,43 +200,43 @@ class CorruptedFolders:
         reasons = {}
         for name in names:
             for severity in SEVERITIES:
-                if not (place := self.folder / name / str(severity)).is_dir():
-                    reasons[name] = f"there is no folder {place}: {_remedy(self.folder)}"
+                if not (pair := self.folder / name / str(severity)).is_dir():
+                    reasons[name] = f"there is no folder {pair}: {_remedy(self.folder)}"
         return reasons
 
-    def cell(self, name: str, severity: int, batch_size: int, rank: int = 0, world_size: int = 1) -> "FolderCell":
-        """Return the batches of one corruption at one severity, 1 to 5; see the module's docstring.
+    def batches(self, name: str, severity: int, batch_size: int) -> "FolderBatches":
+        """Return this rank's batches of one corruption at one severity, 1 to 5.
 
         Raises:
             UserError: the folder is missing, its classes are others, a class is empty, or it has another number of
-                images than the first cell that was asked for. While iterating: an image that cannot be read or is not
+                images than the first pair that was asked for. While iterating: an image that cannot be read or is not
                 224x224.
-            ValueError: another severity, no such rank, or an empty batch.
+            ValueError: another severity, or an empty batch.
         """
         _check_severity(severity)
-        place = self.folder / name / str(severity)
-        if not place.is_dir():
-            raise UserError(f"there is no folder {place}: {_remedy(self.folder)}")
-        found = {entry.name for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith(".")}
+        pair = self.folder / name / str(severity)
+        if not pair.is_dir():
+            raise UserError(f"there is no folder {pair}: {_remedy(self.folder)}")
+        found = {entry.name for entry in os.scandir(pair) if entry.is_dir() and not entry.name.startswith(".")}
         if differing := sorted(found.symmetric_difference(self.class_names)):
             where = "only there" if differing[0] in found else "not there"
             raise UserError(
-                f"the class folders of {place} are not those of the clean test set ({len(differing)} differ, such as "
-                f"{differing[0]!r}, {where}): delete {place.parent}, then {_remedy(self.folder)}"
+                f"the class folders of {pair} are not those of the clean test set ({len(differing)} differ, such as "
+                f"{differing[0]!r}, {where}): delete {pair.parent}, then {_remedy(self.folder)}"
             )
-        paths, labels = list_images(place, self.class_names)
-        self._first = self._first or (place, len(paths))
+        paths, labels = list_images(pair, self.class_names)
+        self._first = self._first or (pair, len(paths))
         if len(paths) != self._first[1]:
             raise UserError(
-                f"{place} holds {len(paths)} images and {self._first[0]} {self._first[1]}: "
+                f"{pair} holds {len(paths)} images and {self._first[0]} {self._first[1]}: "
                 f"delete the one that is not complete, then {_remedy(self.folder)}"
             )
-        pieces = whole_batches(len(paths), batch_size, rank, world_size)
-        return FolderCell(_Items(paths, labels), pieces, self.workers, self.device)
+        pieces = whole_batches(len(paths), batch_size, self.ranks)
+        return FolderBatches(_Items(paths, labels), pieces, self.workers, self.ranks.device)
 
 
-class FolderCell:
-    """One corruption at one severity, from class folders; see the module's docstring."""
+class FolderBatches:
+    """One corruption at one severity, from class folders."""
 
     def __init__(self, items: "_Items", pieces: list[range], workers: int, device: torch.device):
         self.items, self.pieces, self.workers, self.device = items, pieces, workers, device
@@ -254,7 +250,7 @@ class FolderCell:
             for images, labels in batches_on(loader, self.device):
                 yield images.permute(0, 3, 1, 2), labels
         finally:
-            stop_workers(weakref.ref(loader))  # there may be 95 cells
+            stop_workers(weakref.ref(loader))  # there may be 95 pairs
 
 
 class _Items(Dataset):

@@ -1,28 +1,28 @@
 """From an image file to the pixels a network sees of it; in a worker."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.Image import Resampling
+from torch import Tensor
 
 from smoothmix.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 # What files may hold, whatever they are called. Pillow would try all it knows, and hand PostScript to Ghostscript.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
 
 Box = tuple[int, int, int, int]  # top, left, height, width, in pixels
-Crop = Callable[[str, int, Callable[[int, int], Box]], "Image"]
+Crop = Callable[[str, int, Callable[[int, int], Box]], Image.Image]
 
 
-def load_rgb(path: str) -> "Image":
+def load_rgb(path: str) -> Image.Image:
     """Return an image of any mode as RGB: grey is repeated, a palette looked up, alpha dropped.
 
     Raises:
         UserError: the file is no image, or a damaged one.
     """
-    from PIL import Image
-
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode[0] in "IF":  # convert would cut off what is above 255, and not scale it
@@ -33,10 +33,8 @@ def load_rgb(path: str) -> "Image":
         raise _unreadable(path, error) from error
 
 
-def center_crop(image: "Image", size: int, resize: int) -> "Image":
+def center_crop(image: Image.Image, size: int, resize: int) -> Image.Image:
     """Resize the shorter side to `resize` (bilinear, antialiased) and cut out the central square of side `size`."""
-    from PIL.Image import Resampling
-
     short = min(image.size)
     width, height = (int(resize * side / short) for side in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
@@ -51,7 +49,7 @@ def crop_of(name: str) -> Crop:
     return crops[name]
 
 
-def exact_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image":
+def exact_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> Image.Image:
     """Return a box of an image, resized to `size` x `size` (bilinear, antialiased), in RGB.
 
     Args:
@@ -62,8 +60,6 @@ def exact_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image"
     Raises:
         UserError: the file is no image, or a damaged one.
     """
-    from PIL.Image import Resampling
-
     image = load_rgb(path)
     top, left, height, width = draw(image.height, image.width)
     # Cropped first, as torchvision does: resize(box=...) would let pixels from outside the crop in.
@@ -71,7 +67,7 @@ def exact_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image"
     return image.resize((size, size), Resampling.BILINEAR)
 
 
-def fast_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image":
+def fast_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> Image.Image:
     """Return nearly what :func:`exact_crop` returns, of JPEG files in less time; the arguments and errors are the same.
 
     A box at least twice as large as the result is decoded at 1/2, 1/4 or 1/8 of its size, but never smaller than the
@@ -79,8 +75,6 @@ def fast_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image":
     weights of fewer bits than Pillow's: up to 2 grey levels differ. Other formats, and JPEGs in CMYK, are read by
     exact_crop.
     """
-    from PIL import Image
-
     try:
         with Image.open(path, formats=FORMATS) as image:  # reads no more than the head
             if image.format != "JPEG" or image.mode not in ("RGB", "L"):
@@ -95,10 +89,8 @@ def fast_crop(path: str, size: int, draw: Callable[[int, int], Box]) -> "Image":
         raise _unreadable(path, error) from error
 
 
-def _reduced(image: "Image", box: Box, size: int) -> "Image":
+def _reduced(image: Image.Image, box: Box, size: int) -> Image.Image:
     """Return `box` of a JPEG that was opened and not yet decoded, `size` x `size`."""
-    from PIL.Image import Resampling
-
     top, left, height, width = box
     full = image.size
     divisor = min(height, width) // size
@@ -109,8 +101,7 @@ def _reduced(image: "Image", box: Box, size: int) -> "Image":
     return image.resize((size, size), Resampling.BILINEAR, box=inside).convert("RGB")
 
 
-def _by_torch(path: str, box: Box, size: int) -> "Image":
-    from PIL import Image
+def _by_torch(path: str, box: Box, size: int) -> Image.Image:
     from torch.nn import functional as F
     from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
@@ -123,3 +114,8 @@ def _by_torch(path: str, box: Box, size: int) -> "Image":
 
 def _unreadable(path: str, error: Exception) -> UserError:
     return UserError(f"cannot read the image {path} ({error}): replace the file or remove it")
+
+
+def pixels(image: Image.Image) -> Tensor:
+    """Return a copy of an RGB image as uint8 (H, W, 3)."""
+    return torch.from_numpy(np.array(image))

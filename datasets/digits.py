@@ -3,14 +3,14 @@
 import torch
 from torch.nn import functional as F
 
-from datasets.arrays import ArrayData
-from datasets.batches import hold_out
+from datasets.in_memory import InMemoryData
+from datasets.subsets import hold_out
 
 MEAN, STD = 0.3054, 0.3239  # of the pixels of the 1,437 training images in [0, 1], after the upsampling
 TEST_IMAGES = 360
 
 
-def digits(val_split: int = 0) -> ArrayData:
+def digits(val_split: int = 0) -> InMemoryData:
     """Return the 1,797 digits of `sklearn.datasets.load_digits` (8x8, values 0..16) as 32x32 RGB images in 0..255.
 
     Upsampled bilinearly; 1,437 for training and 360 for testing, the same share of each class, always the same ones.
@@ -28,7 +28,7 @@ def digits(val_split: int = 0) -> ArrayData:
     images = (large * (255 / 16)).round().to(torch.uint8).expand(-1, 3, -1, -1)
     labels = torch.tensor(source.target)
     train, test = hold_out(labels, TEST_IMAGES)
-    return ArrayData(
+    return InMemoryData(
         (images[train], labels[train]),
         (images[test], labels[test]),
         class_names=[str(digit) for digit in range(10)],

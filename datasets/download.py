@@ -1,17 +1,14 @@
-"""Fetch an archive, check it, and unpack it without trusting it."""
+"""Download an archive, check it, and unpack it."""
 
 import fcntl
 import hashlib
 import http.client
-import shutil
-import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.bounded import most, open_tar, refuse_bomb
+from datasets.unpack import unpack
 from smoothmix.utils.errors import UserError
 
 CHUNK = 1 << 20  # bytes
@@ -136,65 +133,3 @@ def _fetch(url: str, part: Path, checksum: str) -> tuple[str, int, int | None]:
                 size += len(chunk)
                 bar.update(len(chunk))
     return digest.hexdigest(), size, expected
-
-
-def unpack(archive: Path, into: Path, folders: set[str]) -> None:
-    """Unpack a tar archive into `into`, if it holds nothing but files and folders below the top folders `folders`.
-
-    Members are written to a hidden folder beside their place, and moved there when the last one is written. So after
-    a refused member, a full disk or an interruption nothing of the archive is in place; what was written is removed
-    at once, or by the next call after the process was killed. The archive itself is left as it is.
-
-    Raises:
-        UserError: the archive is damaged, holds far more than its own size, or has a member that is refused: a link, a
-            device, a path leading elsewhere.
-    """
-    from tqdm import tqdm
-
-    staging = into / f".{archive.name}.unpacking"
-    try:
-        if staging.exists():
-            shutil.rmtree(staging)
-        size = 0
-        with open_tar(archive) as tar:
-            for member in tqdm(_members(tar), desc=f"unpack {archive.name}", unit=" files", disable=None):
-                parts = Path(member.name).parts
-                if not parts or parts[-1].startswith("._"):
-                    continue  # the archive's own root, "./", and what macOS adds to the archives it makes
-                if not (member.isfile() or member.isdir()) or parts[0] not in folders or ".." in parts:
-                    raise UserError(
-                        f"{archive} holds {member.name!r}, which is not a plain file or folder below "
-                        f"{'/, '.join(sorted(folders))}/; nothing was unpacked: "
-                        f"delete the archive and get it from its publisher"
-                    )
-                size += member.size  # of a sparse file: what it pretends to be
-                if size > most(archive):
-                    raise refuse_bomb(archive)
-                tar.extract(member, staging, filter="data")
-        for entry in staging.iterdir():
-            _move(entry, into / entry.name)
-    except UserError:
-        raise
-    except Exception as error:  # damaged archives make tarfile raise nearly anything
-        raise UserError(
-            f"could not unpack {archive} into {into} ({error or type(error).__name__}): check the disk, "
-            f"or delete the archive and download it again"
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of an archive without keeping them: an ImageNet-C archive has up to a million."""
-    while (member := tar.next()) is not None:
-        yield member
-        tar.members.clear()
-
-
-def _move(source: Path, target: Path) -> None:
-    """Move a file or folder; in a folder that is there already, file by file."""
-    if source.is_dir() and target.is_dir():
-        for entry in source.iterdir():
-            _move(entry, target / entry.name)
-    else:
-        source.replace(target)

@@ -13,18 +13,19 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, draw_color, draw_resized_crop, normalize, recolor
-from datasets.batches import check_split, eval_pieces, hold_out, rank_pieces
-from datasets.decode import Crop, center_crop, crop_of, load_rgb
+from datasets.batches import eval_pieces, rank_pieces
+from datasets.decode import Crop, center_crop, crop_of, load_rgb, pixels
+from datasets.image_augment import ImageAugment, image_augment
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
-from datasets.per_image import PerImage, per_image, pixels
+from datasets.subsets import check_split, hold_out
+from smoothmix.utils.data import Batch
+from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-
-Batch = tuple[Tensor, Tensor]
 
 
 def class_folders(
@@ -80,7 +81,7 @@ def class_folders(
         if not 0 <= strength <= 1:
             raise UserError(f"{name}={strength} is out of range: give a number from 0 (none) to 1")
     check_workers(workers)
-    one_by_one = per_image(augment, policy="imagenet", severity=1)  # AugMix's severity on ImageNet (its code)
+    one_by_one = image_augment(augment, policy="imagenet", severity=1)  # AugMix's severity on ImageNet (its code)
     crop = crop_of(decode)
     transform = TrainTransform(image_size, tuple(scale), tuple(ratio), flip, jitter, lighting, one_by_one, crop)
     return FolderData(Path(root).expanduser(), transform, resize, workers, val_split, num_classes)
@@ -96,7 +97,7 @@ class TrainTransform:
     flip: bool
     jitter: float
     lighting: float
-    augment: PerImage
+    augment: ImageAugment
     crop: Crop
 
 
@@ -129,24 +130,20 @@ class FolderData:
             digest.update(b"\n".join(path[len(os.fsencode(root)) :] for path in split_paths))
         self.fingerprint = digest.hexdigest()
 
-    def train_batches(
-        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
-    ) -> "TrainBatches":
-        """Return the augmented training batches of `rank`; `batch_size` is over all ranks."""
-        return TrainBatches(self, batch_size, seed, rank, world_size, torch.device(device))
+    def train_batches(self, batch_size: int, seed: int, ranks: Ranks = ONE_RANK) -> "TrainBatches":
+        """Return this rank's augmented training batches; `batch_size` is that of all ranks together."""
+        return TrainBatches(self, batch_size, seed, ranks)
 
-    def eval_batches(
-        self, split: str, batch_size: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
-    ) -> Normalized:
+    def eval_batches(self, split: str, batch_size: int, ranks: Ranks = ONE_RANK) -> Normalized:
         """Return the images rank, rank + world_size, ... of `split`, resized and cropped centrally, in batches."""
         check_split(split, self.sizes)
-        pieces = eval_pieces(self.sizes[split], batch_size, rank, world_size)
-        return Normalized(self.image_batches(split, pieces, device), self.mean, self.std)
+        pieces = eval_pieces(self.sizes[split], batch_size, ranks)
+        return Normalized(self.image_batches(split, pieces, ranks.device), self.mean, self.std)
 
-    def image_batches(self, split: str, pieces: list[range], device: str | torch.device = "cpu") -> "ImageBatches":
+    def image_batches(self, split: str, pieces: list[range], device: torch.device = CPU) -> "ImageBatches":
         """Return the images of `split` whose indices are in `pieces`, a batch each, resized and cropped centrally."""
         check_split(split, self.sizes)
-        return ImageBatches(self, split, pieces, torch.device(device))
+        return ImageBatches(self, split, pieces, device)
 
     def files(self, split: str) -> list[Path]:
         """Return the files of `split` in the order of their images, each as <class>/<file>."""
@@ -157,12 +154,12 @@ class FolderData:
 class TrainBatches:
     """The training batches of one rank; ``len`` is the number of steps in an epoch. One epoch runs at a time."""
 
-    def __init__(self, data: FolderData, batch_size: int, seed: int, rank: int, world_size: int, device: torch.device):
-        self.data, self.seed, self.device = data, seed, device
-        self.pieces = rank_pieces(data.sizes["train"], batch_size, rank, world_size)
+    def __init__(self, data: FolderData, batch_size: int, seed: int, ranks: Ranks):
+        self.data, self.device = data, ranks.device
+        self.pieces = rank_pieces(data.sizes["train"], batch_size, ranks)
         self.sampler = EpochSampler(data.sizes["train"], self.pieces, seed)
         items = _TrainItems(*data._splits["train"], data.transform, seed)
-        self.loader = make_loader(items, self.sampler, data.workers, device)
+        self.loader = make_loader(items, self.sampler, data.workers, ranks.device)
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -170,7 +167,7 @@ class TrainBatches:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on.
 
-        With three views (AugMix) the batch is three times as long; see the package's docstring.
+        With three views (AugMix) the batch is three times as long; see :class:`smoothmix.utils.data.TrainBatches`.
 
         Raises:
             UserError: an image that cannot be read.

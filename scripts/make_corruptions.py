@@ -20,7 +20,7 @@ from tqdm import tqdm
 from datasets import cifar10, cifar100, class_folders, digits
 from datasets.corrupted import CORRUPTED, GENERATED
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
-from smoothmix.evaluation.generated import GeneratedCells
+from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.checks import read_object
 from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.environment import environment
@@ -36,11 +36,11 @@ class Writer:
         self.parts = self.folder / ".parts"
         self.data = _clean(args)
         ranks = init_distributed(args.device)
-        self.cells = GeneratedCells(self.data, self.benchmark.constants, args.seed, ranks, save_as_jpeg=False)
+        self.images = GeneratedImages(self.data, self.benchmark.constants, args.seed, ranks, save_as_jpeg=False)
 
     def begin(self, seed):
         """Say in the folder what its files are, or check that they are the same."""
-        device = self.cells.batches.device  # a GPU draws other numbers
+        device = self.images.device  # a GPU draws other numbers
         identity = {"seed": seed, "data_fingerprint": self.data.fingerprint, "device_type": device.type}
         path = self.folder / GENERATED
         if path.exists():
@@ -79,7 +79,7 @@ class Writer:
 
     def write(self, name, severity):
         """Make one cell."""
-        batches = (images.permute(0, 2, 3, 1).cpu().numpy() for images, _ in self.cells.cell(name, severity))
+        batches = (images.permute(0, 2, 3, 1).cpu().numpy() for images, _ in self.images.batches(name, severity))
         part = self._part(name, severity)
         beside = part.with_name(part.name + ".unfinished")
         if self.benchmark.constants == "cifar":
@@ -153,13 +153,13 @@ def make(args):
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise UserError(f"torchrun started {processes} of this program, which would all write the same; use --workers")
     writer = Writer(args)
-    missing = writer.cells.missing(args.corruptions)
+    missing = writer.images.missing(args.corruptions)
     names = [name for name in args.corruptions if name not in missing]
     writer.check_names()
     writer.begin(args.seed)
     cells = [(name, s) for name in names for s in SEVERITIES if not writer.is_done(name, s)]
     with tqdm(total=len(cells), desc="cells", disable=None) as bar:
-        if writer.cells.batches.device.type == "cuda":
+        if writer.images.device.type == "cuda":
             for cell in cells:
                 writer.write(*cell)
                 writer.join_severities(cell[0])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from datasets.arrays import ArrayData
+from datasets.in_memory import InMemoryData
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def tiny_data():
             return images, labels
 
         options = {"padding": 1, "val_split": val_split} | options
-        return ArrayData(split(46), split(23), list("abcd"), (0.4,) * 3, (0.3,) * 3, **options)
+        return InMemoryData(split(46), split(23), list("abcd"), (0.4,) * 3, (0.3,) * 3, **options)
 
     return make
 

@@ -12,9 +12,9 @@ import torch
 import yaml
 from torch import nn
 
-from datasets.arrays import ArrayData
 from datasets.augment import Normalized
 from datasets.corrupted import CorruptedArrays
+from datasets.in_memory import InMemoryData
 from models import PyramidNet
 from scripts.benchmarks.timing import (
     add_common_arguments,
@@ -27,7 +27,7 @@ from scripts.benchmarks.timing import (
     save,
 )
 from smoothmix.evaluation.classification import batch_size, evaluate
-from smoothmix.evaluation.generated import GeneratedCells
+from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.distributed import Ranks, init_distributed
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "model"
@@ -93,14 +93,14 @@ def write_files(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def our_batches(folder: Path, images: np.ndarray, labels: np.ndarray, ranks: Ranks) -> dict[str, Any]:
     """Return what `evaluate` is given, by name."""
-    data = ArrayData((images[0], labels), (images[0], labels), [str(k) for k in range(CLASSES)], MEAN, STD)
+    data = InMemoryData((images[0], labels), (images[0], labels), [str(k) for k in range(CLASSES)], MEAN, STD)
     size = batch_size(ranks.device)
-    files = CorruptedArrays(folder, torch.from_numpy(labels), SIDE, ranks.device)
-    cells = GeneratedCells(data, "cifar", 0, ranks)
+    files = CorruptedArrays(folder, torch.from_numpy(labels), SIDE, ranks)
+    generated = GeneratedImages(data, "cifar", 0, ranks)
     return {
-        "clean": data.eval_batches("test", size, device=ranks.device),
-        "a cell of files": Normalized(files.cell("fog", 3, size), MEAN, STD),
-        **{f"a generated cell: {name}": Normalized(cells.cell(name, 3, size), MEAN, STD) for name in GENERATED},
+        "clean": data.eval_batches("test", size, ranks),
+        "a cell of files": Normalized(files.batches("fog", 3, size), MEAN, STD),
+        **{f"a generated cell: {name}": Normalized(generated.batches(name, 3, size), MEAN, STD) for name in GENERATED},
     }
 
 

@@ -17,11 +17,12 @@ from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import functional as TF
 
 from datasets import cifar100, class_folders
-from datasets.arrays import ArrayData
 from datasets.augment import EIGENVALUES, EIGENVECTORS, draw_color, draw_resized_crop, recolor, to_float
 from datasets.batches import eval_pieces
 from datasets.decode import load_rgb
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
+from datasets.in_memory import InMemoryData
+from smoothmix.utils.distributed import Ranks
 
 Peers = dict[str, Callable[[], None]]
 
@@ -51,7 +52,7 @@ def cifar_peers(root: Path, batch: int, steps: int) -> Peers:
     data = cifar100(root, verify=False)
     images, labels = data.arrays("train")
     part = images[::10].contiguous(), labels[::10].contiguous()
-    small = ArrayData(part, part, data.class_names, data.mean, data.std)
+    small = InMemoryData(part, part, data.class_names, data.mean, data.std)
     usual = transforms.Compose(
         [
             transforms.RandomCrop(32, padding=4),
@@ -86,7 +87,7 @@ def imagenet_peers(root: Path, batch: int) -> tuple[Peers, Peers]:
         train[f"ours, {decode}: a worker's part"] = lambda batches=batches: _workers_part(batches)
         train[f"ours, {decode}: all, jitter and lighting"] = lambda batches=batches: consume(batches.epoch(0))
     data = class_folders(root, workers=0)
-    pixels = data.image_batches("test", eval_pieces(data.sizes["test"], batch, rank=0, world_size=1))
+    pixels = data.image_batches("test", eval_pieces(data.sizes["test"], batch, Ranks()))
     batches = data.eval_batches("test", batch)
     evaluation = {
         "torchvision": usual(central, shuffle=False),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datasets.arrays import ArrayData
+from datasets.in_memory import InMemoryData
 from models import PyramidNet, timm_model
 from smoothmix import SmoothMixC
 from smoothmix.training.recipe import Recipe, Settings
@@ -20,13 +20,13 @@ MODELS = {
 }
 
 
-def made_up(images: int, side: int, classes: int) -> ArrayData:
+def made_up(images: int, side: int, classes: int) -> InMemoryData:
     """Return random uint8 images of `side` pixels in the place of a data set on the device; they test on 50."""
     draw = np.random.default_rng(0)
     parts = [
         (draw.integers(0, 256, (n, side, side, 3), dtype=np.uint8), draw.integers(0, classes, n)) for n in (images, 50)
     ]
-    return ArrayData(*parts, [str(label) for label in range(classes)], (0.5,) * 3, (0.25,) * 3)
+    return InMemoryData(*parts, [str(label) for label in range(classes)], (0.5,) * 3, (0.25,) * 3)
 
 
 def trainer_of(model: str, batch: int, images: int, ranks: Ranks, directory, epochs: int = 1, **settings) -> Trainer:

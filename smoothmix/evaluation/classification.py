@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
 
 
@@ -43,16 +43,16 @@ def count_errors(logits: Tensor, labels: Tensor) -> Tensor:
 
 def evaluate(
     model: nn.Module,
-    batches: Any,
+    batches: Batches,
     ranks: Ranks,
     after_batch: Callable[[], None] = lambda: None,
     channels_last: bool = False,
 ) -> dict[str, float]:
     """Return ``{images, loss, top1_error, top5_error}`` of `model`, errors in percent, computed in float32.
 
-    `batches` are this rank's share, (images, labels) on its device, as the data sets' `eval_batches` make them: every
-    image on one rank only, so the counts are exact for any number of ranks. `after_batch` is called equally often on
-    every rank. The model's training mode is put back.
+    `batches` are this rank's, as a data set's `eval_batches` returns them: every image is on one rank only, so the
+    counts are exact for any number of ranks. `after_batch` is called equally often on every rank. The model's training
+    mode is put back.
     """
     training = model.training
     model.eval()

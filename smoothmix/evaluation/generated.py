@@ -1,12 +1,11 @@
 """Corrupted images made from clean ones while they are evaluated or written."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from smoothmix.corruptions import SIDES, corrupt
+from smoothmix.utils.data import Batch, ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.seeding import derive_seed
 
@@ -25,20 +24,23 @@ def unavailable(names: Iterable[str], constants: str) -> dict[str, str]:
     return reasons
 
 
-class GeneratedCells:
-    """The cells (corruption, severity) of a benchmark, generated from the test images of a data set.
+class GeneratedImages:
+    """The corruptions of a benchmark at every severity, generated from the test images of a data set.
 
-    The images of a cell follow from (`seed`, corruption, severity) on a CPU: not from the number of ranks, nor from
-    which cells came before. On a GPU other numbers are drawn.
+    The images of a corruption-severity pair follow from (`seed`, corruption, severity) on a CPU: not from the number of
+    ranks, nor from which pairs came before. On a GPU other numbers are drawn.
     """
 
-    def __init__(self, data: Any, constants: str, seed: int, ranks: Ranks, save_as_jpeg: bool = True) -> None:
+    def __init__(
+        self, data: ImageDataset, constants: str, seed: int, ranks: Ranks, save_as_jpeg: bool = True
+    ) -> None:
         n = data.sizes["test"]
         chunks = [range(start, min(start + CHUNK[constants], n)) for start in range(0, n, CHUNK[constants])]
         self.numbers = range(len(chunks))[ranks.rank :: ranks.world_size]
         self.chunks = [chunks[number] for number in self.numbers]
-        self.batches = data.image_batches("test", self.chunks, ranks.device)
+        self.clean = data.image_batches("test", self.chunks, ranks.device)
         self.constants, self.seed, self.save_as_jpeg = constants, seed, save_as_jpeg
+        self.device = ranks.device
         self.generator = torch.Generator(ranks.device)
         self.source = f"generated (seed {seed}{', on a GPU' if ranks.device.type == 'cuda' else ''})"
 
@@ -46,27 +48,29 @@ class GeneratedCells:
         """Return those of the corruptions `names` that cannot be made here; see :func:`unavailable`."""
         return unavailable(names, self.constants)
 
-    def cell(self, name: str, severity: int, batch_size: int | None = None) -> "_Cell":
-        """Return this rank's batches of (uint8 images (n, 3, S, S), labels (n,)) of one cell.
+    def batches(self, name: str, severity: int, batch_size: int | None = None) -> "GeneratedBatches":
+        """Return this rank's batches of (uint8 images (n, 3, S, S), labels (n,)) of one corruption at one severity.
 
-        They hold `batch_size` images at most, and never more than draw their random numbers together.
+        They hold at most `batch_size` images, and never more than draw their random numbers together.
         """
-        return _Cell(self, name, severity, batch_size)
+        return GeneratedBatches(self, name, severity, batch_size)
 
 
-class _Cell:
-    def __init__(self, cells: GeneratedCells, name: str, severity: int, batch_size: int | None) -> None:
-        self.cells, self.name, self.severity = cells, name, severity
-        self.size = batch_size or CHUNK[cells.constants]
+class GeneratedBatches:
+    """One corruption at one severity."""
+
+    def __init__(self, images: GeneratedImages, name: str, severity: int, batch_size: int | None) -> None:
+        self.images, self.name, self.severity = images, name, severity
+        self.size = batch_size or CHUNK[images.constants]
 
     def __len__(self) -> int:
-        return sum(-(-len(chunk) // self.size) for chunk in self.cells.chunks)
+        return sum(-(-len(chunk) // self.size) for chunk in self.images.chunks)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        cells = self.cells
-        for number, (images, labels) in zip(cells.numbers, cells.batches, strict=True):
-            cells.generator.manual_seed(derive_seed(cells.seed, self.name, self.severity, number))
-            images = corrupt(images, self.name, self.severity, cells.constants, cells.generator, cells.save_as_jpeg)
-            # Laid out as images from files are: networks take them faster, and one cell is as fast as another.
+    def __iter__(self) -> Iterator[Batch]:
+        given = self.images
+        for number, (images, labels) in zip(given.numbers, given.clean, strict=True):
+            given.generator.manual_seed(derive_seed(given.seed, self.name, self.severity, number))
+            images = corrupt(images, self.name, self.severity, given.constants, given.generator, given.save_as_jpeg)
+            # Laid out as images from files are: networks take them faster, and one pair is as fast as another.
             images = images.contiguous(memory_format=torch.channels_last)
             yield from zip(torch.split(images, self.size), torch.split(labels, self.size), strict=True)

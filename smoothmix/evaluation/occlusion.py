@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from smoothmix.evaluation.cam import class_activation_maps, share_inside
 from smoothmix.evaluation.classification import full_precision
+from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
 
@@ -32,11 +33,11 @@ def draw_corners(n: int, image_size: int, side: int, generator: torch.Generator)
     return torch.randint(0, image_size - side + 1, (n, 2), generator=generator)
 
 
-def sample(data: Any, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, int]:
+def sample(data: ImageDataset, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, int]:
     """Draw `n` test images and a box for each, by `seed` alone.
 
     Args:
-        data: a data set with `sizes`, `image_size` and `image_batches` (see datasets/__init__.py).
+        data: the data set.
 
     Returns:
         images uint8 (n, 3, S, S), labels int64 (n,), corners int64 (n, 2), all on the CPU; the box's side in pixels.

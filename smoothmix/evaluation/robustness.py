@@ -13,6 +13,7 @@ from tqdm import tqdm
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.utils.checks import is_percentage, read_object
+from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
@@ -96,7 +97,7 @@ def _of_severities(name: str, cells: dict[str, Any]) -> dict[int, float]:
 
 def evaluate_cells(
     model: nn.Module,
-    batches: Callable[[str, int], Any],
+    batches: Callable[[str, int], Batches],
     names: Iterable[str],
     images: int,
     ranks: Ranks,

@@ -23,6 +23,7 @@ from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.resolve import resolve
 from smoothmix.training.resumable import check_parts
 from smoothmix.training.step import Graphed, eager
+from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks, is_loss
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
@@ -51,8 +52,7 @@ class Trainer:
     Args:
         model: maps float images (N, C, H, W) to logits (N, K).
         mixing: maps (images, labels) to (images, targets), targets (N, K) being probabilities.
-        data: a data set of this repository, or anything with its `sizes`, `fingerprint`, `views`, `train_batches` and
-            `eval_batches`.
+        data: what it trains on and evaluates.
         recipe, settings: what is trained, and how it is executed.
         directory: where `last.pt`, `best.pt`, `metrics.jsonl` and `tensorboard/` go. It must exist.
         ranks: this process among the others.
@@ -64,7 +64,7 @@ class Trainer:
         self,
         model: nn.Module,
         mixing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-        data: Any,
+        data: ImageDataset,
         recipe: Recipe,
         settings: Settings,
         directory: Path,
@@ -99,10 +99,9 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-        place = ranks.rank, ranks.world_size, ranks.device
-        self.batches = data.train_batches(recipe.batch_size, settings.seed, *place)
+        self.batches = data.train_batches(recipe.batch_size, settings.seed, ranks)
         self.eval_batches = {
-            split: data.eval_batches(split, batch_size(ranks.device) * ranks.world_size, *place)
+            split: data.eval_batches(split, batch_size(ranks.device) * ranks.world_size, ranks)
             for split in sorted(data.sizes.keys() - {"train"})
         }
         if len(self.batches) == 0:

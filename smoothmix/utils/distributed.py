@@ -17,13 +17,14 @@ from smoothmix.utils.errors import UserError
 
 TIMEOUT = 600.0  # seconds
 GRACE = 5.0  # seconds in which all living ranks notice that one is lost: its connections close, or all waits end
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among the ranks of the run, and its device."""
+    """This process among the ranks of the run, and its device."""
 
-    device: torch.device
+    device: torch.device = CPU
     rank: int = 0
     world_size: int = 1
 
@@ -57,6 +58,9 @@ class Ranks:
         if self.world_size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
+
+
+ONE_RANK = Ranks()  # a single process, on the CPU
 
 
 def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:

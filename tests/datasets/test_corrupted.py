@@ -12,6 +12,7 @@ from PIL import Image
 
 from datasets import corrupted
 from datasets.corrupted import CORRUPTED, CorruptedArrays, CorruptedFolders
+from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
 N, SIDE = 23, 6
@@ -63,14 +64,15 @@ def test_the_four_sets():
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_ranks_see_every_image_once_in_order(arrays, world_size, batch_size):
     folder, labels, images = arrays
-    reader = CorruptedArrays(folder, labels, SIDE)
+    ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
+    readers = [CorruptedArrays(folder, labels, SIDE, one) for one in ranks]
     for severity in (1, 2, 5):
-        cells = [reader.cell("fog", severity, batch_size, rank, world_size) for rank in range(world_size)]
+        cells = [reader.batches("fog", severity, batch_size) for reader in readers]
         batches = [list(cell) for cell in cells]
-        assert [len(cell) for cell in cells] == [len(of_rank) for of_rank in batches]
+        assert [len(cell) for cell in cells] == [len(of_one) for of_one in batches]
         number = -(-N // batch_size)
         whole = [batches[k % world_size][k // world_size] for k in range(number)]  # batch k is rank k % world_size's
-        assert sum(len(of_rank) for of_rank in batches) == number
+        assert sum(len(of_one) for of_one in batches) == number
         assert [len(found) for _, found in whole[:-1]] == [batch_size] * (number - 1)
         found = torch.cat([batch for batch, _ in whole])
         assert found.dtype == torch.uint8
@@ -79,9 +81,9 @@ def test_ranks_see_every_image_once_in_order(arrays, world_size, batch_size):
         assert whole[0][1].dtype == torch.int64
 
 
-def test_a_cell_can_be_read_again_and_its_batches_are_copies(arrays):
+def test_batches_can_be_read_again_and_its_batches_are_copies(arrays):
     folder, labels, images = arrays
-    cell = CorruptedArrays(folder, labels, SIDE).cell("fog", 3, 10)
+    cell = CorruptedArrays(folder, labels, SIDE).batches("fog", 3, 10)
     for batch, _ in cell:
         batch.zero_()
     assert np.array_equal(next(iter(cell))[0].numpy(), images[2, :10].transpose(0, 3, 1, 2))
@@ -92,9 +94,9 @@ def test_elsewhere_a_severity_is_copied_at_once_and_the_labels_are_shared(arrays
     copies = []
     monkeypatch.setattr(corrupted.torch, "from_numpy", lambda array: copies.append(len(array)) or torch.tensor(array))
     device = torch.device("meta")
-    reader = CorruptedArrays(folder, labels, SIDE, device)
+    reader = CorruptedArrays(folder, labels, SIDE, Ranks(device))
     for severity in (1, 4):
-        cell = reader.cell("fog", severity, 10)
+        cell = reader.batches("fog", severity, 10)
         assert cell.labels is reader.labels
         batches = list(cell)
         assert [tuple(images.shape) for images, _ in batches] == [(10, 3, SIDE, SIDE)] * 2 + [(3, 3, SIDE, SIDE)]
@@ -108,7 +110,7 @@ def test_files_are_mapped_and_not_read(tmp_path):
     array = np.lib.format.open_memmap(tmp_path / "fog.npy", "w+", np.uint8, (5 * n, side, side, 3))
     array[4 * n : 4 * n + 2] = 7
     del array
-    cell = CorruptedArrays(tmp_path, torch.zeros(n), side).cell("fog", 5, 3)
+    cell = CorruptedArrays(tmp_path, torch.zeros(n), side).batches("fog", 5, 3)
     assert isinstance(cell.images, np.memmap)
     assert next(iter(cell))[0][:, 0, 0, 0].tolist() == [7, 7, 0]
 
@@ -118,7 +120,7 @@ def test_missing_corruptions(arrays):
     reader = CorruptedArrays(folder, labels, SIDE)
     assert list(reader.missing(["snow", "fog", "frost"])) == ["snow", "frost"]
     with pytest.raises(UserError) as error:
-        reader.cell("snow", 1, 10)
+        reader.batches("snow", 1, 10)
     remedy = f"get the files with `python scripts/download.py cifar10_c --root {folder.parent}`"
     assert str(error.value) == f"there is no {folder / 'snow.npy'}: {remedy}"
     with pytest.raises(UserError, match=r"there is no .*nowhere/labels.npy: make the files with `python scripts"):
@@ -159,7 +161,7 @@ def test_damaged_and_hostile_arrays(arrays, tmp_path):
 
     def refused(reason: str | None = None) -> None:
         with pytest.raises(UserError, match=reason) as error:
-            reader.cell("fog", 1, 10)
+            reader.batches("fog", 1, 10)
         message = str(error.value)
         assert message.startswith(f"{path} cannot be used (")
         assert f"delete it, then get the files with `python scripts/download.py cifar10_c --root {tmp_path}`" in message
@@ -191,18 +193,9 @@ def test_damaged_and_hostile_arrays(arrays, tmp_path):
 def test_another_severity(arrays, folders, severity):
     folder, labels, _ = arrays
     with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, not"):
-        CorruptedArrays(folder, labels, SIDE).cell("fog", severity, 10)
+        CorruptedArrays(folder, labels, SIDE).batches("fog", severity, 10)
     with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, not"):
-        CorruptedFolders(folders[0], folders[1], 0).cell("snow", severity, 10)
-
-
-def test_no_such_rank_and_no_batch(arrays):
-    folder, labels, _ = arrays
-    reader = CorruptedArrays(folder, labels, SIDE)
-    with pytest.raises(ValueError, match="rank 2 is not one of 2 ranks"):
-        reader.cell("fog", 1, 10, rank=2, world_size=2)
-    with pytest.raises(ValueError, match="a batch of 0 images is empty"):
-        reader.cell("fog", 1, 0)
+        CorruptedFolders(folders[0], folders[1], 0).batches("snow", severity, 10)
 
 
 def test_where_the_files_came_from(arrays):
@@ -215,7 +208,7 @@ def test_where_the_files_came_from(arrays):
     assert reader.source == "generated files (seed 3)"
     assert CorruptedFolders(folder, [], 0).source == "generated files (seed 3)"
     with pytest.raises(UserError, match=r"there is no .*snow.npy: make the files with `python scripts/make_corr"):
-        reader.cell("snow", 1, 10)
+        reader.batches("snow", 1, 10)
     note.write_text(json.dumps({"seed": 3, "device_type": "cuda"}))  # drew other numbers than a CPU
     assert CorruptedArrays(folder, labels, SIDE).source == "generated files (seed 3, on a GPU)"
     for damaged in (b"{", b"[]", b"{}", b"3", b"\xff"):
@@ -230,11 +223,12 @@ def test_where_the_files_came_from(arrays):
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (2, 0), (3, 0), (1, 2)])
 def test_folders_by_rank(folders, world_size, workers):
     folder, names, pixels = folders
-    reader = CorruptedFolders(folder, names, workers)
+    ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
+    readers = [CorruptedFolders(folder, names, workers, one) for one in ranks]
     for severity in (1, 5):
-        cells = [reader.cell("snow", severity, 2, rank, world_size) for rank in range(world_size)]
+        cells = [reader.batches("snow", severity, 2) for reader in readers]
         batches = [list(cell) for cell in cells]
-        assert [len(cell) for cell in cells] == [len(of_rank) for of_rank in batches]
+        assert [len(cell) for cell in cells] == [len(of_one) for of_one in batches]
         whole = [batches[k % world_size][k // world_size] for k in range(4)]
         assert [len(found) for _, found in whole] == [2, 2, 2, 1]
         images = torch.cat([batch for batch, _ in whole])
@@ -244,7 +238,7 @@ def test_folders_by_rank(folders, world_size, workers):
         assert [len(list(cell)) for cell in cells] == [len(cell) for cell in cells]  # again
 
 
-def test_workers_end_with_their_cell(folders, monkeypatch):
+def test_workers_end_with_their_batches(folders, monkeypatch):
     loaders = []
 
     def keeping(*arguments):
@@ -253,7 +247,7 @@ def test_workers_end_with_their_cell(folders, monkeypatch):
 
     make_loader = corrupted.make_loader
     monkeypatch.setattr(corrupted, "make_loader", keeping)
-    cell = CorruptedFolders(folders[0], folders[1], 1).cell("snow", 1, 2)
+    cell = CorruptedFolders(folders[0], folders[1], 1).batches("snow", 1, 2)
     batches = iter(cell)
     next(batches)
     (worker,) = loaders[0]._iterator._workers
@@ -267,7 +261,7 @@ def test_missing_folders(folders):
     reader = CorruptedFolders(folder, names, 0)
     assert list(reader.missing(["fog", "snow"])) == ["fog"]
     with pytest.raises(UserError, match=r"no folder .*fog/1: get the files with .*download.py imagenet_c --root"):
-        reader.cell("fog", 1, 2)
+        reader.batches("fog", 1, 2)
     shutil.rmtree(folder / "snow" / "4")
     assert list(reader.missing(["snow"])) == ["snow"]
 
@@ -276,29 +270,29 @@ def test_folders_of_other_classes(folders):
     folder, names, _ = folders
     reader = CorruptedFolders(folder, names, 0)
     (folder / "snow" / "1" / ".hidden").mkdir()
-    reader.cell("snow", 1, 2)
+    reader.batches("snow", 1, 2)
     (folder / "snow" / "1" / "n04").mkdir()
     with pytest.raises(UserError, match=r"snow/1 are not those of the clean .*1 differ, such as 'n04', only there"):
-        reader.cell("snow", 1, 2)
+        reader.batches("snow", 1, 2)
     shutil.rmtree(folder / "snow" / "2" / "n01")
     with pytest.raises(UserError, match=r"1 differ, such as 'n01', not there\): delete .*snow, then get the files"):
-        reader.cell("snow", 2, 2)
+        reader.batches("snow", 2, 2)
 
 
-def test_cells_that_are_not_complete(folders):
+def test_severities_that_are_not_complete(folders):
     folder, names, _ = folders
     reader = CorruptedFolders(folder, names, 0)
-    reader.cell("snow", 1, 2)
+    reader.batches("snow", 1, 2)
     next((folder / "snow" / "3" / "n02").iterdir()).unlink()
     with pytest.raises(UserError, match=r"snow/3 holds 6 images and .*snow/1 7: delete the one that is not complete"):
-        reader.cell("snow", 3, 2)
+        reader.batches("snow", 3, 2)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_images_that_are_not_as_published(folders, workers):
     folder, names, _ = folders
     path = folder / "snow" / "1" / "n02" / "ILSVRC2012_val_1.JPEG"
-    cell = CorruptedFolders(folder, names, workers).cell("snow", 1, 2)
+    cell = CorruptedFolders(folder, names, workers).batches("snow", 1, 2)
     Image.new("RGB", (256, 224)).save(path)
     with pytest.raises(UserError, match=rf"^the image {path} is 256x224, not 224x224: .* never resized"):
         list(cell)

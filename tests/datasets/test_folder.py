@@ -11,6 +11,7 @@ from torchvision.transforms import functional as TF
 from datasets import augment, class_folders
 from datasets.batches import epoch_order
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
+from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
 
@@ -208,7 +209,7 @@ def test_workers_change_nothing(folder_root, reference, workers):
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_the_global_batches_of_one_process(folder_root, reference, world_size):
     data = class_folders(folder_root, workers=0, **SMALL)
-    ranks = [data.train_batches(6, 2, rank, world_size) for rank in range(world_size)]
+    ranks = [data.train_batches(6, 2, Ranks(rank=rank, world_size=world_size)) for rank in range(world_size)]
     for epoch in (0, 1):
         for whole, *parts in zip(reference[epoch], *[rank.epoch(epoch) for rank in ranks], strict=True):
             images, labels = collect(parts)
@@ -226,7 +227,7 @@ def test_evaluation_covers_every_image_once(folder_root, workers, world_size):
         for p in paths
     ]
     for rank in range(world_size):
-        batches = data.eval_batches("test", 5, rank, world_size)
+        batches = data.eval_batches("test", 5, Ranks(rank=rank, world_size=world_size))
         for _ in range(2):
             images, labels = collect(batches)
             assert labels.tolist() == [i // 4 for i in range(rank, 12, world_size)]
@@ -249,12 +250,12 @@ def test_image_batches_are_cropped_pixels(folder_root):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_gpu_gets_the_same_batches(folder_root, reference, workers):
     data = class_folders(folder_root, workers=workers, **SMALL)
-    got = list(data.train_batches(6, seed=2, device="cuda").epoch(1))
+    got = list(data.train_batches(6, seed=2, ranks=Ranks(torch.device("cuda", 0))).epoch(1))
     for (images, labels), (expected, expected_labels) in zip(got, reference[1], strict=True):
         assert images.is_cuda
         assert torch.equal(labels.cpu(), expected_labels)
         torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-4)
-    _, labels = collect(data.eval_batches("test", 5, device="cuda"))
+    _, labels = collect(data.eval_batches("test", 5, Ranks(torch.device("cuda", 0))))
     assert labels.tolist() == [i // 4 for i in range(12)]
 
 

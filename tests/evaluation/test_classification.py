@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from datasets.arrays import ArrayData
+from datasets.in_memory import InMemoryData
 from smoothmix.evaluation.classification import count_errors, evaluate
 from smoothmix.utils.distributed import Ranks
 
@@ -85,7 +85,7 @@ class Reads(Once):
 def test_the_loop_reads_nothing_from_the_device(model):
     images = torch.zeros(7, 8, 8, 3, dtype=torch.uint8)
     train, test = (images, torch.zeros(7)), (images, torch.arange(7))
-    data = ArrayData(train, test, [str(k) for k in range(10)], (0,) * 3, (1,) * 3)
+    data = InMemoryData(train, test, [str(k) for k in range(10)], (0,) * 3, (1,) * 3)
     with NoHostReads(), pytest.raises(AssertionError) if isinstance(model, Reads) else nullcontext():
         # the error rates themselves are read by tolist, after the loop
         assert evaluate(model, data.eval_batches("test", 3), CPU)["images"] == 7

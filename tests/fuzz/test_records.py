@@ -213,7 +213,7 @@ def test_headers_of_arrays(fuzz, tmp_path):
 
     def attempt(content):
         (tmp_path / "fog.npy").write_bytes(content)
-        [(found, _)] = reader.cell("fog", 2, 100)
+        [(found, _)] = reader.batches("fog", 2, 100)
         assert (found.shape, found.dtype) == ((N, 3, SIDE, SIDE), torch.uint8)
         order = "F" if b"True" in content[:128] else "C"
         expected = np.reshape(np.frombuffer(content[-whole.size :], np.uint8), whole.shape, order=order)

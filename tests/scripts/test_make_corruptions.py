@@ -18,7 +18,7 @@ from PIL import Image
 
 from datasets import class_folders, digits
 from datasets.corrupted import CORRUPTED, CorruptedArrays, open_files
-from smoothmix.evaluation.generated import GeneratedCells
+from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.distributed import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,13 +58,13 @@ def test_the_published_layout_holds_the_generated_images(made):
     assert "make_corruptions.py digits_c" in stored["command"]
     labels = np.load(made / "labels.npy")
     assert np.array_equal(labels.reshape(5, 360), np.tile(data.arrays("test")[1].numpy(), (5, 1)))
-    cells, reader = GeneratedCells(data, "cifar", 0, CPU), CorruptedArrays(made, data.arrays("test")[1], 32)
+    cells, reader = GeneratedImages(data, "cifar", 0, CPU), CorruptedArrays(made, data.arrays("test")[1], 32)
     assert reader.source == "generated files (seed 0)"
     for name in NAMES:
         assert np.load(made / f"{name}.npy", mmap_mode="r").shape == (1800, 32, 32, 3)
         for severity in (1, 5):
-            expected = torch.cat([images for images, _ in cells.cell(name, severity)])
-            found = torch.cat([images for images, _ in reader.cell(name, severity, 100)])
+            expected = torch.cat([images for images, _ in cells.batches(name, severity)])
+            found = torch.cat([images for images, _ in reader.batches(name, severity, 100)])
             assert torch.equal(found, expected), (name, severity)
 
 
@@ -172,7 +172,7 @@ def test_images_of_one_name_are_refused(script, monkeypatch, tmp_path):
 
 
 def test_what_cannot_be_made_is_named_and_the_rest_is_made(script, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(script.GeneratedCells, "missing", lambda self, names: {"frost": "no photographs"})
+    monkeypatch.setattr(script.GeneratedImages, "missing", lambda self, names: {"frost": "no photographs"})
     monkeypatch.setattr(script, "get_context", lambda kind: multiprocessing.dummy)  # a thread in this process
     monkeypatch.setattr(script.torch, "set_num_threads", lambda count: None)
     overrides = ["digits_c", "--output", tmp_path / "c", "--workers", "1", "--corruptions", "frost", "contrast"]
@@ -209,12 +209,12 @@ def test_imagenet_c_is_jpeg_files_in_class_folders(script, monkeypatch, tmp_path
     ]
     assert len(list(folder.glob("contrast/1/*/*"))) == 4  # nothing of the interrupted start
 
-    reader, cells = open_files(CORRUPTED["imagenet_c"], folder, data), GeneratedCells(data, "imagenet", 0, CPU)
+    reader, cells = open_files(CORRUPTED["imagenet_c"], folder, data), GeneratedImages(data, "imagenet", 0, CPU)
     assert reader.missing(["contrast", "fog"]).keys() == {"fog"}
     for severity in (1, 5):  # as they are evaluated without files: the same pixels, by another encoder
         found, expected = (
             [torch.cat(tensors) for tensors in zip(*cell, strict=True)]
-            for cell in (reader.cell("contrast", severity, 3), cells.cell("contrast", severity))
+            for cell in (reader.batches("contrast", severity, 3), cells.batches("contrast", severity))
         )
         assert torch.equal(found[1], expected[1])
         assert torch.equal(found[0], expected[0])

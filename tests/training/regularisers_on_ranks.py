@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.arrays import ArrayData
+from datasets.in_memory import InMemoryData
 from models import PyramidNet
 from smoothmix import Identity
 from smoothmix.training.recipe import Recipe, Settings
@@ -24,7 +24,7 @@ def main(out):
     ranks = init_distributed("cpu")
     rng = np.random.default_rng(0)
     splits = [(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), rng.integers(0, 4, n)) for n in (32, 8)]
-    data = ArrayData(*splits, list("abcd"), (0.5,) * 3, (0.25,) * 3, padding=1)
+    data = InMemoryData(*splits, list("abcd"), (0.5,) * 3, (0.25,) * 3, padding=1)
     recipe = Recipe(name="test", epochs=2, batch_size=16, lr=0.05)
     results = {}
     for name, options in REGULARISERS.items():

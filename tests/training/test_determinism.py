@@ -100,7 +100,7 @@ def test_no_draw_of_an_image_is_another_s(tmp_path, augment):
     data = class_folders(tmp_path, image_size=8, resize=10, workers=2, augment=augment)
     seen = []
     for seed, rank in itertools.product(range(2), range(2)):
-        batches = data.train_batches(8, seed, rank, 2)
+        batches = data.train_batches(8, seed, Ranks(rank=rank, world_size=2))
         for epoch in range(2):
             seen += [image for images, _ in batches.epoch(epoch) for image in images]
     assert len(seen) == 64 * data.views

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datasets.arrays import ArrayData
+from datasets.in_memory import InMemoryData
 from smoothmix import Identity, ManifoldMixup
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.training.recipe import Recipe, Settings
@@ -18,7 +18,7 @@ from smoothmix.utils.distributed import destroy_process_group, init_distributed
 def data(augment="none"):
     rng = np.random.default_rng(0)
     parts = [(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), rng.integers(0, 7, n)) for n in (62, 23)]
-    return ArrayData(*parts, list("abcdefg"), (0.5,) * 3, (0.25,) * 3, padding=1, augment=augment, workers=1)
+    return InMemoryData(*parts, list("abcdefg"), (0.5,) * 3, (0.25,) * 3, padding=1, augment=augment, workers=1)
 
 
 def network(norm):
@@ -58,7 +58,7 @@ def main(what, out, epochs=2, augment="none"):
         model[1].running_mean += ranks.rank
         ranks.copy_buffers_from_main(model)
         calls = []
-        batches = data().eval_batches("test", 4 * ranks.world_size, ranks.rank, ranks.world_size)
+        batches = data().eval_batches("test", 4 * ranks.world_size, ranks)
         result = evaluate(model, batches, ranks, after_batch=lambda: calls.append(1))
         assert len(set(ranks.gather(len(calls)))) == 1
         if ranks.is_main:

@@ -12,11 +12,12 @@ from torchvision.transforms import functional as TF
 
 import datasets
 from datasets import class_folders
-from datasets.arrays import ArrayData, TrainBatches
 from datasets.augment import draw_color, draw_crop_flip, draw_resized_crop
 from datasets.batches import epoch_order
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
-from datasets.per_image import check_augment
+from datasets.image_augment import check_augment
+from datasets.in_memory import InMemoryData, TrainBatches
+from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
 
@@ -32,7 +33,7 @@ def arrays():
 
     def make(augment="none", workers=0):
         split = images, torch.arange(N)
-        return ArrayData(split, split, [str(i) for i in range(N)], MEAN, STD, augment=augment, workers=workers)
+        return InMemoryData(split, split, [str(i) for i in range(N)], MEAN, STD, augment=augment, workers=workers)
 
     def cropped(i):
         stream = torch.Generator().manual_seed(derive_seed(SEED, "augment", EPOCH))
@@ -162,7 +163,8 @@ def test_workers_ranks_steps_and_the_global_generator(kind, augment):
         assert all(torch.equal(a, c) for (a, _), (c, _) in zip(rest, alone[1][2:], strict=True))
         del batches
     whole, labels = by_view(alone[1][:3], views)  # without the last, partial batch
-    ranks = [list(kind.make(augment).train_batches(6, SEED, rank, 2).epoch(1)) for rank in range(2)]
+    ranks = [Ranks(rank=rank, world_size=2) for rank in range(2)]
+    ranks = [list(kind.make(augment).train_batches(6, SEED, one).epoch(1)) for one in ranks]
     for step in range(3):
         parts, their_labels = by_view([rank[step] for rank in ranks], views)
         assert torch.equal(parts, whole[:, 6 * step : 6 * step + 6])
@@ -183,7 +185,8 @@ def test_the_generators_of_gpus_are_left_alone(kind, monkeypatch):
 @pytest.mark.parametrize("augment", ["autoaugment", "augmix"])
 def test_the_gpu_gets_the_same_batches(kind, augment):
     data = kind.make(augment, workers=1)
-    here, there = (collect(data.train_batches(8, SEED, device=device).epoch(EPOCH)) for device in ("cpu", "cuda"))
+    devices = torch.device("cpu"), torch.device("cuda", 0)
+    here, there = (collect(data.train_batches(8, SEED, Ranks(device)).epoch(EPOCH)) for device in devices)
     assert torch.equal(there[1].cpu(), here[1])
     torch.testing.assert_close(there[0].cpu(), here[0], rtol=0, atol=1e-4)
 
@@ -199,7 +202,7 @@ def test_evaluation_and_the_fingerprint_do_not_change(kind, augment):
 
 def test_plain_images_in_memory_need_no_workers():
     split = PIXELS[:, :, :24], torch.arange(N)
-    data = ArrayData(split, split, [str(i) for i in range(N)], MEAN, STD, workers=2)
+    data = InMemoryData(split, split, [str(i) for i in range(N)], MEAN, STD, workers=2)
     batches = data.train_batches(8, SEED)
     assert isinstance(batches, TrainBatches)
     list(batches.epoch(0))

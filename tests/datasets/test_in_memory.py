@@ -3,9 +3,10 @@ import pytest
 import torch
 from torchvision.transforms import functional as TF
 
-from datasets.arrays import ArrayData
 from datasets.augment import draw_crop_flip
 from datasets.batches import epoch_order
+from datasets.in_memory import InMemoryData
+from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
 
@@ -16,7 +17,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 def data(pictures):
     train, test = pictures(53), pictures(17, seed=1)
     names = [str(i) for i in range(53)]
-    return ArrayData((train, range_labels(53)), (test, range_labels(17)), names, MEAN, STD)
+    return InMemoryData((train, range_labels(53)), (test, range_labels(17)), names, MEAN, STD)
 
 
 def range_labels(n: int) -> torch.Tensor:
@@ -82,7 +83,8 @@ def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(data):
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_the_global_batches_of_one_process(data, world_size):
     alone = list(data.train_batches(12, seed=5).epoch(4))
-    ranks = [list(data.train_batches(12, 5, rank, world_size).epoch(4)) for rank in range(world_size)]
+    ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
+    ranks = [list(data.train_batches(12, 5, one).epoch(4)) for one in ranks]
     for step, (images, labels) in enumerate(alone):
         parts = [rank[step] for rank in ranks]
         share = len(labels) // world_size
@@ -114,7 +116,7 @@ def test_no_global_random_state_is_used(data):
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_evaluation_covers_every_image_once(data, pictures, world_size):
-    parts = [data.eval_batches("test", 6, rank, world_size) for rank in range(world_size)]
+    parts = [data.eval_batches("test", 6, Ranks(rank=rank, world_size=world_size)) for rank in range(world_size)]
     assert [collect(part)[1].tolist() for part in parts] == [
         list(range(rank, 17, world_size)) for rank in range(world_size)
     ]
@@ -155,7 +157,7 @@ def test_unknown_split(data):
 
 def test_held_out_images_leave_training_and_are_not_augmented(pictures):
     images, labels = pictures(60), torch.arange(60)
-    data = ArrayData((images, labels % 3), (images[:9], labels[:9] % 3), list("abc"), MEAN, STD, val_split=15)
+    data = InMemoryData((images, labels % 3), (images[:9], labels[:9] % 3), list("abc"), MEAN, STD, val_split=15)
     assert data.sizes == {"train": 45, "val": 15, "test": 9}
     assert data.arrays("val")[1].bincount().tolist() == [5, 5, 5]
     together = torch.cat([data.arrays("train")[0], data.arrays("val")[0]]).flatten(1)
@@ -168,8 +170,8 @@ def test_held_out_images_leave_training_and_are_not_augmented(pictures):
 def test_channels_first_arrays_are_the_same_data(pictures):
     images, labels = pictures(8), range_labels(8)
     first = images.transpose(0, 3, 1, 2)
-    a = ArrayData((images, labels), (images, labels), list("abcdefgh"), MEAN, STD)
-    b = ArrayData((first, labels), (first, labels), list("abcdefgh"), MEAN, STD)
+    a = InMemoryData((images, labels), (images, labels), list("abcdefgh"), MEAN, STD)
+    b = InMemoryData((first, labels), (first, labels), list("abcdefgh"), MEAN, STD)
     assert a.fingerprint == b.fingerprint
     assert torch.equal(collect(a.train_batches(4, 0).epoch(0))[0], collect(b.train_batches(4, 0).epoch(0))[0])
 
@@ -178,7 +180,7 @@ def test_fingerprint_follows_the_data(pictures):
     images, labels = pictures(8), range_labels(8)
 
     def fingerprint(images=images, labels=labels, names="abcdefgh", **options):
-        return ArrayData((images, labels), (images, labels), list(names), MEAN, STD, **options).fingerprint
+        return InMemoryData((images, labels), (images, labels), list(names), MEAN, STD, **options).fingerprint
 
     other = images.copy()
     other[3, 4, 5, 1] ^= 1
@@ -191,14 +193,14 @@ def test_fingerprint_follows_the_data(pictures):
 def test_images_that_are_no_square_uint8_rgb_are_refused(pictures):
     images, labels = pictures(4), range_labels(4)
     with pytest.raises(ValueError, match=r"torch.float32"):
-        ArrayData((images.astype("float32"), labels), (images, labels), list("abcd"), MEAN, STD)
+        InMemoryData((images.astype("float32"), labels), (images, labels), list("abcd"), MEAN, STD)
     with pytest.raises(ValueError, match=r"\(4, 16, 32, 3\)"):
-        ArrayData((images[:, :16], labels), (images, labels), list("abcd"), MEAN, STD)
+        InMemoryData((images[:, :16], labels), (images, labels), list("abcd"), MEAN, STD)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_an_epoch_on_the_gpu_never_waits_and_has_the_same_pixels(data):
-    batches = data.train_batches(10, seed=1, device="cuda")
+    batches = data.train_batches(10, seed=1, ranks=Ranks(torch.device("cuda", 0)))
     expected = collect(data.train_batches(10, seed=1).epoch(0))
     list(batches.epoch(0))  # copies the store and the constants
     torch.cuda.set_sync_debug_mode("error")
@@ -217,9 +219,9 @@ def test_labels_out_of_range_are_refused(pictures, labels, split):
     good = (pictures(4), np.arange(4))
     parts = {"train": good, "test": good, split: (pictures(4), np.array(labels))}
     with pytest.raises(UserError, match=rf"{split} has labels from .* where labels from 0 to 3 should be"):
-        ArrayData(parts["train"], parts["test"], list("abcd"), (0.5,) * 3, (0.25,) * 3)
+        InMemoryData(parts["train"], parts["test"], list("abcd"), (0.5,) * 3, (0.25,) * 3)
 
 
 def test_an_empty_test_set_is_refused(pictures):
     with pytest.raises(UserError, match="test has no image"):
-        ArrayData((pictures(4), np.arange(4)), (pictures(0), np.arange(0)), list("abcd"), (0.5,) * 3, (0.25,) * 3)
+        InMemoryData((pictures(4), np.arange(4)), (pictures(0), np.arange(0)), list("abcd"), (0.5,) * 3, (0.25,) * 3)

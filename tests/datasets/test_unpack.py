@@ -8,8 +8,7 @@ import tracemalloc
 
 import pytest
 
-from datasets.bounded import GROWTH, SPARE, most
-from datasets.download import unpack
+from datasets.unpack import GROWTH, SPARE, most, unpack
 from smoothmix.utils.errors import UserError
 
 MEBIBYTE = bytes(1 << 20)

@@ -11,16 +11,17 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, crop_flip, draw_crop_flip, normalize, to_float
-from datasets.batches import balanced_subset, check_split, epoch_order, eval_pieces, hold_out, rank_pieces, remaining
+from datasets.batches import epoch_order, eval_pieces, rank_pieces, remaining
+from datasets.image_augment import ImageAugment, image_augment
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
-from datasets.per_image import PerImage, per_image
+from datasets.subsets import balanced_subset, check_split, hold_out
+from smoothmix.utils.data import Batch
+from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
 
-Batch = tuple[Tensor, Tensor]
 
-
-class ArrayData:
+class InMemoryData:
     """Images in memory, copied once to each device that asks, and augmented there by random crop and flip.
 
     Each epoch's random numbers are drawn at once for all images from (seed, epoch), and looked up by image: they do not
@@ -65,7 +66,7 @@ class ArrayData:
         fine_labels: tuple[np.ndarray | Tensor, np.ndarray | Tensor] | None = None,
     ):
         check_workers(workers)
-        self.augment = per_image(augment, policy="cifar10", severity=3)  # AugMix's severity on CIFAR (its code)
+        self.augment = image_augment(augment, policy="cifar10", severity=3)  # AugMix's severity on CIFAR (its code)
         self.in_workers, self.workers = augment != "none", workers
         self.views = self.augment.views
         self.class_names = list(class_names)
@@ -93,27 +94,23 @@ class ArrayData:
 
     def arrays(self, split: str) -> Batch:
         """Return a split as it was given, on the CPU: images uint8 (N, S, S, 3), labels int64 (N,)."""
-        return self._arrays(split, torch.device("cpu"))
+        return self._arrays(split, CPU)
 
-    def train_batches(
-        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
-    ) -> "TrainBatches | WorkerBatches":
-        """Return the augmented training batches of `rank`; `batch_size` is over all ranks."""
+    def train_batches(self, batch_size: int, seed: int, ranks: Ranks = ONE_RANK) -> "TrainBatches | WorkerBatches":
+        """Return this rank's augmented training batches; `batch_size` is that of all ranks together."""
         kind = WorkerBatches if self.in_workers else TrainBatches
-        return kind(self, batch_size, seed, rank, world_size, torch.device(device))
+        return kind(self, batch_size, seed, ranks)
 
-    def eval_batches(
-        self, split: str, batch_size: int, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
-    ) -> Normalized:
+    def eval_batches(self, split: str, batch_size: int, ranks: Ranks = ONE_RANK) -> Normalized:
         """Return the images rank, rank + world_size, ... of `split`, not augmented, in batches."""
         check_split(split, self.sizes)
-        pieces = eval_pieces(self.sizes[split], batch_size, rank, world_size)
-        return Normalized(self.image_batches(split, pieces, device), self.mean, self.std)
+        pieces = eval_pieces(self.sizes[split], batch_size, ranks)
+        return Normalized(self.image_batches(split, pieces, ranks.device), self.mean, self.std)
 
-    def image_batches(self, split: str, pieces: list[range], device: str | torch.device = "cpu") -> "ImageBatches":
+    def image_batches(self, split: str, pieces: list[range], device: torch.device = CPU) -> "ImageBatches":
         """Return the images of `split` whose indices are in `pieces`, a batch each, as they are."""
         check_split(split, self.sizes)
-        return ImageBatches(self, split, pieces, torch.device(device))
+        return ImageBatches(self, split, pieces, device)
 
     def _arrays(self, split: str, device: torch.device) -> Batch:
         """Return the images of a split without the padding, and its labels, on `device`."""
@@ -144,9 +141,9 @@ class ArrayData:
 class TrainBatches:
     """The training batches of one rank; ``len`` is the number of steps in an epoch."""
 
-    def __init__(self, data: ArrayData, batch_size: int, seed: int, rank: int, world_size: int, device: torch.device):
-        self.data, self.seed, self.device = data, seed, device
-        self.pieces = rank_pieces(data.sizes["train"], batch_size, rank, world_size)
+    def __init__(self, data: InMemoryData, batch_size: int, seed: int, ranks: Ranks):
+        self.data, self.seed, self.device = data, seed, ranks.device
+        self.pieces = rank_pieces(data.sizes["train"], batch_size, ranks)
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -177,12 +174,12 @@ class TrainBatches:
 class WorkerBatches:
     """The training batches of one rank where workers augment the images one by one. One epoch runs at a time."""
 
-    def __init__(self, data: ArrayData, batch_size: int, seed: int, rank: int, world_size: int, device: torch.device):
-        self.data, self.device = data, device
-        self.pieces = rank_pieces(data.sizes["train"], batch_size, rank, world_size)
+    def __init__(self, data: InMemoryData, batch_size: int, seed: int, ranks: Ranks):
+        self.data, self.device = data, ranks.device
+        self.pieces = rank_pieces(data.sizes["train"], batch_size, ranks)
         self.sampler = EpochSampler(data.sizes["train"], self.pieces, seed)
         items = _Items(*data._splits["train"], data.image_size, data.padding, data.flip, data.augment, seed)
-        self.loader = make_loader(items, self.sampler, data.workers, device)
+        self.loader = make_loader(items, self.sampler, data.workers, ranks.device)
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -208,7 +205,7 @@ class _Items(Dataset):
     """Padded images by (epoch, index), cropped, flipped and augmented: a pure function of seed and key."""
 
     def __init__(
-        self, padded: Tensor, labels: Tensor, size: int, padding: int, flip: bool, augment: PerImage, seed: int
+        self, padded: Tensor, labels: Tensor, size: int, padding: int, flip: bool, augment: ImageAugment, seed: int
     ):
         self.padded, self.labels, self.size, self.padding, self.flip = padded, labels, size, padding, flip
         self.augment, self.seed = augment, seed
@@ -227,7 +224,7 @@ class _Items(Dataset):
 class ImageBatches:
     """Batches of (images uint8 (n, 3, S, S), labels int64 (n,)); can be iterated again and again."""
 
-    def __init__(self, data: ArrayData, split: str, pieces: list[range], device: torch.device):
+    def __init__(self, data: InMemoryData, split: str, pieces: list[range], device: torch.device):
         self.data, self.split, self.pieces, self.device = data, split, pieces, device
 
     def __len__(self) -> int:
