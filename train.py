@@ -1,4 +1,4 @@
-"""Train one run, or with -m several: `python train.py experiment=cifar100/smoothmix_c`."""
+"""Train one run, or several with -m: `python train.py experiment=cifar100/smoothmix_c`."""
 
 from smoothmix.config.command_line import command
 
@@ -7,17 +7,17 @@ def main(composed):
     """Compose, build, train, and write the run's record."""
     import torch
 
-    from smoothmix.config import build, schema
+    from smoothmix.config import build
     from smoothmix.config import run_directory as run_dir
-    from smoothmix.training.recipe import Recipe
+    from smoothmix.config.schema import check
     from smoothmix.training.summary import write_summary
     from smoothmix.training.trainer import Trainer
     from smoothmix.utils.distributed import init_distributed
     from smoothmix.utils.errors import UserError
 
-    config = schema.check(composed)
-    directory = run_dir.run_directory(config)
-    ranks = init_distributed(config["device"], config["timeout"])
+    config = check(composed)
+    directory, recipe = run_dir.run_directory(config), config.recipe
+    ranks = init_distributed(config.device, config.timeout)
     data = build.dataset(config)
     if ranks.any(run_dir.is_finished(directory, data.fingerprint)):
         if ranks.is_main:
@@ -25,30 +25,21 @@ def main(composed):
         return
     generator = torch.Generator(ranks.device)
     network = build.model(config, data.num_classes, data.image_size)
-    trainer = Trainer(
-        network,
-        build.mixing(config, data.num_classes, generator, network),
-        data,
-        Recipe(**config["recipe"]),
-        schema.settings(config),
-        directory,
-        ranks,
-        generator,
-        config,
-    )
+    mixing = build.mixing(config, data.num_classes, generator, network)
+    trainer = Trainer(network, mixing, data, recipe, config, directory, ranks, generator, config.to_dict())
     if ranks.is_main:
-        lock = run_dir.claim(directory, config)
+        lock = run_dir.lock(directory, config)
         print(f"run directory: {directory}")
-        if trainer.recipe.learning_rate(trainer.recipe.epochs - 1) == trainer.recipe.lr and trainer.recipe.decay_epochs:
-            print(f"note: no epoch of recipe.decay_epochs={trainer.recipe.decay_epochs} is reached")
+        if recipe.decay_epochs and recipe.learning_rate(recipe.epochs - 1) == recipe.lr:
+            print(f"note: no epoch of recipe.decay_epochs={recipe.decay_epochs} is reached")
     try:
         trainer.fit()
     except ValueError as error:
-        if "more than 1 value per channel" not in str(error):  # torch's words
+        if "more than 1 value per channel" not in str(error):  # torch's message
             raise
         raise UserError(
-            "the last batch of an epoch has one image a rank, and BatchNorm cannot train on that where its map is one "
-            "pixel; choose another recipe.batch_size or dataset.val_split"
+            "the last batch of an epoch has one image per rank, and BatchNorm cannot train on that where its map is "
+            "one pixel; choose another recipe.batch_size or dataset.val_split"
         ) from error
     if ranks.is_main:
         write_summary(trainer, run_dir.config_hash(config))

@@ -14,8 +14,7 @@ from datasets import cifar
 from datasets.corrupted import CORRUPTED, GENERATED
 from datasets.corruption_archives import ARCHIVES
 from datasets.download import Archive, fetch
-from smoothmix.config.schema import nearest
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, nearest
 
 RELEASES = {release.name: release for release in (cifar.CIFAR10, cifar.CIFAR100)}
 

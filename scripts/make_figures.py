@@ -17,7 +17,8 @@ import torch
 from datasets import digits
 from datasets.augment import normalize
 from datasets.corrupted import CORRUPTED
-from smoothmix.config.load_run import restore_run
+from smoothmix.config.load_run import load_run
+from smoothmix.config.schema import LoadOptions
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import corruption_tables, figures, mask_figures
 from smoothmix.reporting.occlusion import attention
@@ -59,11 +60,12 @@ def of_networks(directories: list[Path], images: int, seed: int, output: Path) -
     """Draw Figure 2; return the files."""
     networks, fingerprint = [], None
     for directory in directories:
-        config, _, data, model, _ = restore_run(directory)
+        run = load_run(LoadOptions(run=str(directory)))
+        data = run.data
         if fingerprint not in (None, data.fingerprint):
             raise UserError(f"{directory} was trained on other data than {directories[0]}; give runs on one data set")
         fingerprint = data.fingerprint
-        networks.append((name_of(config["method"]), model.cpu().eval()))
+        networks.append((name_of(run.config.method), run.model.cpu().eval()))
     sample = occlusion.sample(data, images, seed)
     figure = attention(networks, *sample, lambda batch: normalize(batch, data.mean, data.std), data.class_names)
     return figures.save(figure, output / "figure2")

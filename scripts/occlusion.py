@@ -12,7 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before any installed package named `datasets`
 
 from datasets.augment import normalize
-from smoothmix.config.load_run import restore_run
+from smoothmix.config.load_run import load_run
+from smoothmix.config.schema import LoadOptions
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import occlusion as report
 from smoothmix.reporting.figures import save
@@ -27,23 +28,24 @@ def measure(args: argparse.Namespace) -> dict:
     """Return the record: what was measured and how, and an entry for each network."""
     models, record = [], {}
     for directory in args.runs:
-        config, path, data, model, ranks = restore_run(directory)
+        run = load_run(LoadOptions(run=str(directory)))
+        config, data = run.config, run.data
         images, labels, corners, side = occlusion.sample(data, args.images, args.seed)
-        of_data = {"dataset": config["dataset"]["name"], "data_fingerprint": data.fingerprint}
+        of_data = {"dataset": config.dataset.name, "data_fingerprint": data.fingerprint}
         if record and any(record[key] != value for key, value in of_data.items()):
             raise UserError(f"{directory} was trained on other data than {args.runs[0]}; give runs on one data set")
         record |= of_data | {"images": len(images), "seed": args.seed, "image_size": data.image_size, "box_side": side}
         found = occlusion.measure(
-            model,
-            *(tensor.to(ranks.device) for tensor in (images, labels, corners)),
+            run.model,
+            *(tensor.to(run.ranks.device) for tensor in (images, labels, corners)),
             side,
             lambda batch, data=data: normalize(batch, data.mean, data.std),
             args.batch_size,
         )
-        names = {key: config[key]["name"] for key in RUN_KEYS}
-        facts = {"method": config["method"], "epochs": config["recipe"]["epochs"], "seed": config["seed"]}
-        models.append({"weights": str(path), **names, **facts, "results": occlusion.summarize(found)})
-    return record | environment(ranks.device) | {"models": models}
+        names = {key: getattr(config, key).name for key in RUN_KEYS}
+        facts = {"method": config.method, "epochs": config.recipe.epochs, "seed": config.seed}
+        models.append({"weights": str(run.path), **names, **facts, "results": occlusion.summarize(found)})
+    return record | environment(run.ranks.device) | {"models": models}
 
 
 def main() -> int:

@@ -48,8 +48,8 @@ def runs_of_tables() -> dict[str, list[tuple[Recipe, int]]]:
         for needed in table_runs(load_table(name)):
             if needed.directory not in seen:
                 seen.add(needed.directory)
-                recipe, model = needed.config["recipe"], needed.config["model"]["name"]
-                images = recipe["epochs"] * IMAGES[needed.config["dataset"]["name"]]
+                recipe, model = needed.config.recipe, needed.config.model.name
+                images = recipe.epochs * IMAGES[needed.config.dataset.name]
                 new[name].append(((model, recipe["batch_size"]), images))
     return new
 

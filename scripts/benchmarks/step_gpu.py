@@ -55,7 +55,7 @@ def measure(trainer: Trainer, step, seconds: float) -> dict:
         step: does one step, as a graph.
         seconds: what a step takes.
     """
-    device, dtype = trainer.ranks.device, torch.bfloat16 if trainer.settings.precision == "bf16" else torch.float32
+    device, dtype = trainer.ranks.device, torch.bfloat16 if trainer.execution.precision == "bf16" else torch.float32
     flops_per_second, bytes_per_second = rates(device, dtype)
     inputs = next(trainer.batches.inputs(0))
     with Work() as work:

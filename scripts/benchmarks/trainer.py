@@ -65,7 +65,7 @@ def bare(trainer: Trainer, steps: int):
     model, optimizer = trainer.model, trainer.optimizer
     images, targets = trainer.mixing(*trainer.batches.prepare(*next(trainer.batches.inputs(0))))
     images = images.contiguous(memory_format=trainer.memory_format)
-    bf16 = trainer.settings.precision == "bf16"
+    bf16 = trainer.execution.precision == "bf16"
 
     def several() -> None:
         for _ in range(steps):

@@ -4,9 +4,8 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
-from smoothmix.config.schema import nearest
 from smoothmix.reporting.claims import DIRECTIONS, ENDPOINTS, Claim
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, nearest
 
 KEYS = ({field.name for field in fields(Claim)} | {"rows"}) - {"row", "to"}
 KINDS = "direction: less (or greater), within: NUMBER, stable: true"

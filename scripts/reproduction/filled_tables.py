@@ -59,5 +59,5 @@ def filled_table(
 
 def _key(run: Run) -> tuple[Any, ...]:
     config = run.config
-    parts = [config["dataset"]["name"], config["model"]["name"], config["method"], config["recipe"]["name"]]
-    return (*parts, config_hash(config), config["seed"])
+    parts = [config.dataset.name, config.model.name, config.method, config.recipe.name]
+    return (*parts, config_hash(config), config.seed)

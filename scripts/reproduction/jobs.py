@@ -12,9 +12,10 @@ from scripts.reproduction.tables import Run, Table
 from smoothmix.config.run_directory import config_hash
 from smoothmix.evaluation.averages import complete, corruptions_of
 from smoothmix.evaluation.generated import unavailable
-from smoothmix.evaluation.robustness import lock_of, read_cells, weights_digest
+from smoothmix.evaluation.robustness import lock_of, read_cells
 from smoothmix.reporting.records import read_record
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import weights_digest
 from smoothmix.utils.locks import is_held
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,7 @@ class Job:
         return self.directory / "failed.txt"
 
     def __str__(self) -> str:
-        return f"{self.run.row} seed {self.run.config['seed']}"
+        return f"{self.run.row} seed {self.run.config.seed}"
 
 
 def jobs_of(table: Table, runs: Iterable[Run], source: str = "files") -> list[Job]:
@@ -71,7 +72,7 @@ def jobs_of(table: Table, runs: Iterable[Run], source: str = "files") -> list[Jo
         raise UserError(f"source must be files or generate, not {source!r}")
     jobs: dict[Path, Job] = {}
     for run in runs:
-        name = run.config["dataset"]["name"]
+        name = run.config.dataset.name
         if table.benchmark and name != find_set(table.benchmark).dataset:
             raise UserError(
                 f"table {table.name} evaluates on {table.benchmark}, which is made of "
@@ -109,7 +110,7 @@ def commands(job: Job) -> list[list[str]]:
 def evaluation(job: Job) -> list[str]:
     """Return the command that evaluates the best weights of `job` on its benchmark."""
     shared = [word for word in job.run.overrides if word.startswith(SHARED)]
-    if root := job.run.config["dataset"].get("root"):  # the training may have had the data elsewhere
+    if root := job.run.config.dataset.options.get("root"):  # the training may have had the data elsewhere
         shared.append(f"dataset.root={quoted(root)}")
     run = f"run={quoted(str(job.directory))}"
     return [
@@ -146,7 +147,7 @@ def trained(job: Job) -> bool:
     if not path.exists():
         return False
     record = read_record(path)
-    if (record["config_hash"], record["seed"]) != (config_hash(job.run.config), job.run.config["seed"]):
+    if (record["config_hash"], record["seed"]) != (config_hash(job.run.config), job.run.config.seed):
         raise UserError(
             f"{path} is the record of another run ({record['recipe']}-{record['config_hash']}, seed {record['seed']}); "
             "move it away"

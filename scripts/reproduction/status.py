@@ -82,7 +82,7 @@ def read_speeds(jobs: list[Job]) -> tuple[list[dict[str, Any]], list[str]]:
     The second value is a sentence about each file that is no record, has no configuration beside it, or is not timed.
     """
     records, damaged = [], []
-    for output in sorted({Path(job.run.config["output"]).expanduser() for job in jobs}):
+    for output in sorted({Path(job.run.config.output).expanduser() for job in jobs}):
         for path in sorted(output.rglob("summary.json")):
             try:
                 record = read_record(path) | {"config": read(path.parent / "config.yaml")}
@@ -99,7 +99,7 @@ def speed(job: Job, records: list[dict[str, Any]]) -> Speed | None:
 
     Those of its own method are taken if there are any, and of several devices the one with most records.
     """
-    config = job.run.config
+    config = job.run.config.to_dict()
     alike = [
         record
         for record in records
@@ -132,4 +132,4 @@ def epochs_left(job: Job) -> int:
         return 0
     metrics = job.directory / "metrics.jsonl"
     done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
-    return int(job.run.config["recipe"]["epochs"]) - done
+    return int(job.run.config.recipe.epochs) - done

@@ -1,21 +1,19 @@
 """From a table of the paper to the runs that fill it."""
 
 import shlex
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 from scripts.reproduction.claims import read_claims
-from smoothmix.config import run_directory as run_dir
-from smoothmix.config import schema
+from smoothmix.config.command_line import CONFIGS, compose
+from smoothmix.config.run_directory import run_directory
+from smoothmix.config.schema import RunConfig, check
 from smoothmix.reporting.claims import Claim
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, nearest
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PRESETS = ("paper", *sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml")))
 
 
@@ -25,7 +23,7 @@ class Run:
 
     row: str
     overrides: tuple[str, ...]
-    config: dict[str, Any]
+    config: RunConfig
     directory: Path
 
 
@@ -80,7 +78,7 @@ def read_table(name: str, content: Any) -> Table:
     known = [field for field in fields(Table) if field.name != "name"]
     for key in content:
         if key not in {field.name for field in known}:
-            raise UserError(f"unknown key {key}; {schema.nearest(str(key), (field.name for field in known))}")
+            raise UserError(f"unknown key {key}; {nearest(str(key), (field.name for field in known))}")
     for field in known:
         if field.name not in content and field.default is MISSING:
             raise UserError(f"{field.name} is missing")
@@ -137,22 +135,14 @@ def table_runs(
     for label, row in table.rows.items():
         of_row = [*table.overrides, *row.overrides]
         if scaled:
-            of_row += scaled["overrides"][_compose(of_row)["dataset"]["name"]]
+            of_row += scaled["overrides"][_checked(of_row).dataset.name]
         of_row += overrides
-        config = _compose(of_row)
+        config = _checked(of_row)
         for seed in range(seeds or scaled.get("seeds", row.seeds or table.seeds)):
-            seeded = {**config, "seed": seed}
-            runs.append(Run(label, (*of_row, f"seed={seed}"), seeded, run_dir.run_directory(seeded)))
+            seeded = replace(config, seed=seed)
+            runs.append(Run(label, (*of_row, f"seed={seed}"), seeded, run_directory(seeded)))
     return runs
 
 
-def _compose(overrides: list[str]) -> dict[str, Any]:
-    from smoothmix.config.command_line import sentence
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        try:
-            composed = compose("train", list(overrides))
-        except Exception as error:  # Hydra's own: about the overrides
-            raise UserError(sentence(error)) from error
-    return schema.check(composed)
+def _checked(overrides: list[str]) -> RunConfig:
+    return check(compose("train", overrides))

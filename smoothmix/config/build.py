@@ -7,23 +7,26 @@ import torch
 from torch import nn
 
 from smoothmix.config import schema
+from smoothmix.config.schema import Component, RunConfig
+from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
 
 
-def dataset(config: dict[str, Any]) -> Any:
+def dataset(config: RunConfig) -> ImageDataset:
     """Return the data set of the configuration."""
-    return _call("dataset", config["dataset"])
+    built: ImageDataset = _call("dataset", config.dataset)
+    return built
 
 
-def model(config: dict[str, Any], num_classes: int, image_size: int) -> nn.Module:
+def model(config: RunConfig, num_classes: int, image_size: int) -> nn.Module:
     """Return the network, initialised from the run's seed and tried on one image; torch's generator is put back."""
-    name = config["model"]["name"]
+    name = config.model.name
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config["seed"], "init"))
-        built = _call("model", config["model"], num_classes=num_classes)
+        torch.manual_seed(derive_seed(config.seed, "init"))
+        built = _call("model", config.model, num_classes=num_classes)
         if not isinstance(built, nn.Module):
-            raise UserError(f"model._target_={config['model']['_target_']} makes no network")
+            raise UserError(f"model._target_={config.model.target} does not return an nn.Module")
         built.eval()
         try:
             with torch.no_grad():
@@ -31,12 +34,12 @@ def model(config: dict[str, Any], num_classes: int, image_size: int) -> nn.Modul
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             raise UserError(f"model={name} cannot take {image_size}x{image_size} images: {_line(error)}") from error
     if not isinstance(logits, torch.Tensor) or logits.shape != (1, num_classes):
-        raise UserError(f"model={name} does not return {num_classes} logits an image")
+        raise UserError(f"model={name} does not return {num_classes} logits per image")
     return built.train()
 
 
 def mixing(
-    config: dict[str, Any],
+    config: RunConfig,
     num_classes: int,
     generator: torch.Generator | None = None,
     network: nn.Module | None = None,
@@ -45,27 +48,27 @@ def mixing(
 
     One that acts on hidden layers too has a method `attach`, which is given the `network`.
     """
-    built = _call("mixing", config["mixing"], num_classes=num_classes, generator=generator)
+    built = _call("mixing", config.mixing, num_classes=num_classes, generator=generator)
     if not callable(built):
-        raise UserError(f"mixing._target_={config['mixing']['_target_']} makes no strategy")
+        raise UserError(f"mixing._target_={config.mixing.target} does not return a callable")
     if network is not None and hasattr(built, "attach"):
         try:
             built.attach(network)
         except ValueError as error:
-            raise UserError(f"mixing={config['mixing']['name']}: {error}") from error
+            raise UserError(f"mixing={config.mixing.name}: {error}") from error
     return built
 
 
-def _call(group: str, node: dict[str, Any], **supplied: Any) -> Any:
-    target = schema.find_target(group, node["_target_"])
+def _call(group: str, component: Component, **supplied: Any) -> Any:
+    target = schema.find_target(group, component.target)
     parameters = inspect.signature(target).parameters.values()
     names = {parameter.name for parameter in parameters}
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     supplied = {key: value for key, value in supplied.items() if key in names or (open_ended and key == "num_classes")}
     try:
-        return target(**schema.arguments(group, node), **supplied)
+        return target(**schema.arguments(group, component), **supplied)
     except (ValueError, TypeError, AssertionError, RuntimeError) as error:
-        raise UserError(f"{group}={node['name']}: {_line(error)}") from error
+        raise UserError(f"{group}={component.name}: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:

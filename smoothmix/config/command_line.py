@@ -4,18 +4,18 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from smoothmix.config import schema
 from smoothmix.utils import distributed
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, nearest
 from smoothmix.utils.signals import Stopped
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -65,6 +65,23 @@ def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
         sys.exit(2)
 
 
+def compose(config_name: str, overrides: Iterable[str] = ()) -> DictConfig:
+    """Return the configuration that a command with these `overrides` composes.
+
+    Raises:
+        UserError: the command would refuse them.
+    """
+    shared = GlobalHydra.instance()
+    running, shared.hydra = shared.hydra, None  # that of a command that calls this
+    try:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return hydra.compose(config_name, list(overrides))
+    except Exception as error:  # Hydra's own, about the overrides
+        raise UserError(sentence(error)) from error
+    finally:
+        shared.hydra = running
+
+
 def _complain_of_loss(error: Exception) -> None:
     try:
         lost = distributed.lost_ranks()
@@ -89,13 +106,13 @@ def sentence(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         choices = error.options or [path.stem for path in (CONFIGS / group).glob("*.yaml")]
-        return f"there is no {group or 'configuration'} {name}; {schema.nearest(name, choices)}"
+        return f"there is no {group or 'configuration'} {name}; {nearest(name, choices)}"
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)) and cause.parent_node is not None:
         group, _, rest = str(cause.full_key).partition(".")
         # Hydra composes once without the swept experiment, with the default data set and network
         swept = any("experiment=" in word and "," in word for word in sys.argv)
         hint = f" (in a sweep over experiments, name the group as well: {group}=...)" if swept and rest else ""
-        return f"unknown key {cause.full_key}; {schema.nearest(str(cause.key), map(str, cause.parent_node))}{hint}"
+        return f"unknown key {cause.full_key}; {nearest(str(cause.key), map(str, cause.parent_node))}{hint}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     return " ".join(str(error).split())

@@ -7,10 +7,11 @@ from typing import IO, Any
 
 import yaml
 
+from smoothmix.config.schema import RunConfig
+from smoothmix.utils import locks
 from smoothmix.utils.checks import read_object
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
-from smoothmix.utils.locks import hold
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
 IGNORED = {"output", "device", "timeout", "step", "log_every", "checkpoint_every"}
@@ -21,7 +22,7 @@ ADDED_TO_DATASET = {"decode": "exact", "labels": "fine", "per_class": None}
 
 
 def what_counts(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a checked configuration that changes the result of a run."""
+    """Return the part of a stored configuration that changes the result of a run."""
     counted = {key: value for key, value in config.items() if key not in IGNORED and (key, value) not in ADDED.items()}
     counted["dataset"] = {
         key: value
@@ -31,26 +32,26 @@ def what_counts(config: dict[str, Any]) -> dict[str, Any]:
     return counted
 
 
-def config_hash(config: dict[str, Any]) -> str:
-    """Return eight hexadecimal digits that stand for all that counts, except the seed."""
-    counted = {key: value for key, value in what_counts(config).items() if key != "seed"}
+def config_hash(config: RunConfig) -> str:
+    """Return eight hexadecimal digits that stand for everything that counts, except the seed."""
+    counted = {key: value for key, value in what_counts(config.to_dict()).items() if key != "seed"}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def run_directory(config: dict[str, Any]) -> Path:
+def run_directory(config: RunConfig) -> Path:
     """Return ``<output>/<dataset>/<model>/<method>/<recipe>-<hash8>/seed<k>``.
 
     Raises:
         UserError: one of the names cannot be a folder's name.
     """
     *folders, recipe = check_names(config)
-    setting = Path(config["output"]).expanduser().joinpath(*folders, f"{recipe}-{config_hash(config)}")
-    return setting / f"seed{config['seed']}"
+    setting = Path(config.output).expanduser().joinpath(*folders, f"{recipe}-{config_hash(config)}")
+    return setting / f"seed{config.seed}"
 
 
-def check_names(config: dict[str, Any]) -> list[str]:
+def check_names(config: RunConfig) -> list[str]:
     """Return the names of data set, model, method and recipe; raise UserError for one that cannot be a folder's."""
-    names = [config["dataset"]["name"], config["model"]["name"], config["method"], config["recipe"]["name"]]
+    names = [config.dataset.name, config.model.name, config.method, config.recipe.name]
     for name in names:
         if not name.isprintable() or not name or name.startswith(".") or "/" in name or "\\" in name:
             raise UserError(f"{name!r} cannot name a folder of the run directory; use letters, digits, '-' and '_'")
@@ -78,28 +79,28 @@ def is_finished(directory: Path, data_fingerprint: str) -> bool:
     return True
 
 
-def claim(directory: Path, config: dict[str, Any]) -> IO[str]:
-    """Make `directory` this process's, and store the configuration in it or check the one that is stored.
+def lock(directory: Path, config: RunConfig) -> IO[str]:
+    """Lock `directory`, and store the configuration in it or compare it with the stored one.
 
-    The lock lasts until the returned file is closed, at the latest when the process ends, however it ends.
+    The lock lasts until the returned file is closed, at the latest until the process ends, however it ends.
 
     Raises:
-        UserError: the folder cannot be written, is another living process's, or holds a run of another
+        UserError: the folder cannot be written, another process has locked it, or it holds a run of another
             configuration (the differing keys are named).
     """
     path = directory / "config.yaml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = hold(directory / ".lock", directory)
+        file = locks.hold(directory / ".lock", directory)
     except OSError as error:
         raise UserError(f"cannot write to {directory} ({error.strerror}); choose another output=") from error
     if path.exists():
         stored = read(path)
-        differing = sorted(_differences(what_counts(stored), what_counts(config)))
+        differing = sorted(_differences(what_counts(stored), what_counts(config.to_dict())))
         if differing:
             raise UserError(f"{directory} holds a run of another configuration: {', '.join(differing)} differ")
-    write_text(path, yaml.safe_dump(config, sort_keys=False))
-    return lock
+    write_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False))
+    return file
 
 
 def read(path: Path) -> dict[str, Any]:

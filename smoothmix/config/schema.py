@@ -1,123 +1,181 @@
 """The configuration, typed and checked before anything starts.
 
-The run and the recipe are dataclasses. `dataset`, `model` and `mixing` are open groups: `_target_` names a callable of
-this repository, timm or torchvision, and the other keys are its arguments, checked against its signature. Every mistake
-becomes one sentence that names the nearest right word.
+A run, its recipe and the options of the evaluations are dataclasses. `dataset`, `model` and `mixing` are open groups:
+`_target_` names a callable of this repository, timm or torchvision, and the other keys are its arguments, checked
+against its signature. Every mistake becomes one sentence that suggests the nearest valid name.
 """
 
-import difflib
 import importlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.utils.distributed import TIMEOUT
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, nearest
 
-
-@dataclass
-class Run(Settings):
-    """The top level of configs/train.yaml."""
-
-    method: str = MISSING  # the run directory's third folder: a row of the paper's tables
-    output: str = MISSING
-    device: str = "auto"
-    timeout: float = TIMEOUT
-    recipe: Recipe = MISSING
-    dataset: Any = MISSING
-    model: Any = MISSING
-    mixing: Any = MISSING
-
-
+GROUPS = ("dataset", "model", "mixing")
 # keys of a group that other groups and the run directory read, and that are not arguments of its _target_
-READ_BY_OTHERS = {"dataset": {"mix_p", "cutout_size"}, "model": set(), "mixing": set()}
+READ_BY_OTHERS: dict[str, set[str]] = {"dataset": {"mix_p", "cutout_size"}, "model": set(), "mixing": set()}
 # arguments that the program supplies itself
-SUPPLIED = {"dataset": set(), "model": {"num_classes"}, "mixing": {"num_classes", "generator"}}
+SUPPLIED: dict[str, set[str]] = {"dataset": set(), "model": {"num_classes"}, "mixing": {"num_classes", "generator"}}
 # whose exported names, and whose classes, a _target_ may be: a stranger's file can run nothing else
 EXPORTED_BY = {"dataset": "datasets", "model": "models", "mixing": "smoothmix"}
-CLASSES_OF = {
+CLASSES_OF: dict[str, tuple[str, ...]] = {
     "dataset": (),
     "model": ("timm.models", "torchvision.models"),
     "mixing": ("torchvision.transforms.v2",),
 }
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return the end of a sentence about an unknown `word`: the nearest of `choices`, or all of them."""
-    choices = sorted(choices)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"there is {', '.join(choices)}"
-
-
 @dataclass
-class Evaluation:
-    """The top level of configs/eval.yaml."""
+class Component:
+    """An open group: its name, the callable that `_target_` names, and every other key."""
+
+    name: str
+    target: str
+    options: dict[str, Any]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Component":
+        """Return what `to_dict` was made from."""
+        options = {key: value for key, value in values.items() if key not in ("name", "_target_")}
+        return cls(values["name"], values["_target_"], options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they stand in the YAML file."""
+        return {"name": self.name, "_target_": self.target, **self.options}
+
+
+@dataclass(kw_only=True)
+class RunConfig(Settings):
+    """One training run: the top level of configs/train.yaml."""
+
+    method: str  # the run directory's third folder: a row of the paper's tables
+    output: str
+    device: str = "auto"
+    timeout: float = TIMEOUT
+    recipe: Recipe
+    dataset: Component
+    model: Component
+    mixing: Component
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Return what `to_dict` was made from."""
+        groups = {group: Component.from_dict(values[group]) for group in GROUPS}
+        return cls(**{**values, "recipe": Recipe(**values["recipe"]), **groups})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values: what config.yaml and the checkpoints hold."""
+        return asdict(self) | {group: getattr(self, group).to_dict() for group in GROUPS}
+
+
+@dataclass(kw_only=True)
+class _Composed(RunConfig):
+    """What OmegaConf checks of a run: the open groups are checked here."""
+
+    dataset: Any
+    model: Any
+    mixing: Any
+
+
+@dataclass(kw_only=True)
+class LoadOptions:
+    """Which weights to load, and where: the keys that configs/eval.yaml and configs/eval_corruption.yaml share."""
 
     run: str | None = None
     checkpoint: str | None = None
     published: str | None = None
     weights: str = "best"
-    split: str = "test"
     batch_size: int | None = None
     device: str = "auto"
     timeout: float = TIMEOUT
-    dataset: Any = MISSING
+    dataset: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise UserError for options that contradict each other or name something unknown."""
+        if (self.run is None) == (self.checkpoint is None):
+            raise UserError("give either run=RUN_DIR or checkpoint=FILE")
+        if self.published is not None and self.checkpoint is None:
+            raise UserError(f"published={self.published} is about a file: give it as checkpoint=FILE")
+        _check_one_of("weights", self.weights, ("best", "last"))
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
 
 
-@dataclass
-class CorruptedEvaluation:
+@dataclass(kw_only=True)
+class EvalOptions(LoadOptions):
+    """The top level of configs/eval.yaml."""
+
+    split: str = "test"
+
+
+@dataclass(kw_only=True)
+class EvalCorruptionOptions(LoadOptions):
     """The top level of configs/eval_corruption.yaml."""
 
-    benchmark: str = MISSING
+    benchmark: str
     source: str = "files"
     files: str | None = None
     corruptions: list[str] | None = None
     seed: int = 0
-    run: str | None = None
-    checkpoint: str | None = None
-    published: str | None = None
-    weights: str = "best"
-    batch_size: int | None = None
-    device: str = "auto"
-    timeout: float = TIMEOUT
-    dataset: Any = MISSING
+
+    def check(self) -> None:
+        """Raise UserError for options that contradict each other or name something unknown."""
+        super().check()
+        _check_one_of("source", self.source, ("files", "generate"))
 
 
-def check(composed: DictConfig) -> dict[str, Any]:
-    """Return the composed configuration of a run as plain resolved values.
+def _check_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{name} must be {' or '.join(choices)}, not {value!r}")
+
+
+Options = TypeVar("Options", bound=LoadOptions)
+
+
+def check(composed: DictConfig) -> RunConfig:
+    """Return the composed configuration of a run, resolved.
 
     Raises:
         UserError: an unknown or missing key, a value of the wrong type or out of range, a `_target_` outside the
-            allowed places or called with arguments it does not have.
+            allowed packages or called with arguments it does not have.
     """
     if not isinstance(composed.get("recipe"), DictConfig):
         raise UserError(f"recipe must be one of configs/recipe/, not {composed.get('recipe')!r}")
     _check_keys(composed.recipe, Recipe, "recipe.")
-    config = typed(composed, Run)
+    values = _resolved(composed, _Composed)
+    components = {group: _component(group, values[group]) for group in GROUPS}
+    config = RunConfig(**{**values, "recipe": Recipe(**values["recipe"]), **components})
     try:
-        Recipe(**config["recipe"]).check()
-        settings(config).check()
+        config.recipe.check()
+        config.check()
     except ValueError as error:
         raise UserError(str(error)) from error
-    for group in ("dataset", "model", "mixing"):
-        _check_group(group, config[group])
     return config
 
 
-def typed(composed: DictConfig, schema: type) -> dict[str, Any]:
-    """Return `composed` as plain resolved values, with the keys and types of the dataclass `schema`.
+def check_options(composed: DictConfig, schema: type[Options]) -> Options:
+    """Return the composed options of an evaluation, resolved.
 
     Raises:
-        UserError: a key is unknown or missing, or a value has another type.
+        UserError: an unknown or missing key, or a value that cannot be used.
     """
+    options = schema(**_resolved(composed, schema))
+    options.check()
+    return options
+
+
+def _resolved(composed: DictConfig, schema: type) -> dict[str, Any]:
+    """Return `composed` as plain values, with the keys and types of the dataclass `schema`."""
     _check_keys(composed, schema)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), composed)
@@ -132,14 +190,15 @@ def typed(composed: DictConfig, schema: type) -> dict[str, Any]:
 
 def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:
     known = fields(schema)
-    for key in node:
-        if key not in {field.name for field in known}:
-            raise UserError(f"unknown key {prefix}{key}; {nearest(str(key), (field.name for field in known))}")
-    for field in known:
-        if field.name not in node and field.default is NO_DEFAULT and field.default_factory is NO_DEFAULT:
-            raise UserError(f"{prefix}{field.name} is missing; give it, as in {prefix}{field.name}=VALUE")
-    values = OmegaConf.to_container(node)
-    for key in (field.name for field in known if _is_list(field.type)):
+    names = [entry.name for entry in known]
+    for key in map(str, node):
+        if key not in names:
+            raise UserError(f"unknown key {prefix}{key}; {nearest(key, names)}")
+    for entry in known:
+        if entry.name not in node and entry.default is NO_DEFAULT and entry.default_factory is NO_DEFAULT:
+            raise UserError(f"{prefix}{entry.name} is missing; give it, as in {prefix}{entry.name}=VALUE")
+    values = typing.cast("dict[str, Any]", OmegaConf.to_container(node))
+    for key in (entry.name for entry in known if _is_list(entry.type)):
         value = values.get(key)
         if not (value is None or isinstance(value, list) or OmegaConf.is_interpolation(node, key)):
             raise UserError(f"{prefix}{key} should be a list, as in {prefix}{key}=[{value}], not {value}")
@@ -150,20 +209,15 @@ def _is_list(hint: Any) -> bool:
     return any(typing.get_origin(option) is list for option in (hint, *typing.get_args(hint)))
 
 
-def settings(config: dict[str, Any]) -> Settings:
-    """Return the settings among the top-level keys of a checked configuration."""
-    return Settings(**{field.name: config[field.name] for field in fields(Settings)})
-
-
-def arguments(group: str, node: dict[str, Any]) -> dict[str, Any]:
+def arguments(group: str, component: Component) -> dict[str, Any]:
     """Return the keys of a group that are arguments of its `_target_`."""
-    dropped = {"_target_"} | READ_BY_OTHERS[group] | ({"name"} - set(parameters_of(group, node)))
-    return {key: value for key, value in node.items() if key not in dropped}
+    given = {key: value for key, value in component.options.items() if key not in READ_BY_OTHERS[group]}
+    return given | ({"name": component.name} if "name" in parameters_of(group, component) else {})
 
 
-def parameters_of(group: str, node: dict[str, Any]) -> Mapping[str, inspect.Parameter]:
+def parameters_of(group: str, component: Component) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of a group's `_target_`; raises as :func:`find_target`."""
-    return inspect.signature(find_target(group, node["_target_"])).parameters
+    return inspect.signature(find_target(group, component.target)).parameters
 
 
 def find_target(group: str, path: str) -> Callable[..., Any]:
@@ -198,24 +252,24 @@ def _inside(module_path: str, places: tuple[str, ...]) -> bool:
     return any(module_path == place or module_path.startswith(place + ".") for place in places)
 
 
-def _check_group(group: str, node: Any) -> None:
+def _component(group: str, node: Any) -> Component:
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise UserError(f"{group} must be one of configs/{group}/ or have a _target_, not {node!r}")
     if not isinstance(node.get("name"), str):
-        raise UserError(f"{group}.name is missing: the run directory is named by it")
-    target = find_target(group, node["_target_"])
+        raise UserError(f"{group}.name is missing: it names a folder of the run directory")
+    component = Component.from_dict(node)
+    target = find_target(group, component.target)
     parameters = inspect.signature(target).parameters
-    hints = typing.get_type_hints(target.__init__ if isinstance(target, type) else target)
-    given = arguments(group, node)
+    hints = typing.get_type_hints(typing.cast("Any", target).__init__ if isinstance(target, type) else target)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for key, value in given.items():
+    for key, value in arguments(group, component).items():
         if key in SUPPLIED[group]:
             raise UserError(f"{group}.{key} is set by the program; leave it out")
         if key not in parameters and not open_ended:
             known = (set(parameters) | READ_BY_OTHERS[group] | {"name"}) - SUPPLIED[group]
-            raise UserError(f"unknown key {group}.{key}; {nearest(key, known)}")
+            raise UserError(f"unknown key {group}.{key}; {nearest(str(key), known)}")
         if hints.get(key) is float and type(value) is int:
-            node[key] = value = float(value)  # so that p=1 and p=1.0 are the same run
+            component.options[key] = value = float(value)  # so that p=1 and p=1.0 are the same run
         if not _fits(value, hints.get(key, Any)):
             raise UserError(f"{group}.{key}={value!r} should be of type {_type_name(hints[key])}")
     for key, parameter in parameters.items():
@@ -223,8 +277,9 @@ def _check_group(group: str, node: Any) -> None:
             parameter.VAR_KEYWORD,
             parameter.VAR_POSITIONAL,
         )
-        if not optional and key not in given and key not in SUPPLIED[group]:
-            raise UserError(f"{group}.{key} is missing; {node['_target_']} needs it")
+        if not optional and key not in node and key not in SUPPLIED[group]:
+            raise UserError(f"{group}.{key} is missing; {component.target} needs it")
+    return component
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
+from smoothmix.utils.errors import UserError, nearest
 
 CATEGORIES = ("noise", "blur", "weather", "digital")
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # outside the 15 of the benchmark
@@ -31,9 +32,18 @@ ALEXNET_CLEAN = 43.48  # torchvision's AlexNet has 56.52 % top-1 accuracy on the
 Errors = Mapping[str, Mapping[int, float]]
 
 
-def corruptions_of(constants: str) -> list[str]:
-    """Return the corruptions of a benchmark with the "imagenet" constants (15) or the "cifar" ones (19)."""
-    return list(BENCHMARK if constants == "imagenet" else CORRUPTIONS)
+def corruptions_of(constants: str, chosen: list[str] | None = None) -> list[str]:
+    """Return the corruptions of a benchmark: those `chosen`, or 15 with "imagenet" constants, 19 with "cifar" ones.
+
+    Raises:
+        UserError: none is chosen, or one that does not exist.
+    """
+    if chosen == []:
+        raise UserError("corruptions=[] evaluates nothing; name some, as in corruptions=[fog,snow], or leave it out")
+    for name in chosen or ():
+        if name not in CORRUPTIONS:
+            raise UserError(f"there is no corruption {name}; {nearest(name, CORRUPTIONS)}")
+    return chosen or list(BENCHMARK if constants == "imagenet" else CORRUPTIONS)
 
 
 def complete(cells: Mapping[int, float]) -> bool:
@@ -102,6 +112,16 @@ def summarize(errors: Errors, clean: float, with_alexnet: bool) -> dict[str, flo
             rows["mCE"] = mean_corruption_error(errors)
             rows["relative mCE"] = relative_mean_corruption_error(errors, clean)
     return rows
+
+
+def table(errors: Errors, clean: float, with_alexnet: bool) -> str:
+    """Return all errors as text: a line per corruption, then the `clean` error and the averages."""
+    lines = []
+    for name, mean in means(errors).items():
+        row = " ".join(f"{error:6.2f}" for _, error in sorted(errors[name].items()))
+        lines.append(f"{name:<18} {row}  {mean:6.2f}")
+    rows = {"clean": clean, **summarize(errors, clean, with_alexnet)}
+    return "\n".join([*lines, *(f"{name:<53} {value:6.2f}" for name, value in rows.items())])
 
 
 def _total(cells: Mapping[int, float]) -> float:

@@ -1,9 +1,9 @@
 """Errors on corrupted images, cell by cell, kept in a record that an interrupted evaluation goes on from."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,7 @@ from smoothmix.evaluation.classification import evaluate
 from smoothmix.utils.checks import is_percentage, read_object
 from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 from smoothmix.utils.locks import hold
@@ -47,11 +48,11 @@ class CellRecord:
         write_text(self.path, json.dumps({**self.identity, **facts, "top1_errors": self.errors}, indent=2) + "\n")
 
 
-def claim(path: Path) -> IO[str]:
-    """Make the record `path`, which need not be there yet, this process's until the returned file is closed.
+def lock(path: Path) -> IO[str]:
+    """Lock the record `path`, which need not exist yet, until the returned file is closed.
 
     Raises:
-        UserError: another process has it, or its folder cannot be written.
+        UserError: another process has locked it, or its folder cannot be written.
     """
     try:
         return hold(lock_of(path), path)
@@ -65,12 +66,6 @@ def claim(path: Path) -> IO[str]:
 def lock_of(path: Path) -> Path:
     """Return the file that is locked while an evaluation fills the record `path`."""
     return path.with_name(f".{path.name}.lock")
-
-
-def weights_digest(path: Path) -> str:
-    """Return sixteen hexadecimal digits that stand for a file of weights."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def read_cells(path: Path) -> dict[str, Any]:
@@ -124,3 +119,43 @@ def evaluate_cells(
         errors.setdefault(name, {})[severity] = result["top1_error"]
         if ranks.is_main:
             after_cell()
+
+
+def evaluate_benchmark(
+    model: nn.Module,
+    batches: Callable[[str, int], Any],
+    names: Iterable[str],
+    clean_batches: Any,
+    ranks: Ranks,
+    path: Path,
+    identity: dict[str, Any],
+    channels_last: bool = False,
+) -> tuple[CellRecord, float]:
+    """Evaluate `model` on clean images and on the corruptions `names`, resuming the record `path`; rank 0 locks it.
+
+    Args:
+        model, batches, names, channels_last: as :func:`evaluate_cells` takes them.
+        clean_batches: this rank's batches of the clean test images.
+        ranks: this process among the others.
+        path: of the record.
+        identity: what the errors are of.
+
+    Returns:
+        The record and the clean top-1 error in %.
+
+    Raises:
+        UserError: the record is another evaluation's or in use, or images are missing.
+    """
+    with lock(path) if ranks.is_main else nullcontext():
+        ranks.any(False)  # the others read the record when it is locked
+        record = CellRecord(path, identity)
+        clean = evaluate(model, clean_batches, ranks, channels_last=channels_last)
+        facts = {
+            "clean_top1_error": clean["top1_error"],
+            "images": clean["images"],
+            "world_size": ranks.world_size,
+            **environment(ranks.device),
+        }
+        images, errors = int(clean["images"]), record.errors
+        evaluate_cells(model, batches, names, images, ranks, errors, lambda: record.save(**facts), channels_last)
+    return record, clean["top1_error"]

@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 
 from smoothmix.corruptions import SEVERITIES
-from smoothmix.evaluation.robustness import read_cells, weights_digest
+from smoothmix.evaluation.robustness import read_cells
 from smoothmix.reporting.spread import half_width
 from smoothmix.reporting.tables import name_of, place_of
 from smoothmix.utils.checks import RUN, is_count, is_name, is_percentage, wrong_key
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import weights_digest
 
 PUBLISHED = "published files"
 # errors are comparable where all of these agree

@@ -77,7 +77,7 @@ class Trainer:
                 f"recipe.batch_size={recipe.batch_size} cannot be shared evenly by {ranks.world_size} ranks; "
                 "it is the global size, so choose a multiple of the number of ranks"
             )
-        settings = resolve(settings, ranks)
+        self.execution = resolve(settings, ranks)
         if data.views > 1 and not isinstance(mixing, Identity):
             raise UserError(
                 f"{type(mixing).__name__} would change the {data.views} views of an image that AugMix compares; "
@@ -86,8 +86,7 @@ class Trainer:
         self.data, self.mixing, self.recipe, self.settings = data, mixing, recipe, settings
         self.directory, self.ranks, self.generator, self.config = directory, ranks, generator, config
         self.select_on = "val" if "val" in data.sizes else "test"
-        self.channels_last = settings.channels_last is True
-        self.memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        self.memory_format = torch.channels_last if self.execution.channels_last else torch.contiguous_format
         self.model = model.to(ranks.device)
         self.model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
@@ -113,7 +112,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.world_sizes: list[int] = []
         self.totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # summed loss, images of this epoch
-        self.launch = Graphed(recipe.batch_size, generator) if settings.step == "graph" else eager
+        self.launch = Graphed(recipe.batch_size, generator) if self.execution.step == "graph" else eager
         self.log = RunLog(directory, recipe.epochs, ranks.is_main)
 
     # ---------------------------------------------------------------- the run
@@ -173,7 +172,7 @@ class Trainer:
 
     def train_step(self, *inputs: Tensor) -> None:
         """Do one step on what the data set's `inputs` yields. The host reads nothing, so a graph can hold it."""
-        bf16 = self.settings.precision == "bf16"
+        bf16 = self.execution.precision == "bf16"
         with torch.no_grad():
             images, labels = self.batches.prepare(*inputs)
             images, targets = self.mixing(images, labels)
@@ -206,7 +205,7 @@ class Trainer:
                 batches,
                 self.ranks,
                 after_batch=lambda: self.leave_if_asked(stop),
-                channels_last=self.channels_last,
+                channels_last=self.execution.channels_last,
             )
             row |= {f"{split}_{name}": value for name, value in result.items() if name != "images"}
         row["seconds"] = self._seconds_of_epoch()
@@ -246,7 +245,7 @@ class Trainer:
             "training_seconds": self.training_seconds,
             "history": self.history,
             "device": self.ranks.device.type,
-            "precision": self.settings.precision,
+            "precision": self.execution.precision,
             "world_size": self.ranks.world_size,
             "world_sizes": self.world_sizes,
             "data": self.data.fingerprint,
@@ -290,10 +289,10 @@ class Trainer:
                 f"{path} was saved in the middle of epoch {state['epoch'] + 1} by {then}, and now there are {now}; "
                 "another number or device can go on only from an epoch's end"
             )
-        precision = state.get("precision", self.settings.precision)
-        if precision != self.settings.precision:
+        precision = state.get("precision", self.execution.precision)
+        if precision != self.execution.precision:
             raise UserError(
-                f"{path} was trained in {precision}, and precision=auto means {self.settings.precision} on "
+                f"{path} was trained in {precision}, and precision=auto means {self.execution.precision} on "
                 f"{self.ranks.device.type}; go on where it began, or start anew with precision={precision}"
             )
         checkpoint.load_model(self.model, state["model"], path)

@@ -1,4 +1,7 @@
-"""The one exception that stands for a user's mistake."""
+"""The one exception that stands for a user's mistake, and suggestions for its sentence."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -10,6 +13,13 @@ class UserError(Exception):
 
     def __init__(self, sentence: str) -> None:
         super().__init__("".join(_shown(character) for character in sentence))
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown `word`: the nearest of `choices`, or all of them."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(choices)}"
 
 
 def _shown(character: str) -> str:

@@ -1,5 +1,6 @@
 """Files that are whole at any moment: written beside their target and renamed onto it."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,3 +46,9 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacing(path) as file:
         file.write(text)
+
+
+def weights_digest(path: Path) -> str:
+    """Return sixteen hexadecimal digits that stand for a file of weights."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
