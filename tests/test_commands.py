@@ -221,7 +221,7 @@ def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path, kills
         (["train.py", "mixing=null"], "Config group override must be a string or a list"),
         (
             ["train.py", "-m", "experiment=cifar100/cutmix,cifar100/mixup", "dataset.verify=false"],
-            "unknown key dataset.verify; there is _target_, cutout_size, mix_p, name, val_split (in a sweep over "
+            "unknown key dataset.verify; choose from _target_, cutout_size, mix_p, name, val_split (in a sweep over "
             "experiments, name the group as well: dataset=...)",
         ),
         (["train.py", f"output=/tmp/{'x' * 300}"], "choose another output="),

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 import eval_corruption
 import smoothmix.config.load_run
 import smoothmix.evaluation.robustness as robustness
 from models import PyramidNet
+from smoothmix.config.command_line import compose
 from smoothmix.utils.errors import UserError
 from tests.datasets.test_cifar import write_cifar100
 from tests.models.test_published import random_weights, save, their_shapes
@@ -35,9 +35,8 @@ def python(*arguments):
 
 def evaluate(*overrides):
     """What the command does, in this process."""
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        composed = compose("eval_corruption", list(overrides))
-        eval_corruption.main(composed)
+    composed = compose("eval_corruption", overrides)
+    eval_corruption.main(composed)
     return composed
 
 
@@ -192,8 +191,8 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
     [
         (["benchmark=digits_c", "corruptions=[contrst]"], "there is no corruption contrst; did you mean contrast?"),
         (["benchmark=digits_c", "corruptions=fog"], "corruptions should be a list, as in corruptions=[fog], not fog"),
-        (["benchmark=digits_c", "dataset.root=/x"], "the images of digits have no root; leave out dataset.root=/x"),
-        (["benchmark=digits_c", "+dataset.val_spilt=2"], "the images of digits have no val_spilt; leave out"),
+        (["benchmark=digits_c", "dataset.root=/x"], "the data set digits has no root; leave out dataset.root=/x"),
+        (["benchmark=digits_c", "+dataset.val_spilt=2"], "the data set digits has no val_spilt; leave out"),
         (["benchmark=digitsc"], "there is no benchmark digitsc; there is cifar10_c, cifar100_c, imagenet_c, digits_c"),
         (["benchmark=digits_c", "source=web"], "source must be files or generate, not 'web'"),
         (["benchmark=cifar100_c"], "was trained on digits, but CIFAR-100-C is made of cifar100"),
@@ -224,7 +223,7 @@ def test_weights_of_the_cutmix_authors(tmp_path, monkeypatch, capsys):
     built = []
 
     def small(config, num_classes, image_size):
-        built.append((config["model"]["name"], num_classes))
+        built.append((config.model.name, num_classes))
         return PyramidNet(8, 12, num_classes, bottleneck=False)
 
     monkeypatch.setattr(smoothmix.config.load_run.build, "model", small)

@@ -1,11 +1,10 @@
 """Data and networks that do not go together: one sentence each, through train.py's own function."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 import train
-from scripts.reproduction.tables import CONFIGS
+from smoothmix.config.command_line import compose
 from smoothmix.utils.errors import UserError
 
 
@@ -15,8 +14,7 @@ def refusal(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
 
     def make(*words):
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            composed = compose("train", [*words, "device=cpu", f"output={tmp_path / 'out'}"])
+        composed = compose("train", [*words, "device=cpu", f"output={tmp_path / 'out'}"])
         with pytest.raises(UserError) as error:
             train.main(composed)
         assert not list(tmp_path.rglob("*.pt"))
@@ -47,7 +45,7 @@ def test_a_last_batch_of_one_image_where_batchnorm_needs_two(refusal):
         *["model=timm", "model.name=resnet18", "dataset.val_split=1420", "recipe.batch_size=16"],
         *["recipe.epochs=1", "recipe.decay_epochs=[]"],
     )
-    assert "the last batch of an epoch has one image a rank" in sentence
+    assert "the last batch of an epoch has one image per rank" in sentence
 
 
 def test_a_class_that_is_missing_in_val(refusal, folder, tmp_path):
@@ -82,6 +80,5 @@ def test_sizes_that_do_not_fit(refusal, folder, words, sentence):
 
 def test_fewer_images_than_the_batch_are_one_step(folder, tmp_path):
     """Six images in batches of the recipe's own size."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        train.main(compose("train", [*folder, "device=cpu", f"output={tmp_path / 'out'}"]))
+    train.main(compose("train", [*folder, "device=cpu", f"output={tmp_path / 'out'}"]))
     assert len(list(tmp_path.rglob("summary.json"))) == 1

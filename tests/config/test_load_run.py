@@ -4,18 +4,16 @@ import copy
 import os
 import pkgutil
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from smoothmix.config import build, schema
-from smoothmix.config.load_run import restore
+from smoothmix.config.command_line import compose
+from smoothmix.config.load_run import load_run
 from smoothmix.training import checkpoint
 from smoothmix.utils.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 ANYTHING = [
     None, [], {}, {"a": 1}, {1: 2}, "x", "${seed}", "???", 1.5, float("nan"), True, -1, 10**30, torch.zeros(2), [[[]]],
     "a\nb", "\x1b[2J", "\x00", b"x", (1, 2), 1j, {"_target_": "os.system", "name": "x"},
@@ -32,9 +30,8 @@ MORE_PATHS = [
 @pytest.fixture(scope="module")
 def good():
     """A configuration that trains the digits, and weights of its network."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = schema.check(compose("train", ["recipe.epochs=1", "recipe.decay_epochs=[]"]))
-    return config, build.model(config, 10, 32).state_dict()
+    config = schema.check(compose("train", ["recipe.epochs=1", "recipe.decay_epochs=[]"]))
+    return config.to_dict(), build.model(config, 10, 32).state_dict()
 
 
 def one_line(error):
@@ -44,23 +41,21 @@ def one_line(error):
 
 @pytest.fixture
 def attempt(tmp_path, good):
-    """Return a function that restores a checkpoint of a changed configuration: its sentence, or None if it went on."""
+    """Return a function that loads a checkpoint of a changed configuration: its error, or None if it was accepted."""
 
     def make(config=None, weights=None):
         checkpoint.save_atomically(
             {"config": good[0] if config is None else config, "model": good[1] if weights is None else weights},
             tmp_path / "best.pt",
         )
-        asked = {"run": None, "checkpoint": tmp_path / "best.pt", "published": None, "weights": "best"}
-        asked |= {"batch_size": None, "device": "cpu", "timeout": 60.0, "dataset": {}}
         try:
-            restored, _, _, network, _ = restore(asked)
+            run = load_run(schema.LoadOptions(checkpoint=str(tmp_path / "best.pt"), device="cpu"))
         except UserError as error:
             return one_line(error)
-        # what was accepted is a whole configuration of known parts, with the weights that were stored
-        assert restored.keys() == good[0].keys()
-        assert all(restored[group]["_target_"] == good[0][group]["_target_"] for group in ("dataset", "model"))
-        assert all(torch.equal(tensor, good[1][name]) for name, tensor in network.state_dict().items())
+        # what was accepted is a configuration of known parts, with the weights that were stored
+        loaded = run.config.to_dict()
+        assert all(loaded[group]["_target_"] == good[0][group]["_target_"] for group in ("dataset", "model"))
+        assert all(torch.equal(tensor, good[1][name]) for name, tensor in run.model.state_dict().items())
         return None
 
     return make
@@ -140,9 +135,9 @@ def test_every_name_of_the_admitted_packages_is_a_class_of_theirs_or_refused(pla
     modules = [place, *(module.name for module in pkgutil.walk_packages(package.__path__, place + "."))]
     for module in modules:
         for name in list(vars(import_module(module))):
-            node = {"name": "x", "_target_": f"{module}.{name}"}
+            target = f"{module}.{name}"
             try:
-                found = schema.find_target(group, node["_target_"])
+                found = schema.find_target(group, target)
             except UserError:
                 refused += 1
                 continue
@@ -150,7 +145,7 @@ def test_every_name_of_the_admitted_packages_is_a_class_of_theirs_or_refused(pla
             assert isinstance(found, type)
             assert found.__module__ == place or found.__module__.startswith(place + ".")
             try:
-                schema._check_group(group, node)
+                schema._component(group, {"name": "x", "_target_": target})
             except UserError:
                 continue
     assert admitted > 20

@@ -1,18 +1,17 @@
 """The experiments whose method lives inside the network: what they switch on, and that the real networks train."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from models.dropblock import DropBlock
 from models.shakedrop import ShakeDrop
 from smoothmix.config import build, schema
+from smoothmix.config.command_line import CONFIGS, compose
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = {
     "cifar100/stochdepth": {"drop_path_rate": 0.25},
     "cifar100/dropblock": {
@@ -32,19 +31,17 @@ EXPERIMENTS = {
 
 
 def checked(*overrides):
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return schema.check(compose("train", list(overrides)))
+    return schema.check(compose("train", overrides))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_experiment_is_its_baseline_with_one_regulariser(experiment):
     dataset, row = experiment.split("/")
     config, baseline = checked(f"experiment={experiment}"), checked(f"experiment={dataset}/baseline")
-    assert config["method"] == row
-    assert config["model"] == baseline["model"] | EXPERIMENTS[experiment]
-    assert config["mixing"]["name"] == ("cutmix" if row == "shakedrop_cutmix" else "identity")
-    same = config.keys() - {"method", "model", "mixing"}
-    assert {key: config[key] for key in same} == {key: baseline[key] for key in same}
+    assert config.method == row
+    assert config.model.options == baseline.model.options | EXPERIMENTS[experiment]
+    assert config.mixing.name == ("cutmix" if row == "shakedrop_cutmix" else "identity")
+    assert replace(config, method=baseline.method, model=baseline.model, mixing=baseline.mixing) == baseline
 
 
 def test_the_header_tells_the_right_number_of_stochastic_depth():

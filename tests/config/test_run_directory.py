@@ -1,35 +1,20 @@
-import copy
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from smoothmix.config import run_directory as run_dir
+from smoothmix.config.command_line import compose
+from smoothmix.config.schema import RunConfig, check
 from smoothmix.utils.errors import UserError
 
-CONFIG = {
-    "method": "cutmix",
-    "seed": 3,
-    "output": "outputs",
-    "device": "auto",
-    "precision": "fp32",
-    "log_every": 50,
-    "checkpoint_every": 0,
-    "recipe": {"name": "cifar", "epochs": 300, "lr": 0.25},
-    "dataset": {"name": "cifar100", "_target_": "datasets.cifar100", "root": "data", "verify": True, "val_split": 0},
-    "model": {"name": "pyramidnet200", "depth": 200},
-    "mixing": {"name": "cutmix", "p": 0.5},
-}
+HERE = Path(__file__).parent
+CONFIG = check(compose("train", ["experiment=cifar100/cutmix", "seed=3"]))
 
 
-def changed(path, value):
-    config = copy.deepcopy(CONFIG)
-    *groups, key = path.split(".")
-    node = config
-    for group in groups:
-        node = node[group]
-    node[key] = value
-    return config
+def changed(override):
+    return check(compose("train", ["experiment=cifar100/cutmix", "seed=3", override]))
 
 
 def test_the_folders_name_data_set_model_method_recipe_and_seed():
@@ -40,56 +25,54 @@ def test_the_folders_name_data_set_model_method_recipe_and_seed():
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    "override",
     [
-        ("recipe.epochs", 30),
-        ("mixing.p", 1.0),
-        ("precision", "bf16"),
-        ("dataset.val_split", 5000),
-        ("dataset.decode", "fast"),
-        ("dataset.num_classes", None),
+        *["recipe.epochs=30", "mixing.p=1.0", "precision=bf16", "dataset.val_split=5000", "dataset.labels=coarse"],
+        *["dataset.per_class=50", "evaluate_every=2", "+model.shake_drop=0.5", "method=mine"],
     ],
 )
-def test_what_changes_the_result_changes_the_folder(path, value):
-    assert run_dir.run_directory(changed(path, value)) != run_dir.run_directory(CONFIG)
+def test_what_changes_the_result_changes_the_folder(override):
+    assert run_dir.run_directory(changed(override)) != run_dir.run_directory(CONFIG)
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    "override",
     [
-        ("dataset.root", "/scratch"),
-        ("dataset.verify", False),
-        ("dataset.workers", 9),
-        ("dataset.decode", "exact"),
-        ("device", "cpu"),
-        ("log_every", 1),
-        ("checkpoint_every", 100),
+        *["dataset.root=/scratch", "dataset.verify=false", "dataset.workers=9", "dataset.labels=fine", "device=cpu"],
+        *["log_every=1", "checkpoint_every=100", "step=eager", "timeout=5", "mixing.p=0.50"],
     ],
 )
-def test_what_does_not_change_the_result_does_not(path, value):
-    assert run_dir.run_directory(changed(path, value)) == run_dir.run_directory(CONFIG)
+def test_what_does_not_change_the_result_does_not(override):
+    assert run_dir.run_directory(changed(override)) == run_dir.run_directory(CONFIG)
+
+
+def test_no_run_directory_ever_moves():
+    """hashes.json: the directories of 63 command lines, as they were before the configuration was typed."""
+    for overrides, directory in json.loads((HERE / "hashes.json").read_text()).items():
+        config = check(compose("train", overrides.split()))
+        assert str(run_dir.run_directory(config)) == directory
+        assert RunConfig.from_dict(config.to_dict()) == config
 
 
 def test_seeds_of_one_setting_are_neighbours():
-    assert run_dir.run_directory(changed("seed", 4)).parent == run_dir.run_directory(CONFIG).parent
+    assert run_dir.run_directory(changed("seed=4")).parent == run_dir.run_directory(CONFIG).parent
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a\\b"])
+@pytest.mark.parametrize("name", ["''", "..", "a/b", ".hidden", "a\\b"])
 def test_a_name_that_is_no_folder_is_refused(name):
     with pytest.raises(UserError, match="cannot name a folder"):
-        run_dir.run_directory(changed("model.name", name))
+        run_dir.run_directory(changed(f"model.name={name}"))
 
 
 def test_the_configuration_is_stored_and_compared(tmp_path):
-    run_dir.claim(tmp_path, CONFIG).close()
-    assert run_dir.read(tmp_path / "config.yaml") == CONFIG
-    run_dir.claim(tmp_path, changed("dataset.root", "/elsewhere")).close()
+    run_dir.lock(tmp_path, CONFIG).close()
+    assert RunConfig.from_dict(run_dir.read(tmp_path / "config.yaml")) == CONFIG
+    run_dir.lock(tmp_path, changed("dataset.root=/elsewhere")).close()
     assert run_dir.read(tmp_path / "config.yaml")["dataset"]["root"] == "/elsewhere"
 
-    other = changed("recipe.lr", 0.1)
-    other["mixing"]["p"] = 1.0
+    other = check(compose("train", ["experiment=cifar100/cutmix", "recipe.lr=0.1", "mixing.p=1.0", "seed=3"]))
     with pytest.raises(UserError, match=r"another configuration: mixing\.p, recipe\.lr differ"):
-        run_dir.claim(tmp_path, other)
+        run_dir.lock(tmp_path, other)
     assert run_dir.read(tmp_path / "config.yaml")["recipe"]["lr"] == 0.25
 
 
@@ -100,27 +83,22 @@ def test_a_stored_file_that_is_no_configuration_is_refused(tmp_path, text, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UserError, match=r"config\.yaml"):
-        run_dir.claim(tmp_path, CONFIG)
+        run_dir.lock(tmp_path, CONFIG)
     assert sorted(os.listdir(tmp_path)) == [".lock", "config.yaml"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another output="):
-        run_dir.claim(tmp_path / "file" / "run", CONFIG)
-
-
-def test_the_hash_does_not_depend_on_the_order_of_keys():
-    shuffled = json.loads(json.dumps(CONFIG, sort_keys=True))
-    assert run_dir.config_hash(shuffled) == run_dir.config_hash(CONFIG)
+        run_dir.lock(tmp_path / "file" / "run", CONFIG)
 
 
 def test_a_folder_is_one_living_process_s(tmp_path):
-    lock = run_dir.claim(tmp_path, CONFIG)
+    lock = run_dir.lock(tmp_path, CONFIG)
     with pytest.raises(UserError, match=f"is in use by process {os.getpid()} on "):
-        run_dir.claim(tmp_path, CONFIG)
+        run_dir.lock(tmp_path, CONFIG)
     lock.close()  # as the system does when the holder dies
-    run_dir.claim(tmp_path, CONFIG).close()
+    run_dir.lock(tmp_path, CONFIG).close()
 
 
 def test_finished_means_the_same_images(tmp_path):

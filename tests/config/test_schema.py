@@ -1,27 +1,19 @@
 import re
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 from torchvision.transforms import v2
 
 from smoothmix.config import build, schema
 from smoothmix.config import run_directory as run_dir
+from smoothmix.config.command_line import CONFIGS, compose
 from smoothmix.reporting.tables import METHODS
 from smoothmix.utils.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-def composed(*overrides):
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose("train", list(overrides))
-
 
 def checked(*overrides):
-    return schema.check(composed(*overrides))
+    return schema.check(compose("train", overrides))
 
 
 def one_sentence(error):
@@ -56,26 +48,26 @@ def test_every_experiment_is_the_papers_setting(path):
     dataset, row = path.parts[0], path.stem
     config = checked(f"experiment={dataset}/{row}")
     cifar = dataset.startswith("cifar")
-    assert config["dataset"]["name"] == dataset
-    assert config["model"]["name"] == ("pyramidnet200" if cifar else "resnet50")
-    assert config["recipe"]["name"] == ("cifar" if cifar else "imagenet")
-    mixing = config["mixing"]
+    assert config.dataset.name == dataset
+    assert config.model.name == ("pyramidnet200" if cifar else "resnet50")
+    assert config.recipe.name == ("cifar" if cifar else "imagenet")
+    mixing = config.mixing.options
     per_image = row in ("autoaugment", "augmix")
-    assert mixing["name"] == ("identity" if per_image else MIXING_OF.get(row, row))
-    assert config["method"] == ("identity" if row == "baseline" else row)
-    assert config["method"] in METHODS
-    assert config["dataset"]["augment"] == (row if per_image else "none")
+    assert config.mixing.name == ("identity" if per_image else MIXING_OF.get(row, row))
+    assert config.method == ("identity" if row == "baseline" else row)
+    assert config.method in METHODS
+    assert config.dataset.options["augment"] == (row if per_image else "none")
     if not cifar:
         knobs = (0.0, 0.0) if per_image else (0.4, 0.1)
-        assert (config["dataset"]["jitter"], config["dataset"]["lighting"]) == knobs
-    if mixing["name"] in ("cutmix", "smoothmix_s", "smoothmix_c", "center_gaussian"):
+        assert (config.dataset.options["jitter"], config.dataset.options["lighting"]) == knobs
+    if config.mixing.name in ("cutmix", "smoothmix_s", "smoothmix_c", "center_gaussian"):
         assert mixing["p"] == (0.5 if cifar else 1.0)
-    elif mixing["name"] != "identity":
+    elif config.mixing.name != "identity":
         assert mixing["p"] == 1.0
-    if mixing["name"] in ("smoothmix_c", "center_gaussian"):
+    if config.mixing.name in ("smoothmix_c", "center_gaussian"):
         fixed = {"sigma_8": 8 / 32, "sigma_12": 12 / 32, "sigma_16": 16 / 32}.get(row)
         assert mixing["sigma"] == ([0.25, 0.5] if fixed is None else [fixed, fixed])
-    if mixing["name"] == "center_gaussian":
+    if config.mixing.name == "center_gaussian":
         assert mixing["spread"] == int(row.rpartition("_")[2])
     if row == "cutout":
         assert mixing["size"] == (16 if cifar else 112)
@@ -106,8 +98,8 @@ def test_the_head_of_an_experiment_has_its_row_its_number_and_its_command(path):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
 def test_every_experiment_takes_two_steps_with_its_own_network(path):
     config = checked(f"experiment={path.with_suffix('')}")
-    cifar = config["dataset"]["name"].startswith("cifar")
-    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[config["dataset"]["name"]]
+    cifar = config.dataset.name.startswith("cifar")
+    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[config.dataset.name]
     side = 32 if cifar else 224
     network = build.model(config, classes, side).train()
     generator = torch.Generator().manual_seed(0)
@@ -148,15 +140,14 @@ def test_every_mixing_group_builds_with_its_own_values(mixing):
     config = checked(f"mixing={mixing}")
     strategy = build.mixing(config, num_classes=10)
     assert strategy.num_classes == 10
-    for key, value in config["mixing"].items():
-        if key not in ("name", "_target_"):
-            built = getattr(strategy, key)
-            assert (list(built) if isinstance(value, list) else built) == value
+    for key, value in config.mixing.options.items():
+        built = getattr(strategy, key)
+        assert (list(built) if isinstance(value, list) else built) == value
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "timm"])
 def test_every_model_group_passes(model):
-    assert checked(f"model={model}")["model"]["name"] == model
+    assert checked(f"model={model}").model.name == model
 
 
 def test_the_network_depends_on_the_seed_alone():

@@ -7,16 +7,17 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from scripts.reproduction.tables import CONFIGS
+from smoothmix.config import command_line
 from smoothmix.config import run_directory as run_dir
-from smoothmix.config.command_line import sentence
+from smoothmix.config.command_line import CONFIGS, sentence
+from smoothmix.config.schema import check
 from smoothmix.utils.errors import UserError
 
 TAGS = [
     "!!python/object/apply:os.mkdir [canary]",
     "!!python/object/new:os.mkdir [canary]",
     "!!python/object/apply:subprocess.check_call [[touch, canary]]",
-    "!!python/object/apply:builtins.eval ['open(\"canary\", \"w\")']",
+    '!!python/object/apply:builtins.eval [\'open("canary", "w")\']',
     "!!python/name:os.mkdir",
     "!!python/module:os",
     "!!python/object:smoothmix.utils.errors.UserError {}",
@@ -73,4 +74,4 @@ def test_a_yaml_file_of_aliases_that_double_is_not_written_out(here):
     lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 30)), "dataset: {name: x}"]
     (here / "config.yaml").write_text("\n".join(lines))
     with pytest.raises(UserError, match="holds a run of another configuration"):
-        run_dir.claim(here, {"dataset": {"name": "y"}, "method": "x"})
+        run_dir.lock(here, check(command_line.compose("train")))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from smoothmix.evaluation.robustness import CellRecord, claim, evaluate_cells, read_cells
+from smoothmix.evaluation.robustness import CellRecord, evaluate_cells, lock, read_cells
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
@@ -87,7 +87,7 @@ def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     sentence = f"^cannot write to {tmp_path}/file .Not a directory.: the record belongs beside the weights"
     with pytest.raises(UserError, match=sentence):
-        claim(tmp_path / "file" / "r.json")
+        lock(tmp_path / "file" / "r.json")
 
 
 def test_a_cell_of_another_size_is_refused():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from smoothmix.training.recipe import Settings
-from smoothmix.training.resolve import resolve
+from smoothmix.training.resolve import Execution, resolve, uses_channels_last
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
@@ -23,16 +23,14 @@ CPU, GPU, GPUS = Ranks(torch.device("cpu")), Ranks(torch.device("cuda")), Ranks(
 )
 def test_auto_is_what_the_device_does_best(monkeypatch, ranks, given, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: True)
-    settings = resolve(Settings(seed=7, **given), ranks)
-    assert (settings.precision, settings.channels_last, settings.step) == expected
-    assert settings.seed == 7
+    assert resolve(Settings(**given), ranks) == Execution(*expected)
+    assert uses_channels_last(Settings(**given), ranks.device) is expected[1]
 
 
 def test_a_gpu_without_bf16(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "an old GPU")
-    settings = resolve(Settings(), GPU)
-    assert (settings.precision, settings.channels_last, settings.step) == ("fp32", False, "graph")
+    assert resolve(Settings(), GPU) == Execution("fp32", False, "graph")
     with pytest.raises(UserError, match="an old GPU has no bfloat16; use precision=fp32"):
         resolve(Settings(precision="bf16"), GPU)
 

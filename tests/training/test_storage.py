@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from smoothmix.config.run_directory import claim
+from smoothmix.config.command_line import compose
+from smoothmix.config.run_directory import lock
+from smoothmix.config.schema import check
 from smoothmix.training import checkpoint
 from smoothmix.training.events import EventFile
 from smoothmix.training.fallback import newest, settle
@@ -108,7 +110,7 @@ def test_a_read_only_file_system_is_one_sentence(file_system):
     write_text(file_system / "summary.json", "before")
     subprocess.run(["mount", "-o", "remount,ro", file_system], check=True)
     with pytest.raises(UserError, match=r"cannot write to .*run .Read-only file system.; choose another output="):
-        claim(file_system / "run", {})
+        lock(file_system / "run", check(compose("train")))
     with pytest.raises(UserError, match=r"cannot write .*summary.json .*Read-only file system"):
         write_text(file_system / "summary.json", "after")
     assert (file_system / "summary.json").read_text() == "before"

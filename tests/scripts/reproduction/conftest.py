@@ -34,13 +34,13 @@ def demo(tmp_path):
 def record(job, **changes):
     config = job.run.config
     facts = {
-        "dataset": config["dataset"]["name"],
-        "model": config["model"]["name"],
-        "method": config["method"],
-        "recipe": config["recipe"]["name"],
+        "dataset": config.dataset.name,
+        "model": config.model.name,
+        "method": config.method,
+        "recipe": config.recipe.name,
         "config_hash": config_hash(config),
-        "seed": config["seed"],
-        "epochs": config["recipe"]["epochs"],
+        "seed": config.seed,
+        "epochs": config.recipe.epochs,
         "best": {"test_top1_error": 20.0, "test_top5_error": 5.0},
         "last": {"test_top1_error": 21.0, "test_top5_error": 6.0},
         "precision": "fp32",
@@ -60,7 +60,7 @@ def leave():
     def summary(job, **changes):
         job.directory.mkdir(parents=True, exist_ok=True)
         (job.directory / "summary.json").write_text(json.dumps(record(job, **changes)))
-        (job.directory / "config.yaml").write_text(yaml.safe_dump(job.run.config))
+        (job.directory / "config.yaml").write_text(yaml.safe_dump(job.run.config.to_dict()))
 
     def checkpoint(job, epochs=0):
         job.directory.mkdir(parents=True, exist_ok=True)

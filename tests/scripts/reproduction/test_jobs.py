@@ -12,7 +12,7 @@ from scripts.reproduction.jobs import commands, distinct, jobs_of, quoted, state
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.config.run_directory import run_directory
 from smoothmix.corruptions import CORRUPTIONS
-from smoothmix.evaluation.robustness import claim
+from smoothmix.evaluation.robustness import lock
 from smoothmix.utils.errors import UserError
 
 
@@ -52,7 +52,7 @@ def test_a_job_whose_evaluation_is_under_way_is_running(demo, leave):
     job = demo[0]
     leave.summary(job)
     assert state(job)[0] == "unfinished"
-    with claim(job.record):
+    with lock(job.record):
         assert state(job)[0] == "running"
     evaluate(job, severities=4)
     assert state(job)[0] == "unfinished"
@@ -114,8 +114,8 @@ def test_commands_name_the_run_itself(table_6):
         (command,) = commands(job)
         assert os.path.abspath(command[0]) == sys.executable
         assert command[1].endswith("train.py")
-        assert command[-1] == f"seed={job.run.config['seed']}"
-        again = table_runs(load_table("6"), overrides=tuple(command[3:-1]), seeds=job.run.config["seed"] + 1)
+        assert command[-1] == f"seed={job.run.config.seed}"
+        again = table_runs(load_table("6"), overrides=tuple(command[3:-1]), seeds=job.run.config.seed + 1)
         assert job.directory in [run.directory for run in again]
         assert run_directory(job.run.config) == job.directory
 
