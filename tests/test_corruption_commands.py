@@ -109,9 +109,9 @@ def test_again_nothing_is_evaluated_and_the_same_is_printed(run, digits_c, capsy
     evaluate(*asked, "corruptions=[contrast]", "batch_size=7")
     assert capsys.readouterr().out == first
     assert (run / "best.digits_c-files.json").read_text() == before
-    assert not evaluated
+    assert len(evaluated) == 1  # the clean images
     evaluate(*asked, "corruptions=[contrast,gaussian_noise]")
-    assert len(evaluated) == 5  # the new ones only
+    assert len(evaluated) == 2 + 5  # and the new severities
 
 
 def test_a_corruption_without_a_file_is_left_out_and_said_so(run, digits_c, capsys):
