@@ -199,7 +199,7 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
         (["benchmark=digits_c", "files=/nowhere"], "there is no /nowhere/labels.npy"),
         (["benchmark=digits_c", "weights=worst"], "weights must be best or last, not 'worst'"),
         (["benchmark=digits_c", "published=cifar100/cutmix"], "is about a file: give it as checkpoint=FILE"),
-        ([], "benchmark has no value; give it, as in benchmark=VALUE"),
+        ([], "benchmark is missing; give it, as in benchmark=VALUE"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_leaves_no_record(run, overrides, sentence):
