@@ -123,9 +123,9 @@ def test_parts_of_imagenet_c(tmp_path, script, monkeypatch, zenodo):
     ("arguments", "sentence"),
     [
         (("imagenet_c", "nois"), "unknown part 'nois'; did you mean noise?\n"),
-        (("imagenet_c", "xyz"), "unknown part 'xyz'; there is blur, digital, extra, noise, weather\n"),
-        (("cifar10_c", "noise"), "unknown part 'noise'; there is all\n"),
-        (("cifar100", "noise"), "unknown part 'noise'; there is all\n"),
+        (("imagenet_c", "xyz"), "unknown part 'xyz'; choose from blur, digital, extra, noise, weather\n"),
+        (("cifar10_c", "noise"), "unknown part 'noise'; choose from all\n"),
+        (("cifar100", "noise"), "unknown part 'noise'; choose from all\n"),
     ],
 )
 def test_an_unknown_part_is_one_sentence(tmp_path, script, monkeypatch, zenodo, capsys, arguments, sentence):

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from smoothmix.corruptions import CORRUPTIONS
-from smoothmix.evaluation.robustness import weights_digest
 from smoothmix.mixing.masks import square_mask
 from smoothmix.reporting import mask_figures
+from smoothmix.utils.files import weights_digest
 
 ROOT = Path(__file__).parents[2]
 

@@ -76,7 +76,7 @@ def test_mistakes_of_a_table(change, sentence):
         ({"margin": -1}, "claim ab: margin must be a positive number, not -1"),
         ({"primary": "yes"}, "claim ab: stable must be true, and primary true or false"),
         ({"rows": ["A"]}, r"claim ab: rows must be a row and another, several, or a number"),
-        ({"rows": ["A", "D"]}, "claim ab: there is no row D; there is A, B, C"),
+        ({"rows": ["A", "D"]}, "claim ab: there is no row D; choose from A, B, C"),
         ({"rows": ["A", ["B", "A"]]}, "claim ab: a row must be compared to another one"),
         ({"rows": ["A", []]}, "claim ab: a row must be compared to another one"),
         ({"id": "abc"}, "two claims have the id abc"),
