@@ -9,6 +9,7 @@ def main(composed):
     """Rebuild data set and network, evaluate the corruptions that the record is missing, print the averages."""
     from datasets.augment import Normalized
     from datasets.corrupted import find_set, open_files
+    from datasets.subsets import TestSubset
     from smoothmix.config.load_run import load_run
     from smoothmix.config.schema import EvalCorruptionOptions, check_options
     from smoothmix.evaluation.averages import corruptions_of, table
@@ -25,11 +26,14 @@ def main(composed):
             f"{run.path} was trained on {run.config.dataset.name}, but {benchmark.title} is made of "
             f"{benchmark.dataset}; choose the benchmark of {run.config.dataset.name}"
         )
+    subset = None if options.images is None else TestSubset(run.data, options.images)
+    part = "" if subset is None else f", {options.images} of {run.data.sizes['test']} images"
+    suffix = "" if subset is None else f"-{options.images}"
     if options.source == "files":
         folder = Path(options.files or Path(run.config.dataset.options.get("root", "data"), benchmark.folder))
-        corrupted = open_files(benchmark, folder.expanduser(), run.data, run.ranks)
+        corrupted = open_files(benchmark, folder.expanduser(), run.data, run.ranks, subset)
     else:
-        corrupted = GeneratedImages(run.data, benchmark.constants, options.seed, run.ranks)
+        corrupted = GeneratedImages(subset or run.data, benchmark.constants, options.seed, run.ranks)
     missing = corrupted.missing(names)
 
     def batches(name, severity):
@@ -39,16 +43,18 @@ def main(composed):
         run.model,
         batches,
         [name for name in names if name not in missing],
-        run.eval_batches("test"),
+        (subset or run.data).eval_batches("test", run.batch_size * run.ranks.world_size, run.ranks),
         run.ranks,
-        run.path.with_name(f"{run.path.stem}.{benchmark.name}-{options.source}.json"),
+        run.path.with_name(f"{run.path.stem}.{benchmark.name}-{options.source}{suffix}.json"),
         run.identity() | {
-            "benchmark": benchmark.name, "source": corrupted.source, "data_fingerprint": run.data.fingerprint
+            "benchmark": benchmark.name,
+            "source": corrupted.source + part,
+            "data_fingerprint": run.data.fingerprint,
         },
         run.channels_last,
     )  # fmt: skip
     if run.ranks.is_main:
-        print(f"{benchmark.title} ({corrupted.source}), top-1 error in %, severities 1 to 5 and their mean")
+        print(f"{benchmark.title} ({corrupted.source}{part}), top-1 error in %, severities 1 to 5 and their mean")
         print(table(record.errors, clean, with_alexnet=benchmark.constants == "imagenet"))
         for name, reason in missing.items():
             print(f"not evaluated: {name}: {reason}")

@@ -20,6 +20,7 @@ from datasets.batches import whole_batches
 from datasets.decode import load_rgb, pixels
 from datasets.folder import list_images
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
+from datasets.subsets import TestSubset
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.utils.checks import read_object
 from smoothmix.utils.data import Batch
@@ -72,13 +73,20 @@ def find_set(name: str) -> CorruptedSet:
 
 
 def open_files(
-    corrupted_set: CorruptedSet, folder: Path, data: Any, ranks: Ranks = ONE_RANK
+    corrupted_set: CorruptedSet, folder: Path, data: Any, ranks: Ranks = ONE_RANK, subset: TestSubset | None = None
 ) -> "CorruptedArrays | CorruptedFolders":
-    """Return the reader of `folder`, whose images are those of the test split of `data`, corrupted."""
+    """Return the reader of `folder`, whose images are those of the test split of `data`, corrupted, or a `subset`."""
     if corrupted_set.constants == "cifar":
         labels = data.arrays("test")[1]
-        return CorruptedArrays(folder, labels, data.image_size, ranks, data.fine_test_labels)
-    return CorruptedFolders(folder, data.class_names, data.workers, ranks)
+        return CorruptedArrays(folder, labels, data.image_size, ranks, data.fine_test_labels, subset)
+    return CorruptedFolders(folder, data.class_names, data.workers, ranks, subset)
+
+
+def _pieces(n: int, batch_size: int, ranks: Ranks, subset: TestSubset | None) -> list[Sequence[int]]:
+    """Return the rows of each batch of this rank among `n` test images, or among those of `subset`."""
+    if subset is None:
+        return [*whole_batches(n, batch_size, ranks)]
+    return subset.rows(whole_batches(subset.sizes["test"], batch_size, ranks))
 
 
 class CorruptedArrays:
@@ -93,6 +101,7 @@ class CorruptedArrays:
         image_size: S, in pixels.
         ranks: this process among the others; its batches lie on its device.
         fine_labels: what labels.npy holds, if not `labels`.
+        subset: the images to read, if not all.
 
     Raises:
         UserError: labels.npy is missing or damaged, or has other labels.
@@ -105,8 +114,9 @@ class CorruptedArrays:
         image_size: int,
         ranks: Ranks = ONE_RANK,
         fine_labels: Tensor | None = None,
+        subset: TestSubset | None = None,
     ):
-        self.folder, self.image_size, self.ranks = folder, image_size, ranks
+        self.folder, self.image_size, self.ranks, self.subset = folder, image_size, ranks, subset
         self.source = _source(folder)
         self._check_labels((labels if fine_labels is None else fine_labels).cpu().numpy())
         self.labels = labels.to(ranks.device, torch.int64)
@@ -129,7 +139,7 @@ class CorruptedArrays:
         if images.dtype != np.uint8 or images.shape != shape:
             raise self._wrong(path, f"it should be uint8 {shape}, and is {images.dtype} {images.shape}")
         rows = images[(severity - 1) * n : severity * n]
-        return ArrayBatches(rows, self.labels, whole_batches(n, batch_size, self.ranks))
+        return ArrayBatches(rows, self.labels, _pieces(n, batch_size, self.ranks, self.subset))
 
     def _open(self, path: Path) -> np.ndarray:
         if not path.is_file():
@@ -161,7 +171,7 @@ class CorruptedArrays:
 class ArrayBatches:
     """One corruption at one severity, from an array."""
 
-    def __init__(self, images: np.ndarray, labels: Tensor, pieces: list[range]):
+    def __init__(self, images: np.ndarray, labels: Tensor, pieces: list[Sequence[int]]):
         self.images, self.labels, self.pieces = images, labels, pieces
 
     def __len__(self) -> int:
@@ -171,7 +181,7 @@ class ArrayBatches:
         device = self.labels.device
         whole = None if device.type == "cpu" else torch.from_numpy(np.array(self.images)).to(device)
         for piece in self.pieces:
-            rows = slice(piece.start, piece.stop)
+            rows = slice(piece.start, piece.stop) if isinstance(piece, range) else piece
             images = torch.from_numpy(np.array(self.images[rows])) if whole is None else whole[rows]
             yield images.permute(0, 3, 1, 2), self.labels[rows]
 
@@ -184,13 +194,22 @@ class CorruptedFolders:
         class_names: of the clean data set, in the order of its labels.
         workers: processes that decode images; 0 decodes them in this one.
         ranks: this process among the others; its batches lie on its device.
+        subset: the images to read, if not all.
 
     Raises:
         UserError: a negative number of workers.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], workers: int, ranks: Ranks = ONE_RANK):
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        workers: int,
+        ranks: Ranks = ONE_RANK,
+        subset: TestSubset | None = None,
+    ):
         check_workers(workers)
+        self.subset = subset
         self.folder, self.class_names, self.workers, self.ranks = folder, list(class_names), workers, ranks
         self.source = _source(folder)
         self._first: tuple[Path, int] | None = None
@@ -231,14 +250,19 @@ class CorruptedFolders:
                 f"{pair} holds {len(paths)} images and {self._first[0]} {self._first[1]}: "
                 f"delete the one that is not complete, then {_remedy(self.folder)}"
             )
-        pieces = whole_batches(len(paths), batch_size, self.ranks)
+        if self.subset is not None and len(paths) != (whole := len(self.subset.data.fine_test_labels)):
+            raise UserError(
+                f"{pair} holds {len(paths)} images, the clean test set {whole}: complete it, then "
+                f"{_remedy(self.folder)}"
+            )
+        pieces = _pieces(len(paths), batch_size, self.ranks, self.subset)
         return FolderBatches(_Items(paths, labels), pieces, self.workers, self.ranks.device)
 
 
 class FolderBatches:
     """One corruption at one severity, from class folders."""
 
-    def __init__(self, items: "_Items", pieces: list[range], workers: int, device: torch.device):
+    def __init__(self, items: "_Items", pieces: list[Sequence[int]], workers: int, device: torch.device):
         self.items, self.pieces, self.workers, self.device = items, pieces, workers, device
 
     def __len__(self) -> int:

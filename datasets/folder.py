@@ -123,6 +123,7 @@ class FolderData:
         if val_split:
             self._splits["val"] = (paths[held], labels[held])
         self._splits["test"] = list_images(test, self.class_names)
+        self.fine_test_labels = torch.from_numpy(self._splits["test"][1])
         self._folders = {"train": train, "val": train, "test": test}
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
         digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)

@@ -233,7 +233,7 @@ class ImageBatches:
     def __iter__(self) -> Iterator[Batch]:
         images, labels = self.data._arrays(self.split, self.device)
         for piece in self.pieces:
-            index = slice(piece.start, piece.stop, piece.step)
+            index = slice(piece.start, piece.stop, piece.step) if isinstance(piece, range) else piece
             yield images[index].permute(0, 3, 1, 2), labels[index]
 
 

@@ -32,10 +32,19 @@ class Job:
     `source` is where the corrupted images come from: files or generate.
     """
 
-    table: str
+    table: Table
     run: Run
-    benchmark: str | None
     source: str
+
+    @property
+    def benchmark(self) -> str | None:
+        """The corrupted benchmark that the run is evaluated on, if any."""
+        return self.table.benchmark
+
+    @property
+    def weights(self) -> Path:
+        """The weights that are evaluated on it."""
+        return self.directory / f"{self.table.weights}.pt"
 
     @property
     def directory(self) -> Path:
@@ -50,7 +59,8 @@ class Job:
     @property
     def record(self) -> Path:
         """What the evaluation on corrupted images leaves."""
-        return self.directory / f"best.{self.benchmark}-{self.source}.json"
+        subset = f"-{self.table.images}" if self.table.images else ""
+        return self.directory / f"{self.table.weights}.{self.benchmark}-{self.source}{subset}.json"
 
     @property
     def failure(self) -> Path:
@@ -84,7 +94,7 @@ def jobs_of(table: Table, runs: Iterable[Run], source: str = "files") -> list[Jo
                 "same run; "
                 "leave out the word that sets what the rows differ in"
             )
-        jobs[run.directory] = Job(table.name, run, table.benchmark, source)
+        jobs[run.directory] = Job(table, run, source)
     return list(jobs.values())
 
 
@@ -108,10 +118,14 @@ def commands(job: Job) -> list[list[str]]:
 
 
 def evaluation(job: Job) -> list[str]:
-    """Return the command that evaluates the best weights of `job` on its benchmark."""
+    """Return the command that evaluates the weights of `job` on its benchmark."""
     shared = [word for word in job.run.overrides if word.startswith(SHARED)]
     if root := job.run.config.dataset.options.get("root"):  # the training may have had the data elsewhere
         shared.append(f"dataset.root={quoted(root)}")
+    if job.table.weights != "best":
+        shared.append(f"weights={job.table.weights}")
+    if job.table.images:
+        shared.append(f"images={job.table.images}")
     run = f"run={quoted(str(job.directory))}"
     return [
         _python(), _script("eval_corruption.py"), run, f"benchmark={job.benchmark}", f"source={job.source}", *shared
@@ -168,7 +182,7 @@ def lacking(job: Job) -> list[str]:
     if job.source == "generate":  # what cannot be made here cannot be waited for
         without = unavailable(names, constants)
         names = [name for name in names if name not in without]
-    path, weights = job.record, job.directory / "best.pt"
+    path, weights = job.record, job.weights
     if not path.exists():
         return names
     record = read_cells(path)

@@ -47,8 +47,8 @@ def report(jobs: list[Job], waiting: Container[str] = ()) -> str:
             kinds[job] = QUEUED
     heads = ["table", "row", *STATES, "hours left", "measured"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for table, row in dict.fromkeys((job.table, job.run.row) for job in jobs):
-        members = [job for job in jobs if (job.table, job.run.row) == (table, row)]
+    for table, row in dict.fromkeys((job.table.name, job.run.row) for job in jobs):
+        members = [job for job in jobs if (job.table.name, job.run.row) == (table, row)]
         counts = Counter(kinds[job] for job in members)
         cells = [f"{counts[kind]}/{len(members)}" if counts[kind] else "-" for kind in STATES]
         found = speed(members[0], records)

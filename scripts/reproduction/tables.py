@@ -39,7 +39,8 @@ class Row:
 class Table:
     """A table: its name, its rows, how many seeds, and the corrupted benchmark that is evaluated, if any.
 
-    `overrides` are common to all rows; `claims` are judged by scripts/claims.py.
+    `overrides` are common to all rows; `claims` are judged by scripts/claims.py. `weights` ("best" or "last") are
+    evaluated on all images of the benchmark, or on a subset of this many `images`.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Table:
     seeds: int
     rows: dict[str, Row]
     benchmark: str | None = None
+    weights: str = "best"
+    images: int | None = None
     overrides: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
 

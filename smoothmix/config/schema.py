@@ -126,6 +126,7 @@ class EvalCorruptionOptions(LoadOptions):
     source: str = "files"
     files: str | None = None
     corruptions: list[str] | None = None
+    images: int | None = None
     seed: int = 0
 
     def check(self) -> None:
