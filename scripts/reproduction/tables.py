@@ -87,6 +87,10 @@ def read_table(name: str, content: Any) -> Table:
             raise UserError(f"{field.name} is missing")
     if not isinstance(content["rows"], dict) or not content["rows"]:
         raise UserError("rows should be a mapping from each row's label to its overrides")
+    if (weights := content.get("weights", "best")) not in ("best", "last"):
+        raise UserError(f"weights must be best or last, not {weights!r}")
+    if (images := content.get("images")) is not None and not (type(images) is int and images > 0):
+        raise UserError(f"images must be a number of test images, not {images!r}")
     common = content.get("overrides", [])
     if not isinstance(common, list) or not all(isinstance(override, str) for override in common):
         raise UserError("overrides should be a list of overrides of train.py")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datasets.corrupted import CorruptedArrays
-from datasets.in_memory import ArrayData
+from datasets.in_memory import InMemoryData
 from datasets.subsets import TestSubset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
@@ -18,7 +18,7 @@ def data():
     """60 test images of 4 classes, each image one grey level: its number."""
     images = np.arange(N, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2).repeat(3, 3)
     labels = np.arange(N) % CLASSES
-    return ArrayData((images, labels), (images, labels), "abcd", (0.0,) * 3, (1.0,) * 3)
+    return InMemoryData((images, labels), (images, labels), "abcd", (0.0,) * 3, (1.0,) * 3)
 
 
 def test_stratified_fixed_and_ascending(data):

@@ -51,6 +51,8 @@ def test_claims():
     ("change", "sentence"),
     [
         ({"seed": 3}, "unknown key seed; did you mean seeds?"),
+        ({"weights": "first"}, "weights must be best or last, not 'first'"),
+        ({"images": 0}, "images must be a number of test images, not 0"),
         ({"seeds": 0}, "seeds of the table must be a positive number, not 0"),
         ({"rows": ["A"]}, "rows should be a mapping from each row's label to its overrides"),
         ({"rows": {"A": {"override": "x"}}}, "row A should be its overrides in one line"),
