@@ -1,5 +1,7 @@
 """Train one run, or several with -m: `python train.py experiment=cifar100/smoothmix_c`."""
 
+import json
+
 from smoothmix.config.command_line import command
 
 
@@ -10,10 +12,10 @@ def main(composed):
     from smoothmix.config import build
     from smoothmix.config import run_directory as run_dir
     from smoothmix.config.schema import check
-    from smoothmix.training.summary import write_summary
     from smoothmix.training.trainer import Trainer
     from smoothmix.utils.distributed import init_distributed
     from smoothmix.utils.errors import UserError
+    from smoothmix.utils.files import write_text
 
     config = check(composed)
     directory, recipe = run_dir.run_directory(config), config.recipe
@@ -42,7 +44,8 @@ def main(composed):
             "one pixel; choose another recipe.batch_size or dataset.val_split"
         ) from error
     if ranks.is_main:
-        write_summary(trainer, run_dir.config_hash(config))
+        record = trainer.record(run_dir.config_hash(config))
+        write_text(directory / "summary.json", json.dumps(record, indent=2) + "\n")
         lock.close()
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smoothmix.training import checkpoint
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.weights import read
 
 # A NumPy number, such as the best error, by the module names of NumPy 1 and 2. Nothing else than tensors and plain
 # values is admitted.
@@ -36,7 +36,7 @@ def load_published(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing or damaged, or not such a checkpoint.
     """
-    content = checkpoint.read(path, _NUMPY_SCALARS)
+    content = read(path, _NUMPY_SCALARS)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} is not a checkpoint of the CutMix authors' code: it has no weights under 'state_dict'")

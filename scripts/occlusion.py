@@ -34,7 +34,8 @@ def measure(args: argparse.Namespace) -> dict:
         of_data = {"dataset": config.dataset.name, "data_fingerprint": data.fingerprint}
         if record and any(record[key] != value for key, value in of_data.items()):
             raise UserError(f"{directory} was trained on other data than {args.runs[0]}; give runs on one data set")
-        record |= of_data | {"images": len(images), "seed": args.seed, "image_size": data.image_size, "box_side": side}
+        facts = {"images": len(images), "seed": args.seed, "image_size": data.image_size, "box_side": side}
+        record = environment(run.ranks.device) | record | of_data | facts
         found = occlusion.measure(
             run.model,
             *(tensor.to(run.ranks.device) for tensor in (images, labels, corners)),
@@ -45,7 +46,7 @@ def measure(args: argparse.Namespace) -> dict:
         names = {key: getattr(config, key).name for key in RUN_KEYS}
         facts = {"method": config.method, "epochs": config.recipe.epochs, "seed": config.seed}
         models.append({"weights": str(run.path), **names, **facts, "results": occlusion.summarize(found)})
-    return record | environment(run.ranks.device) | {"models": models}
+    return record | {"models": models}
 
 
 def main() -> int:

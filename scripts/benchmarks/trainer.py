@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 
 def bare(trainer: Trainer, steps: int):
     """Return a function that does so many steps of the trainer's network and optimiser on one ready batch."""
-    model, optimizer = trainer.model, trainer.optimizer
+    model, optimizer = trainer.model, trainer.state.optimizer
     images, targets = trainer.mixing(*trainer.batches.prepare(*next(trainer.batches.inputs(0))))
     images = images.contiguous(memory_format=trainer.memory_format)
     bf16 = trainer.execution.precision == "bf16"
@@ -84,7 +84,7 @@ def epoch_of(trainer: Trainer):
     trainer.log.begin([], 0, in_epoch=False)
 
     def epoch() -> None:
-        trainer.epoch, trainer.step = trainer.epoch + 1, 0
+        trainer.state.epoch, trainer.state.step = trainer.state.epoch + 1, 0
         with StopSignal(trainer.ranks) as stop:
             trainer.train_epoch(stop)
 

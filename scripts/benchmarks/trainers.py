@@ -39,5 +39,5 @@ def trainer_of(model: str, batch: int, images: int, ranks: Ranks, directory, epo
     data = made_up(images, side, classes)
     trainer = Trainer(build(), strategy, data, recipe, Settings(**settings), directory, ranks, generator, {})
     trainer.network = trainer.model.train()
-    trainer.seed_streams()
+    trainer.state.seed_streams(trainer.settings.seed)
     return trainer

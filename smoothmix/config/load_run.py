@@ -15,11 +15,11 @@ from smoothmix.config.command_line import compose
 from smoothmix.config.schema import LoadOptions, RunConfig
 from smoothmix.evaluation.classification import batch_size
 from smoothmix.training import checkpoint
-from smoothmix.training.resolve import uses_channels_last
 from smoothmix.utils.data import Batches, ImageDataset
 from smoothmix.utils.distributed import Ranks, init_distributed
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import weights_digest
+from smoothmix.utils.weights import load_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def load_run(options: LoadOptions) -> LoadedRun:
     ranks = init_distributed(options.device, options.timeout)
     data = build.dataset(config)
     model = build.model(_untrained(config), data.num_classes, data.image_size)
-    checkpoint.load_model(model, weights, path)
+    load_model(model, weights, path)
     return LoadedRun(
         config=config,
         path=path,
@@ -90,7 +90,7 @@ def load_run(options: LoadOptions) -> LoadedRun:
         model=model.to(ranks.device),
         ranks=ranks,
         batch_size=options.batch_size or batch_size(ranks.device),
-        channels_last=uses_channels_last(config, ranks.device),
+        channels_last=config.uses_channels_last(ranks.device),
         published=options.published is not None,
     )
 
@@ -107,6 +107,8 @@ def _stored(options: LoadOptions, path: Path) -> tuple[DictConfig, dict[str, Ten
     if options.published is not None:
         load_published = importlib.import_module("models.published").load_published
         return compose("train", [f"experiment={options.published}"]), load_published(path)
+    if options.run is not None and not path.exists() and path.with_name("last.pt").exists():
+        raise UserError(f"{path} was lost, or no epoch is evaluated yet; give weights=last for the last epoch")
     state = checkpoint.load(path)
     if "${" in repr(state["config"]):  # ours are stored resolved; a stranger's could read the environment
         raise UserError(f"{path} holds no configuration of a run: it refers to other values, as in ${{name}}")

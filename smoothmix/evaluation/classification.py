@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smoothmix.utils.data import Batches
+from smoothmix.utils.data import Batch, Batches
 from smoothmix.utils.distributed import Ranks
 
 
@@ -45,20 +45,21 @@ def evaluate(
     model: nn.Module,
     batches: Batches,
     ranks: Ranks,
+    wait: Callable[[Batches], Iterator[Batch]] = iter,
     after_batch: Callable[[], None] = lambda: None,
     channels_last: bool = False,
 ) -> dict[str, float]:
     """Return ``{images, loss, top1_error, top5_error}`` of `model`, errors in percent, computed in float32.
 
     `batches` are this rank's, as a data set's `eval_batches` returns them: every image is on one rank only, so the
-    counts are exact for any number of ranks. `after_batch` is called equally often on every rank. The model's training
-    mode is put back.
+    counts are exact for any number of ranks. `wait` makes the iterator over them. `after_batch` is called equally often
+    on every rank. The model's training mode is put back.
     """
     training = model.training
     model.eval()
     totals = torch.zeros(4, dtype=torch.float64, device=ranks.device)
     rounds = max(ranks.gather(len(batches)))  # one rank may have a batch more than another
-    remaining = iter(batches)
+    remaining = wait(batches)
     with torch.inference_mode(), full_precision():
         for _ in range(rounds):
             for images, labels in itertools.islice(remaining, 1):

@@ -1,4 +1,4 @@
-"""Errors on corrupted images, cell by cell, kept in a record that an interrupted evaluation goes on from."""
+"""Errors on corrupted images, kept in a record from which an interrupted evaluation resumes."""
 
 import json
 import sys
@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -15,24 +16,27 @@ from smoothmix.evaluation.classification import evaluate
 from smoothmix.utils.checks import is_percentage, read_object
 from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.environment import environment
+from smoothmix.utils.environment import environment_of, start
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 from smoothmix.utils.locks import hold
 
 
 class CellRecord:
-    """A JSON file: what was evaluated, and the top-1 error in % of every (corruption, severity) so far.
+    """A JSON file: what was evaluated, and the top-1 error in % of every corruption-severity pair so far.
 
-    `identity` says what the errors are of (weights, benchmark, source); a file with another one is refused.
+    `identity` says what the errors are of (weights, benchmark, source); a file with another one is refused. `starts`
+    tells when, where and by which commit errors were added, see `utils.environment.start`: now, on `device`, for the
+    last time. The top level of the file has the environment of the first start.
 
     Raises:
         UserError: the file is there and cannot be read, or is of something else (the differing keys are named).
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any], device: torch.device) -> None:
         self.path, self.identity = path, identity
         self.errors: dict[str, dict[int, float]] = {}
+        self.starts: list[dict[str, Any]] = []
         if path.exists():
             stored = read_cells(path)
             differing = sorted(key for key, value in identity.items() if stored.get(key) != value)
@@ -42,10 +46,14 @@ class CellRecord:
                     "move it away to begin anew"
                 )
             self.errors = stored["top1_errors"]
+            self.starts = stored.get("starts", [environment_of(stored)])  # older records have none
+        self.starts.append(start(device, errors=sum(map(len, self.errors.values()))))
 
     def save(self, **facts: Any) -> None:
         """Write the file anew, with `facts` beside the errors."""
-        write_text(self.path, json.dumps({**self.identity, **facts, "top1_errors": self.errors}, indent=2) + "\n")
+        made = {**environment_of(self.starts[0]), "starts": self.starts}
+        content = {**self.identity, **facts, **made, "top1_errors": self.errors}
+        write_text(self.path, json.dumps(content, indent=2) + "\n")
 
 
 def lock(path: Path) -> IO[str]:
@@ -77,7 +85,9 @@ def read_cells(path: Path) -> dict[str, Any]:
     try:
         record = read_object(path)
         record["top1_errors"] = {name: _of_severities(name, cells) for name, cells in record["top1_errors"].items()}
-    except (OSError, ValueError, LookupError, AttributeError) as error:
+        if not all(isinstance(start, dict) for start in record.get("starts", [])):
+            raise ValueError("starts is not a list of objects")
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is not a record of corrupted errors ({error}); move it away to begin anew") from error
     return record
 
@@ -148,13 +158,12 @@ def evaluate_benchmark(
     """
     with lock(path) if ranks.is_main else nullcontext():
         ranks.any(False)  # the others read the record when it is locked
-        record = CellRecord(path, identity)
+        record = CellRecord(path, identity, ranks.device)
         clean = evaluate(model, clean_batches, ranks, channels_last=channels_last)
         facts = {
             "clean_top1_error": clean["top1_error"],
             "images": clean["images"],
             "world_size": ranks.world_size,
-            **environment(ranks.device),
         }
         images, errors = int(clean["images"]), record.errors
         evaluate_cells(model, batches, names, images, ranks, errors, lambda: record.save(**facts), channels_last)

@@ -1,18 +1,21 @@
-"""Checkpoints: whole at any moment, the previous one kept, checked and read without running anyone's code."""
+"""Checkpoints: written whole, the previous one kept, checked before a run resumes from them."""
 
 import os
-import pickle
-import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
+from smoothmix.training.state import TrainingState, best_row
+from smoothmix.utils.checks import is_count, is_percentage
+from smoothmix.utils.distributed import is_loss
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import replacing
+from smoothmix.utils.weights import load_model, read
 
 FORMAT = 1
 
@@ -23,22 +26,15 @@ def previous(path: Path) -> Path:
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """Write `state` (tensors and plain Python values) to `path`, whole; the file before it goes on as `previous(path)`.
+    """Write `state` (tensors and plain Python values) to `path`, whole; the file before it becomes `previous(path)`.
 
     Raises:
         UserError: the file system refuses; the file before it is still there.
     """
+    content = BytesIO()  # torch's zip writer would hide the reason for which a file cannot be written
+    torch.save({"format": FORMAT, **state}, content)
     with replacing(path, "wb", previous(path)) as file:
-        try:
-            torch.save({"format": FORMAT, **state}, file)
-        except RuntimeError as error:  # torch's zip writer reports a full disk as one
-            raise OSError(str(error).splitlines()[0]) from error
-
-
-def drop_previous(directory: Path) -> None:
-    """Remove the previous files of a run that has ended, which need as much room as the others."""
-    for name in ("last.pt", "best.pt"):
-        previous(directory / name).unlink(missing_ok=True)
+        file.write(content.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -58,6 +54,41 @@ def load(path: Path) -> dict[str, Any]:
     return parts
 
 
+def load_newest(path: Path) -> tuple[dict[str, Any], str] | None:
+    """Return the state in `path` or, if that cannot be used, in its previous file; None if there is neither.
+
+    The text beside it says why it is the previous one; it is empty where `path` is good. Nothing on the disk changes.
+
+    Raises:
+        UserError: there are files, and none of them can be used.
+    """
+    before = previous(path)
+    if not path.exists() and not before.exists():
+        return None
+    try:
+        return load(path), ""
+    except UserError as error:
+        if not before.exists():
+            raise
+        try:
+            state = load(before)
+        except UserError as other:
+            raise UserError(f"{error}; {other}") from error
+        reason = str(error).partition(";")[0]
+        return state, f"{reason}; resuming from the one before it, epoch {state['epoch'] + 1}, step {state['step']}"
+
+
+def restore_previous(path: Path) -> None:
+    """Rename the previous file to `path`; a damaged `path` is kept, for someone to look at."""
+    _keep_damaged(path)
+    os.replace(previous(path), path)
+
+
+def _keep_damaged(path: Path) -> None:
+    if path.exists():
+        os.replace(path, path.with_name(f"{path.stem}.damaged{path.suffix}"))
+
+
 def _damaged_member(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -66,53 +97,177 @@ def _damaged_member(path: Path) -> str | None:
         return f"all members ({error})"
 
 
-def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[..., Any], str]] = ()) -> Any:
-    """Return what `torch.save` wrote, on the CPU.
+class Checkpoints:
+    """``last.pt``, from which a run resumes, and ``best.pt``, the weights of its best epoch, in the run directory.
 
     Args:
-        path: the file.
-        admitted: what else than tensors and plain values may be in it, as `torch.serialization.safe_globals` takes it.
-
-    Raises:
-        UserError: missing, truncated, or holding anything else.
+        directory: of the run.
+        state: what is saved, and changed by :meth:`resume`.
+        select_on: the split whose top-1 error tells the best epoch.
+        precision, fingerprint: of the run and of its images; another value is refused on resume.
+        config: kept in both files, so that they can be evaluated on their own.
     """
-    if not os.path.isfile(path):
-        raise UserError(f"there is no checkpoint {path}")
-    try:
-        # the warnings are about foreign pickles, which are refused below
-        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(list(admitted)):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path} is not a checkpoint of tensors and plain values only, so it was not loaded") from error
-    except Exception as error:  # damaged bytes make torch raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
+
+    def __init__(
+        self,
+        directory: Path,
+        state: TrainingState,
+        select_on: str,
+        precision: str,
+        fingerprint: str,
+        config: dict[str, Any],
+    ) -> None:
+        self.state, self.ranks, self.select_on, self.config = state, state.ranks, select_on, config
+        self.precision, self.fingerprint = precision, fingerprint
+        self.directory, self.last, self.best = directory, directory / "last.pt", directory / "best.pt"
+
+    def save(self) -> None:
+        """Write ``last.pt``. Every rank has to call it.
+
+        Raises:
+            UserError: the state is not finite, or the file system refuses.
+        """
+        self.state.check_finite()
+        state = self.state.to_dict() | {
+            "device": self.ranks.device.type,
+            "precision": self.precision,
+            "world_size": self.ranks.world_size,
+            "data": self.fingerprint,
+            "config": self.config,
+        }
+        if self.ranks.is_main:
+            save_atomically(state, self.last)
+
+    def save_best(self) -> None:
+        """Write ``best.pt``, weights only, if the epoch just finished is the best so far (the first of equals)."""
+        best = best_row(self.state.history, self.select_on)
+        if self.ranks.is_main and best is not None and best["epoch"] == self.state.epoch:
+            state = {"model": self.state.model.state_dict(), "config": self.config, "metrics": best}
+            save_atomically(state, self.best)
+
+    def resume(self, epochs: int, steps: int) -> None:
+        """Take up the newest whole checkpoint, if there is one. Every rank has to call it.
+
+        Args:
+            epochs: of the run.
+            steps: of an epoch.
+
+        Raises:
+            UserError: there are files, but none can be used; it belongs to another run; or it was saved in the middle
+                of an epoch by other ranks, who had other random streams.
+        """
+        try:
+            self._resume(epochs, steps)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_loss(error):
+                raise
+            raise UserError(f"{self.last} is not the checkpoint of such a run ({error!r}); move it away") from error
+
+    def _resume(self, epochs: int, steps: int) -> None:
+        found = load_newest(self.last)
+        position = None if found is None else (found[0]["epoch"], found[0]["step"])
+        if any(other != position for other in self.ranks.gather(position)):
+            raise UserError(f"the ranks see different checkpoints in {self.directory}; run again once they agree")
+        if found is None:
+            return
+        state, note = found
+        if note and self.ranks.is_main:
+            print(f"note: {note}", flush=True)
+            restore_previous(self.last)
+        if flaw := _flaw(state, epochs, steps, self.select_on):
+            raise UserError(
+                f"{self.last} is not the checkpoint of such a run: its {flaw} is missing or wrong; move it away"
+            )
+        self._check_belongs(state)
+        load_model(self.state.model, state["model"], self.last)
+        self.state.load_dict(state)
+        if self.ranks.is_main:
+            self._recover_best()
+
+    def _check_belongs(self, state: dict[str, Any]) -> None:
+        if state["data"] != self.fingerprint:
+            raise UserError(
+                f"{self.directory} was trained on other images (fingerprint {state['data']}, now {self.fingerprint}); "
+                "give this data set another dataset.name or output"
+            )
+        then = f"{state['world_size']} ranks on {state['device']}"
+        now = f"{self.ranks.world_size} ranks on {self.ranks.device.type}"
+        if state["step"] and then != now:
+            raise UserError(
+                f"{self.last} was saved in the middle of epoch {state['epoch'] + 1} by {then}, and now there are "
+                f"{now}; another number or device can resume only from an epoch's end"
+            )
+        precision = state.get("precision", self.precision)
+        if precision != self.precision:
+            raise UserError(
+                f"{self.last} was trained in {precision}, and precision=auto means {self.precision} on "
+                f"{self.ranks.device.type}; resume it where it began, or start anew with precision={precision}"
+            )
+
+    def _recover_best(self) -> None:
+        """Make ``best.pt`` agree with the history: the process may have ended before it was written, or lost an epoch.
+
+        The weights of an earlier epoch are nowhere else: where they are damaged, training resumes without them.
+        """
+        if not self.has_best() and self.state.step == 0:
+            self.save_best()
+        if not self.has_best():
+            _keep_damaged(self.best)
+            print(
+                f"note: {self.best} is missing or damaged, and the weights of the best epoch so far are nowhere else; "
+                "training resumes without them, and the record says so",
+                flush=True,
+            )
+
+    def has_best(self) -> bool:
+        """Return whether ``best.pt`` holds the best epoch; its previous file, if that does, is renamed to it.
+
+        True as long as no epoch was evaluated.
+        """
+        best = best_row(self.state.history, self.select_on)
+        if best is None:
+            return True
+        for path in (self.best, previous(self.best)):
+            with suppress(UserError):  # missing or damaged
+                if load(path).get("metrics") == best:
+                    if path != self.best:
+                        os.replace(path, self.best)
+                    return True
+        return False
+
+    def remove_previous(self) -> None:
+        """Remove the previous files, once the run has ended: they need as much room as the others."""
+        if self.ranks.is_main:
+            for path in (self.last, self.best):
+                previous(path).unlink(missing_ok=True)
 
 
-def load_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Copy `weights` into `model`; `path` is where they came from, for the message.
-
-    Raises:
-        UserError: the checkpoint belongs to another architecture, or a weight is not finite.
-    """
-    own = {name: _kind(tensor) for name, tensor in model.state_dict().items()}
-    found = {name: _kind(tensor) for name, tensor in weights.items()}
-    if own != found:
-        name = min((key for key in own.keys() | found.keys() if own.get(key) != found.get(key)), key=str)
-        raise UserError(
-            f"{path} holds another architecture: {name} is {found.get(name, 'missing')} there and "
-            f"{own.get(name, 'missing')} in this model"
-        )
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{path} holds a weight that is not finite (in {name}), so its results would mean nothing")
-    model.load_state_dict(weights)
+TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("epoch", "step", "world_size"), int),
+    **dict.fromkeys(("seconds", "training_seconds"), (int, float)),
+    **dict.fromkeys(("history", "streams", "totals", "world_sizes"), list),
+    **dict.fromkeys(("data", "device"), str),
+    "optimizer": dict,
+}
 
 
-def _kind(value: Any) -> str:
-    """Return the type and shape of a weight, in words."""
-    if not isinstance(value, torch.Tensor):
-        return f"a {type(value).__name__}"
-    if value.layout != torch.strided or value.is_meta or value.is_quantized:
-        return "a tensor without plain values"
-    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+def _flaw(state: dict[str, Any], epochs: int, steps: int, select_on: str) -> str | None:
+    """Return the name of a part of a checkpoint that is missing or cannot be in a run of such length, or None."""
+    for key, kind in TYPES.items():
+        if not isinstance(state.get(key), kind):
+            return key
+    for name, most in (("epoch", epochs), ("step", steps)):
+        if not (is_count(state[name]) and state[name] <= most):
+            return name
+    rows = [row if isinstance(row, dict) else {} for row in state["history"]]
+    numbered = [row.get("epoch") for row in rows] == [*range(1, state["epoch"] + 1)]
+    error = f"{select_on}_top1_error"
+    if not (numbered and all(is_percentage(row[error]) for row in rows if error in row)):
+        return "history"
+    starts = state.get("starts", [])
+    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
+        return "starts"
+    if state["step"] and min(len(state["streams"]), len(state["totals"])) < state["world_size"]:
+        return "streams"
+    shapes = [total.shape if isinstance(total, Tensor) else None for total in state["totals"]]
+    return "totals" if shapes != [(2,)] * len(shapes) else None

@@ -1,6 +1,9 @@
 """What a run tells: a JSON line per epoch, TensorBoard, a progress bar or plain lines."""
 
 import json
+import os
+import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -8,14 +11,72 @@ from typing import Any
 
 from tqdm import tqdm
 
-from smoothmix.training.events import EventFile
+from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
 SECONDS_BETWEEN_LINES = 30.0
 
 
+class EventFile:
+    """A new TensorBoard event file in `folder`; events from step `first_dropped` on in older ones no longer count.
+
+    TensorBoard reads the files in the order of their names. torch's SummaryWriter names them by the clock, so that the
+    curves end where the clock was set back; and it writes in a thread, whose error on a full disk is a traceback. Here
+    a name is above all that are there, and an error comes where it was made.
+
+    Raises:
+        UserError: the file system refuses (so do all methods).
+    """
+
+    def __init__(self, folder: Path, first_dropped: int) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2  # 0.1 s
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._summary = event_pb2, summary_pb2
+        self.path = folder
+        try:
+            folder.mkdir(exist_ok=True)
+            names = (re.match(r"events\.out\.tfevents\.(\d{1,19})\.", path.name) for path in folder.iterdir())
+            number = max([time.time_ns(), *(int(name[1]) + 1 for name in names if name)])
+            self.path = folder / f"events.out.tfevents.{number}.{socket.gethostname()}.{os.getpid()}"
+            self._file = open(self.path, "xb")  # noqa: SIM115 (closed by `close`)
+        except OSError as error:
+            raise self._refused(error) from error
+        self._records = RecordWriter(self._file)
+        self._write(step=first_dropped, file_version="brain.Event:2")
+        self._write(step=first_dropped, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """Add a point to the curve `name`."""
+        point = self._summary.Summary.Value(tag=name, simple_value=value)
+        self._write(step=step, summary=self._summary.Summary(value=[point]))
+
+    def flush(self) -> None:
+        """Hand what was added to the operating system."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def close(self) -> None:
+        """End the file."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _write(self, **event: object) -> None:
+        try:
+            self._records.write(self._event.Event(wall_time=time.time(), **event).SerializeToString())
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> UserError:
+        return UserError(f"cannot write {self.path} ({error}); free space or fix its folder, and run again")
+
+
 class RunLog:
-    """The log of rank 0; on the other ranks (`active=False`) every method does nothing."""
+    """The log of rank 0, in `directory`; on the other ranks (`active=False`) every method does nothing."""
 
     def __init__(self, directory: Path, epochs: int, active: bool) -> None:
         self.directory = directory

@@ -1,7 +1,13 @@
-"""What is trained for how long, and the knobs of a run that are not the recipe."""
+"""The recipe of a run, and how it is executed."""
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
 
 @dataclass
@@ -43,14 +49,23 @@ class Recipe:
             raise ValueError(f"recipe.decay_epochs must be ascending epochs from 1 on, not {self.decay_epochs}")
 
 
+@dataclass(frozen=True)
+class Execution:
+    """The settings for which ``auto`` may be given, as they are on the device."""
+
+    precision: Literal["fp32", "bf16"]
+    channels_last: bool
+    step: Literal["eager", "graph"]
+
+
 @dataclass
 class Settings:
     """How a run is executed.
 
     `precision` is ``fp32`` or ``bf16`` (autocast of the forward pass; weights, BatchNorm statistics and loss stay
     float32, evaluation is always float32), `channels_last` the memory format of images and weights, `step` ``eager`` or
-    ``graph`` (one CUDA graph). Each may be ``auto``: what `resolve` makes of it on the device. `checkpoint_every`
-    counts steps, 0 meaning at the end of epochs only; `evaluate_every` counts epochs, the last being always evaluated.
+    ``graph`` (one CUDA graph). Each may be ``auto``, see `on`. `checkpoint_every` counts steps, 0 meaning at the end of
+    epochs only; `evaluate_every` counts epochs, the last being always evaluated.
     """
 
     seed: int = 0
@@ -72,6 +87,42 @@ class Settings:
         _one_of("step", self.step, ("auto", "eager", "graph"))
         if self.channels_last not in (True, False, "auto"):
             raise ValueError(f"channels_last must be true, false or auto, not {self.channels_last!r}")
+
+    def on(self, ranks: Ranks) -> Execution:
+        """Return what the settings mean on the ranks' device.
+
+        `precision` becomes bf16 on a GPU that computes in it, fp32 elsewhere; `channels_last` goes with bf16; `step`
+        becomes a graph on a single GPU, eager elsewhere. DistributedDataParallel sends gradients from within the
+        backward pass, which is not captured here.
+
+        Raises:
+            UserError: bf16 on a GPU that has none, or a graph where there is not one GPU.
+        """
+        on_gpu = ranks.device.type == "cuda"
+        if self.precision == "bf16" and on_gpu and not _has_bf16(ranks.device):
+            raise UserError(f"precision=bf16, but {torch.cuda.get_device_name()} has no bfloat16; use precision=fp32")
+        if self.step == "graph" and not (on_gpu and ranks.world_size == 1):
+            where = f"{ranks.world_size} rank{'s' * (ranks.world_size > 1)} on {ranks.device.type}"
+            raise UserError(f"step=graph needs one process and a CUDA device, not {where}; use step=auto")
+        graph = self.step == "graph" or (self.step == "auto" and on_gpu and ranks.world_size == 1)
+        return Execution(
+            precision="bf16" if self._uses_bf16(ranks.device) else "fp32",
+            channels_last=self.uses_channels_last(ranks.device),
+            step="graph" if graph else "eager",
+        )
+
+    def uses_channels_last(self, device: torch.device) -> bool:
+        """Return whether images and weights are channels-last on `device`: with bf16, unless it is given."""
+        if isinstance(self.channels_last, bool):
+            return self.channels_last
+        return self._uses_bf16(device)
+
+    def _uses_bf16(self, device: torch.device) -> bool:
+        return self.precision == "bf16" or (self.precision == "auto" and _has_bf16(device))
+
+
+def _has_bf16(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(False)
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,6 +1,5 @@
 """The one trainer: it does not know which method, model or data set is on."""
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,20 +13,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from smoothmix.evaluation.classification import batch_size, evaluate, full_precision
 from smoothmix.mixing.identity import Identity
-from smoothmix.training import checkpoint
-from smoothmix.training.fallback import holds_best, newest, settle
+from smoothmix.training.checkpoint import Checkpoints
 from smoothmix.training.log import RunLog
 from smoothmix.training.losses import classification_loss
-from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.resolve import resolve
-from smoothmix.training.resumable import check_parts
+from smoothmix.training.state import TrainingState, best_row
 from smoothmix.training.step import Graphed, eager
 from smoothmix.utils.data import ImageDataset
-from smoothmix.utils.distributed import Ranks, is_loss
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.environment import environment_of, start
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
-from smoothmix.utils.signals import StopSignal
+from smoothmix.utils.signals import StopSignal, WaitInterrupted
 
 
 @contextmanager
@@ -47,7 +43,7 @@ def numerics(deterministic: bool) -> Iterator[None]:
 
 
 class Trainer:
-    """Trains `model` on `data` with `mixing`, and can be stopped and started again at any step.
+    """Trains `model` on `data` with `mixing`; a run that was stopped at any step resumes there.
 
     Args:
         model: maps float images (N, C, H, W) to logits (N, K).
@@ -55,7 +51,7 @@ class Trainer:
         data: what it trains on and evaluates.
         recipe, settings: what is trained, and how it is executed.
         directory: where `last.pt`, `best.pt`, `metrics.jsonl` and `tensorboard/` go. It must exist.
-        ranks: this process among the others.
+        ranks: this process's rank, and the device.
         generator: what `mixing` draws from, on the device; its state is part of the checkpoint.
         config: plain values kept in the checkpoints, so that these can be evaluated on their own.
     """
@@ -77,19 +73,19 @@ class Trainer:
                 f"recipe.batch_size={recipe.batch_size} cannot be shared evenly by {ranks.world_size} ranks; "
                 "it is the global size, so choose a multiple of the number of ranks"
             )
-        self.execution = resolve(settings, ranks)
+        self.execution = settings.on(ranks)
         if data.views > 1 and not isinstance(mixing, Identity):
             raise UserError(
                 f"{type(mixing).__name__} would change the {data.views} views of an image that AugMix compares; "
                 "use mixing=identity with dataset.augment=augmix"
             )
         self.data, self.mixing, self.recipe, self.settings = data, mixing, recipe, settings
-        self.directory, self.ranks, self.generator, self.config = directory, ranks, generator, config
+        self.directory, self.ranks, self.config = directory, ranks, config
         self.select_on = "val" if "val" in data.sizes else "test"
         self.memory_format = torch.channels_last if self.execution.channels_last else torch.contiguous_format
         self.model = model.to(ranks.device)
         self.model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             self.model.parameters(),
             # on the device, where a captured step sees it change
             lr=torch.tensor(recipe.lr, dtype=torch.float32, device=ranks.device),
@@ -105,17 +101,12 @@ class Trainer:
         }
         if len(self.batches) == 0:
             raise UserError(f"{data.sizes['train']} training images are too few for {ranks.world_size} ranks")
-        self.epoch = 0
-        self.step = 0  # steps of this epoch that are done
-        self.seconds = 0.0  # of training and evaluation of this epoch, before the last start
-        self.training_seconds = 0.0  # of training alone
-        self.history: list[dict[str, Any]] = []
-        self.world_sizes: list[int] = []
-        self.totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # summed loss, images of this epoch
+        self.state = TrainingState(self.model, optimizer, generator, ranks)
+        self.checkpoints = Checkpoints(
+            directory, self.state, self.select_on, self.execution.precision, data.fingerprint, config
+        )
         self.launch = Graphed(recipe.batch_size, generator) if self.execution.step == "graph" else eager
         self.log = RunLog(directory, recipe.epochs, ranks.is_main)
-
-    # ---------------------------------------------------------------- the run
 
     def fit(self) -> list[dict[str, Any]]:
         """Train to the last epoch, from the last checkpoint if there is one; return a dict of metrics per epoch.
@@ -124,51 +115,49 @@ class Trainer:
             UserError: the loss is not finite, or a file cannot be read or written.
             Stopped: SIGTERM or SIGUSR2 came; the state was saved.
         """
+        state = self.state
         on_gpu = [self.ranks.device] if self.ranks.device.type == "cuda" else []
         with numerics(self.settings.deterministic), full_precision(), torch.random.fork_rng(devices=on_gpu):
-            try:
-                self.restore()
-            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                if is_loss(error):
-                    raise
-                path = self.directory / "last.pt"
-                raise UserError(f"{path} is not the checkpoint of such a run ({error!r}); move it away") from error
+            self.checkpoints.resume(self.recipe.epochs, len(self.batches))
+            state.starts.append(start(self.ranks.device, epoch=state.epoch + 1, step=state.step))
             self.network = self._wrapped()
-            self.log.begin(self.history, self._global_step(), in_epoch=self.step > 0)
+            self.log.begin(state.history, self._global_step(), in_epoch=state.step > 0)
             try:
                 with StopSignal(self.ranks) as stop:
-                    while self.epoch < self.recipe.epochs:
-                        self.train_epoch(stop)
-                        self.finish_epoch(stop)
+                    try:
+                        while state.epoch < self.recipe.epochs:
+                            self.train_epoch(stop)
+                            self.finish_epoch(stop)
+                    except WaitInterrupted:
+                        self.leave_if_asked(stop)
                     if stop.requested():  # it came during the last save
-                        stop.leave(f"all {self.epoch} epochs in {self.directory}")
-                if self.ranks.is_main:
-                    checkpoint.drop_previous(self.directory)
+                        stop.leave(f"all {state.epoch} epochs in {self.directory}")
+                self.checkpoints.remove_previous()
             finally:
                 self.log.close()
-        return self.history
+        return state.history
 
     def train_epoch(self, stop: StopSignal) -> None:
         """Do the steps of the epoch that are not done yet."""
-        self.started = time.perf_counter()
-        if self.step == 0:
-            self.seed_streams()
-        for group in self.optimizer.param_groups:
-            group["lr"].fill_(self.recipe.learning_rate(self.epoch))
-        set_progress(self.model, self.epoch / self.recipe.epochs)
+        state, steps = self.state, len(self.batches)
+        state.started = time.perf_counter()
+        if state.step == 0:
+            state.seed_streams(self.settings.seed)
+        for group in state.optimizer.param_groups:
+            group["lr"].fill_(self.recipe.learning_rate(state.epoch))
+        set_progress(self.model, state.epoch / self.recipe.epochs)
         self.network.train()
-        self.log.begin_epoch(self.epoch, self.step, len(self.batches))
+        self.log.begin_epoch(state.epoch, state.step, steps)
         plan = getattr(self.mixing, "plan", lambda: None)  # what a strategy decides on the host, ahead of the step
-        for inputs in self.batches.inputs(self.epoch, self.step):
+        for inputs in stop.interruptible(self.batches.inputs(state.epoch, state.step)):
             self.launch(self.train_step, plan(), *inputs)
-            self.step += 1
-            if self.step % self.settings.log_every == 0:
-                mean_loss = self.mean_loss()
-                self.log.step(self.epoch, self.step, len(self.batches), self._global_step(), mean_loss)
-            if self.settings.checkpoint_every and self.step % self.settings.checkpoint_every == 0:
+            state.step += 1
+            if state.step % self.settings.log_every == 0:
+                self.log.step(state.epoch, state.step, steps, self._global_step(), state.mean_loss())
+            if self.settings.checkpoint_every and state.step % self.settings.checkpoint_every == 0:
                 self.save()
             self.leave_if_asked(stop)
-            self.training_seconds = self._seconds_of_epoch()
+            state.training_seconds = state.seconds_of_epoch()
 
     def train_step(self, *inputs: Tensor) -> None:
         """Do one step on what the data set's `inputs` yields. The host reads nothing, so a graph can hold it."""
@@ -180,196 +169,88 @@ class Trainer:
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
             logits = self.network(images)
         loss = classification_loss(logits, targets, self.data.views)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.state.optimizer.step()
 
         count = len(labels) // self.data.views
-        self.totals[0].add_(loss.detach(), alpha=count)
-        self.totals[1].add_(count)
+        self.state.totals[0].add_(loss.detach(), alpha=count)
+        self.state.totals[1].add_(count)
 
     def finish_epoch(self, stop: StopSignal) -> None:
         """Evaluate, and write the epoch down: first the checkpoint, then everything that can be made from it."""
-        train_loss = self.mean_loss()
+        state, epoch = self.state, self.state.epoch
+        train_loss = state.mean_loss()
         self.ranks.copy_buffers_from_main(self.model)
-        row: dict[str, Any] = {
-            "epoch": self.epoch + 1,
-            "lr": self.recipe.learning_rate(self.epoch),
-            "train_loss": train_loss,
-        }
-        last = self.epoch + 1 == self.recipe.epochs
-        due = last or (self.epoch + 1) % self.settings.evaluate_every == 0
+        row: dict[str, Any] = {"epoch": epoch + 1, "lr": self.recipe.learning_rate(epoch), "train_loss": train_loss}
+        due = epoch + 1 == self.recipe.epochs or (epoch + 1) % self.settings.evaluate_every == 0
         for split, batches in self.eval_batches.items() if due else ():
             result = evaluate(
                 self.model,
                 batches,
                 self.ranks,
+                wait=stop.interruptible,
                 after_batch=lambda: self.leave_if_asked(stop),
                 channels_last=self.execution.channels_last,
             )
             row |= {f"{split}_{name}": value for name, value in result.items() if name != "images"}
-        row["seconds"] = self._seconds_of_epoch()
-        row["images_per_second"] = self.ranks.sum(self.totals[1:].clone()).item() / self.training_seconds
-        self.history.append(row)
-        self.world_sizes = sorted({*self.world_sizes, self.ranks.world_size})
-        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
-        self.totals.zero_()
-        self.started = time.perf_counter()
+        row["seconds"] = state.seconds_of_epoch()
+        row["images_per_second"] = self.ranks.sum(state.totals[1:].clone()).item() / state.training_seconds
+        state.end_epoch(row)
         self.save()
-        self.save_best()
-        self.log.end_epoch(self.history, self._global_step())
-
-    # ---------------------------------------------------------------- state
-
-    def seed_streams(self) -> None:
-        """Start the epoch's random streams: one for mixing, one (torch's own) for layers such as dropout.
-
-        They depend on (seed, epoch, rank) alone, so a run may go on with another number of ranks at an epoch's start.
-        """
-        torch.manual_seed(derive_seed(self.settings.seed, "layers", self.epoch, self.ranks.rank))
-        self.generator.manual_seed(derive_seed(self.settings.seed, "mixing", self.epoch, self.ranks.rank))
+        self.checkpoints.save_best()
+        self.log.end_epoch(state.history, self._global_step())
 
     def save(self) -> None:
-        """Write `last.pt`: all that a later process needs to go on as if nothing had happened."""
-        self.check_finite()
+        """Write a checkpoint of this moment, after the events that came before it."""
         self.log.flush()
-        streams = {"cpu": torch.get_rng_state(), "mixing": self.generator.get_state()}
-        if self.ranks.device.type == "cuda":
-            streams["cuda"] = torch.cuda.get_rng_state(self.ranks.device)
-        state = {
-            "streams": self.ranks.gather(streams),
-            "totals": self.ranks.gather(self.totals.cpu()),
-            "epoch": self.epoch,
-            "step": self.step,
-            "seconds": self._seconds_of_epoch(),
-            "training_seconds": self.training_seconds,
-            "history": self.history,
-            "device": self.ranks.device.type,
-            "precision": self.execution.precision,
-            "world_size": self.ranks.world_size,
-            "world_sizes": self.world_sizes,
-            "data": self.data.fingerprint,
-            "config": self.config,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        if self.ranks.is_main:
-            checkpoint.save_atomically(state, self.directory / "last.pt")
-
-    def save_best(self) -> None:
-        """Write `best.pt`, weights only, if the epoch just finished is the best so far (the first of equals)."""
-        best = best_row(self.history, self.select_on)
-        if self.ranks.is_main and best is not None and best["epoch"] == self.epoch:
-            state = {"model": self.model.state_dict(), "config": self.config, "metrics": self.history[-1]}
-            checkpoint.save_atomically(state, self.directory / "best.pt")
-
-    def restore(self) -> None:
-        """Take up the state of `last.pt`, if there is one, or of the checkpoint before it if that one is damaged."""
-        path = self.directory / "last.pt"
-        found = newest(path)
-        position = None if found is None else (found[0]["epoch"], found[0]["step"])
-        if any(other != position for other in self.ranks.gather(position)):
-            raise UserError(f"the ranks see different checkpoints in {self.directory}; run again once they agree")
-        if found is None:
-            return
-        state, note = found
-        if note and self.ranks.is_main:
-            print(f"note: {note}", flush=True)
-            settle(path)
-        check_parts(state, path, self.recipe.epochs, len(self.batches), self.select_on)
-        if state["data"] != self.data.fingerprint:
-            raise UserError(
-                f"{self.directory} was trained on other images (fingerprint {state['data']}, now "
-                f"{self.data.fingerprint}); give this data set another dataset.name or output"
-            )
-        then = f"{state['world_size']} ranks on {state['device']}"
-        now = f"{self.ranks.world_size} ranks on {self.ranks.device.type}"
-        if state["step"] and then != now:
-            raise UserError(
-                f"{path} was saved in the middle of epoch {state['epoch'] + 1} by {then}, and now there are {now}; "
-                "another number or device can go on only from an epoch's end"
-            )
-        precision = state.get("precision", self.execution.precision)
-        if precision != self.execution.precision:
-            raise UserError(
-                f"{path} was trained in {precision}, and precision=auto means {self.execution.precision} on "
-                f"{self.ranks.device.type}; go on where it began, or start anew with precision={precision}"
-            )
-        checkpoint.load_model(self.model, state["model"], path)
-        # the momentum only: what the recipe says is set already
-        own = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": own})
-        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.training_seconds = state["training_seconds"]
-        self.history, self.world_sizes = state["history"], state["world_sizes"]
-        if self.step:  # otherwise the streams start with the epoch
-            self.totals.copy_(state["totals"][self.ranks.rank])
-            streams = state["streams"][self.ranks.rank]
-            torch.set_rng_state(streams["cpu"])
-            self.generator.set_state(streams["mixing"])
-            if self.ranks.device.type == "cuda":
-                torch.cuda.set_rng_state(streams["cuda"], self.ranks.device)
-        if self.ranks.is_main:
-            self.repair_best()
-
-    def repair_best(self) -> None:
-        """Make `best.pt` agree with the history: the process may have ended before it was written, or lost an epoch.
-
-        Raises:
-            UserError: the weights of the best epoch are lost.
-        """
-        path = self.directory / "best.pt"
-        best = best_row(self.history, self.select_on)
-        if best is None or holds_best(path, best):
-            return
-        if self.step or best["epoch"] != self.epoch:
-            raise UserError(
-                f"{path} is damaged or missing, and the weights of epoch {best['epoch']}, the best, are nowhere else; "
-                f"restore a copy, or delete {self.directory} to train again"
-            )
-        self.save_best()
+        self.checkpoints.save()
 
     def leave_if_asked(self, stop: StopSignal) -> None:
         """Save and leave if a signal came on any rank."""
         if stop.requested():
             self.save()
             self.log.close_bar()
-            stop.leave(f"epoch {self.epoch + 1}, step {self.step} of {len(self.batches)}, in {self.directory}")
+            epoch, step = self.state.epoch + 1, self.state.step
+            stop.leave(f"epoch {epoch}, step {step} of {len(self.batches)}, in {self.directory}")
 
-    def mean_loss(self) -> float:
-        """Return the mean loss of the epoch so far over all ranks. Waits for the device.
-
-        Raises:
-            UserError: it is not finite.
-        """
-        total, images = self.ranks.sum(self.totals.clone()).tolist()
-        mean = float(total / max(images, 1))
-        if not math.isfinite(mean):
-            self._refuse("the loss")
-        return mean
-
-    def check_finite(self) -> None:
-        """Raise UserError unless loss, weights, statistics and momentum are finite."""
-        self.mean_loss()
-        state = [*self.model.parameters(), *self.model.buffers()]
-        state += [value for entry in self.optimizer.state.values() for value in entry.values() if value is not None]
-        floats = [tensor.detach() for tensor in state if torch.is_floating_point(tensor) and tensor.numel()]
-        largest = torch.stack(torch._foreach_norm(floats, float("inf")))
-        if self.ranks.any(not bool(torch.isfinite(largest).all())):
-            self._refuse("a weight, BatchNorm statistic or momentum")
-
-    def _refuse(self, what: str) -> None:
-        raise UserError(
-            f"{what} is not finite (NaN or infinite) by step {self.step} of epoch {self.epoch + 1}; nothing was saved "
-            "from that state: lower recipe.lr or use precision=fp32, and look at the data"
-        )
+    def record(self, config_hash: str) -> dict[str, Any]:
+        """Return the record of the finished run, as JSON takes it: ``summary.json``."""
+        config, state = self.config, self.state
+        history, starts = state.history, state.starts
+        return {
+            "dataset": config["dataset"]["name"],
+            "model": config["model"]["name"],
+            "method": config["method"],
+            "recipe": config["recipe"]["name"],
+            "config_hash": config_hash,
+            "seed": config["seed"],
+            "epochs": self.recipe.epochs,
+            "selected_on": self.select_on,
+            "evaluate_every": self.settings.evaluate_every,
+            "best": best_row(history, self.select_on),
+            **({} if self.checkpoints.has_best() else {"best_weights": "lost"}),
+            "last": history[-1],
+            "images": self.data.sizes,
+            "data_fingerprint": self.data.fingerprint,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "images_per_second": sorted(row["images_per_second"] for row in history)[len(history) // 2],
+            "seconds": sum(row["seconds"] for row in history),
+            "precision": self.execution.precision,
+            "channels_last": self.execution.channels_last,
+            "step": self.execution.step,
+            "world_sizes": state.world_sizes,
+            "batch_per_rank": self.recipe.batch_size // self.ranks.world_size,
+            **environment_of(starts[0]),
+            "starts": starts,
+        }
 
     def _wrapped(self) -> nn.Module:
         if self.ranks.world_size == 1:
             return self.model
         devices = [self.ranks.device.index] if self.ranks.device.type == "cuda" else None
         # Of three terms the order matters to the last bit, and DistributedDataParallel orders its sums anew after the
-        # first step of a process, unless it looks for unused parameters: then a run that goes on adds as before.
+        # first step of a process, unless it looks for unused parameters: then a resumed run adds as before.
         same_bits = self.ranks.world_size > 2 and (self.ranks.device.type == "cpu" or self.settings.deterministic)
         network: nn.Module = DistributedDataParallel(
             self.model,
@@ -381,13 +262,12 @@ class Trainer:
         return network
 
     def _global_step(self) -> int:
-        return self.epoch * len(self.batches) + self.step
-
-    def _seconds_of_epoch(self) -> float:
-        return self.seconds + time.perf_counter() - self.started
+        return self.state.epoch * len(self.batches) + self.state.step
 
 
-def best_row(history: list[dict[str, Any]], select_on: str) -> dict[str, Any] | None:
-    """Return the metrics of the first epoch with the lowest top-1 error on `select_on`; None if none was evaluated."""
-    error = f"{select_on}_top1_error"
-    return min((row for row in history if error in row), key=lambda row: row[error], default=None)
+def set_progress(model: nn.Module, fraction: float) -> None:
+    """Tell every layer that has a method `set_progress` which fraction of the training, 0 to 1, is done."""
+    for module in model.modules():
+        listen = getattr(module, "set_progress", None)
+        if listen is not None:
+            listen(fraction)

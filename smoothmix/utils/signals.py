@@ -2,16 +2,23 @@
 
 import os
 import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.files import write_text
 
+Batch = TypeVar("Batch")
+
 
 class Stopped(SystemExit):
     """The run was asked to stop and has saved its state. A SystemExit, so that it ends a whole sweep."""
+
+
+class WaitInterrupted(Exception):
+    """A signal came while a batch was waited for."""
 
 
 class StopSignal:
@@ -20,6 +27,7 @@ class StopSignal:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.number = 0
+        self._waiting = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignal":
@@ -35,6 +43,29 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
+        self._end_wait()
+
+    def _end_wait(self) -> None:
+        if self._waiting and self.number:
+            raise WaitInterrupted
+
+    def interruptible(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the `batches`; a signal that comes while one is waited for raises WaitInterrupted here.
+
+        Workers that hang would otherwise keep the process from ever looking at the flag. With several ranks the signal
+        only sets the flag: the others are in the midst of the step, and a rank that leaves alone cannot save it.
+        """
+        iterator = iter(batches)
+        while True:
+            self._waiting = self.ranks.world_size == 1
+            try:
+                self._end_wait()
+                batch = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self._waiting = False
+            yield batch
 
     def requested(self) -> bool:
         """Return whether any rank was signalled; every rank must ask equally often."""
@@ -49,7 +80,7 @@ class StopSignal:
         number = self.number or signal.SIGTERM
         if self.ranks.is_main:
             name = signal.Signals(number).name
-            print(f"{name}: saved {position}; run the same command again to go on", flush=True)
+            print(f"{name}: saved {position}; run the same command again to resume", flush=True)
             if marker := os.environ.get("SMOOTHMIX_STOPPED"):
                 write_text(Path(marker), position + "\n")
         raise Stopped(128 + number)

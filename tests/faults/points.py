@@ -6,6 +6,7 @@ Each point is a function that takes `hit` and patches the child so that `hit` is
 
 import io
 import os
+import re
 import signal
 from collections.abc import Callable
 from functools import wraps
@@ -38,10 +39,11 @@ def in_a_step(hit: Hit) -> None:
 
 def half_written(name: str) -> Point:
     """A file that is written beside its target, `name` or what ends so, has half of its bytes."""
+    part = re.compile(rf".*{re.escape(name)}\.[0-9a-f]{{16}}\.part")
 
     def install(hit: Hit) -> None:
         def halve(file: int) -> None:
-            if os.readlink(f"/proc/self/fd/{file}").endswith(name + ".part"):
+            if part.fullmatch(os.readlink(f"/proc/self/fd/{file}")):
                 hit(lambda: os.ftruncate(file, os.fstat(file).st_size // 2))
 
         _around(os, "fsync", before=halve)

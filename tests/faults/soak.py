@@ -84,7 +84,7 @@ def soak(steps: int, directory: Path, model: nn.Module | None = None) -> list[Sa
     every = steps // SAMPLES
 
     def watched(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        step = trainer.epoch * len(trainer.batches) + trainer.step
+        step = trainer.state.epoch * len(trainer.batches) + trainer.state.step
         if step % every == 0 and len(samples) < SAMPLES:
             samples.append(sample(step, directory))
         return mixing(images, labels)

@@ -44,12 +44,12 @@ def stopped(trainer, tmp_path, monkeypatch):
     """The state of a run that was stopped in the middle of its second epoch."""
     broken = trainer()
 
-    def crash(*args, step=broken.optimizer.step):
+    def crash(*args, step=broken.state.optimizer.step):
         step(*args)
-        if broken.epoch == 1 and broken.step == 2:
+        if broken.state.epoch == 1 and broken.state.step == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(broken.optimizer, "step", crash)
+    monkeypatch.setattr(broken.state.optimizer, "step", crash)
     with pytest.raises(KeyboardInterrupt):
         broken.fit()
     state = checkpoint.load(tmp_path / "run" / "last.pt")

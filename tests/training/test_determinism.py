@@ -66,11 +66,11 @@ def test_seeds_epochs_and_ranks_mix_with_numbers_of_their_own(tmp_path, tiny_dat
             Recipe(name="test", epochs=4, batch_size=9, lr=0.05), Settings(seed=seed), tmp_path,
             Ranks(torch.device("cpu"), rank, 3), generator, {},
         )  # fmt: skip
-        for trainer.epoch in range(4):
+        for trainer.state.epoch in range(4):
             with torch.random.fork_rng():
                 drawn = []
                 for _ in range(2):
-                    trainer.seed_streams()
+                    trainer.state.seed_streams(seed)
                     drawn.append((torch.rand(4, generator=generator), torch.rand(4)))
                 assert all(map(torch.equal, *drawn))
                 mixing.append(drawn[0][0])

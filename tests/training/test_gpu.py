@@ -42,7 +42,7 @@ def test_a_step_does_not_wait_for_the_device(make_trainer, precision, step):
     trainer.network = trainer.model
     with StopSignal(trainer.ranks) as stop:
         trainer.train_epoch(stop)  # the first one may wait: kernels are chosen, memory is taken, the step is captured
-        trainer.step = 0
+        trainer.state.step = 0
         batches = list(trainer.batches.inputs(1))
         trainer.batches.inputs = lambda epoch, step: iter(batches)
         torch.cuda.set_sync_debug_mode("error")
@@ -50,20 +50,20 @@ def test_a_step_does_not_wait_for_the_device(make_trainer, precision, step):
             trainer.train_epoch(stop)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    assert trainer.step == len(batches)
+    assert trainer.state.step == len(batches)
 
 
 def losses(trainer, steps, restart=None):
     """Return the loss of each of so many steps of full batches; the streams begin again before step `restart`."""
     trainer.network = trainer.model.train()
-    trainer.seed_streams()
+    trainer.state.seed_streams(0)
     seen = []
     for step, inputs in enumerate(itertools.islice(itertools.cycle(list(trainer.batches.inputs(0))[:5]), steps)):
         if step == restart:
-            trainer.seed_streams()
-        trainer.totals.zero_()
+            trainer.state.seed_streams(0)
+        trainer.state.totals.zero_()
         trainer.launch(trainer.train_step, None, *inputs)
-        seen.append(trainer.totals[0].item() / trainer.totals[1].item())
+        seen.append(trainer.state.totals[0].item() / trainer.state.totals[1].item())
     return seen
 
 
@@ -76,7 +76,7 @@ def test_losses_of_the_graph_are_the_eager_ones(make_trainer, method):
         assert losses(graph, 20) == pytest.approx(expected, rel=1e-5)
         assert graph.launch.replays
         for trainer in (eager, graph):
-            trainer.optimizer.param_groups[0]["lr"].fill_(0.005)
+            trainer.state.optimizer.param_groups[0]["lr"].fill_(0.005)
         assert losses(graph, 10, restart=5) == pytest.approx(losses(eager, 10, restart=5), rel=1e-5)
 
 
@@ -84,12 +84,12 @@ def test_each_replay_draws_other_numbers(make_trainer):
     """With a learning rate of 0 and one batch over and over, only the draws change the loss."""
     trainer = make_trainer("run", step="graph", precision="fp32")
     trainer.network = trainer.model.train()
-    trainer.optimizer.param_groups[0]["lr"].zero_()
+    trainer.state.optimizer.param_groups[0]["lr"].zero_()
     inputs, seen = next(trainer.batches.inputs(0)), set()
     for _ in range(14):
-        trainer.totals.zero_()
+        trainer.state.totals.zero_()
         trainer.launch(trainer.train_step, None, *inputs)
-        seen.add(trainer.totals[0].item())
+        seen.add(trainer.state.totals[0].item())
     assert trainer.launch.replays
     assert len(seen) > 5  # half of the batches are not mixed
 

@@ -10,9 +10,8 @@ from torch import nn
 from models import PyramidNet
 from models.dropblock import DropBlock
 from smoothmix import Identity
-from smoothmix.training.progress import set_progress
 from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.trainer import Trainer
+from smoothmix.training.trainer import Trainer, set_progress
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.signals import Stopped
 
@@ -72,8 +71,10 @@ def test_a_scheduled_dropblock_follows_the_trainer(make_trainer, monkeypatch):
     model = pyramidnet(drop_block_keep=[1.0, 1.0, 0.6], drop_block_size=2, drop_block_schedule="linear")
     (layer,) = [module for module in model.modules() if isinstance(module, DropBlock)]
     trainer, rates = make_trainer("run", model), []
-    step = trainer.optimizer.step
-    monkeypatch.setattr(trainer.optimizer, "step", lambda *a: (rates.append(layer.drop_rate.item()), step(*a))[1])
+    step = trainer.state.optimizer.step
+    monkeypatch.setattr(
+        trainer.state.optimizer, "step", lambda *a: (rates.append(layer.drop_rate.item()), step(*a))[1]
+    )
     trainer.fit()
     assert rates == pytest.approx([0] * 3 + [0.1] * 3 + [0.2] * 3 + [0.3] * 3)
 

@@ -58,8 +58,8 @@ def recorded(trainer):
     """Return a `capture` for the step of `trainer`; like that of a GPU it leaves everything as it was."""
 
     def capture(function, generator):
-        kept = [*trainer.model.parameters(), *trainer.model.buffers(), trainer.totals]
-        kept += [buffer for entry in trainer.optimizer.state.values() for buffer in entry.values()]
+        kept = [*trainer.model.parameters(), *trainer.model.buffers(), trainer.state.totals]
+        kept += [buffer for entry in trainer.state.optimizer.state.values() for buffer in entry.values()]
         before = [(tensor, tensor.detach().clone()) for tensor in kept if tensor is not None]
         streams = torch.get_rng_state(), generator.get_state()
         with Recording() as recording:
@@ -117,10 +117,10 @@ def dropout_draws_on_the_device(monkeypatch):
 def assert_same_run(one, other):
     for ours, theirs in zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
-    momenta = [[entry["momentum_buffer"] for entry in trainer.optimizer.state.values()] for trainer in (one, other)]
+    momenta = [[entry["momentum_buffer"] for entry in run.state.optimizer.state.values()] for run in (one, other)]
     assert all(map(torch.equal, *momenta))
-    assert [row["train_loss"] for row in one.history] == [row["train_loss"] for row in other.history]
-    assert [row["test_loss"] for row in one.history] == [row["test_loss"] for row in other.history]
+    assert [row["train_loss"] for row in one.state.history] == [row["train_loss"] for row in other.state.history]
+    assert [row["test_loss"] for row in one.state.history] == [row["test_loss"] for row in other.state.history]
 
 
 @pytest.mark.parametrize("method", METHODS)

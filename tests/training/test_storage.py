@@ -13,8 +13,7 @@ from smoothmix.config.command_line import compose
 from smoothmix.config.run_directory import lock
 from smoothmix.config.schema import check
 from smoothmix.training import checkpoint
-from smoothmix.training.events import EventFile
-from smoothmix.training.fallback import newest, settle
+from smoothmix.training.log import EventFile
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
@@ -86,11 +85,11 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(torch.full((4,), 2.0).numpy().tobytes()) + 5] ^= 1  # one bit of a weight
     path.write_bytes(content)
-    found, note = newest(path)
+    found, note = checkpoint.load_newest(path)
     assert found["epoch"] == 1
     assert "is damaged (the checksum of " in note
-    assert note.endswith("; going on from the one before it, epoch 2, step 0")
-    settle(path)
+    assert note.endswith("; resuming from the one before it, epoch 2, step 0")
+    checkpoint.restore_previous(path)
     assert checkpoint.load(path)["epoch"] == 1
     assert (tmp_path / "last.damaged.pt").read_bytes() == content
 

@@ -54,9 +54,9 @@ def assert_same_run(one, other):
     """Weights, statistics, momentum, metrics and both checkpoint files, bit for bit."""
     for name, tensor in one.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
-    momenta = [[entry["momentum_buffer"] for entry in trainer.optimizer.state.values()] for trainer in (one, other)]
+    momenta = [[entry["momentum_buffer"] for entry in run.state.optimizer.state.values()] for run in (one, other)]
     assert all(map(torch.equal, *momenta))
-    assert without_times(one.history) == without_times(other.history)
+    assert without_times(one.state.history) == without_times(other.state.history)
     for file in ("last.pt", "best.pt"):
         ours, theirs = (checkpoint.load(trainer.directory / file)["model"] for trainer in (one, other))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -71,7 +71,7 @@ def test_one_step_is_sgd_with_nesterov_on_the_mixed_batch(make_trainer, tiny_dat
     model = tiny_model().train()
     images, labels = next(tiny_data().train_batches(46, 0).epoch(0))
     again = make_trainer("again", epochs=1, batch_size=46)
-    again.seed_streams()
+    again.state.seed_streams(0)
     images, targets = again.mixing(images, labels)
     logits = model(images.contiguous())  # dropout draws in memory order
     loss = -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
@@ -79,7 +79,7 @@ def test_one_step_is_sgd_with_nesterov_on_the_mixed_batch(make_trainer, tiny_dat
     for ours, theirs in zip(trainer.model.parameters(), model.parameters(), strict=True):
         step = theirs.grad + 1e-4 * theirs.detach()
         torch.testing.assert_close(ours.detach(), theirs.detach() - 0.05 * (step + 0.9 * step))
-    assert trainer.history[0]["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert trainer.state.history[0]["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_a_run_stopped_at_any_step_and_started_again_is_the_unbroken_run(make_trainer, monkeypatch):
@@ -110,14 +110,14 @@ def test_a_checkpoint_of_every_n_steps_resumes_to_the_same_end(make_trainer, mon
     crashing = make_trainer("crashed", settings=Settings(checkpoint_every=2))
     steps = 0
 
-    def crash(*args, step=crashing.optimizer.step):
+    def crash(*args, step=crashing.state.optimizer.step):
         nonlocal steps
         steps += 1
         if steps == 12:  # the sixth step of the second epoch: its fourth was saved
             raise OSError("power cut")
         return step(*args)
 
-    monkeypatch.setattr(crashing.optimizer, "step", crash)
+    monkeypatch.setattr(crashing.state.optimizer, "step", crash)
     with pytest.raises(OSError, match="power cut"):
         crashing.fit()
     saved = checkpoint.load(crashing.directory / "last.pt")
@@ -171,7 +171,7 @@ def test_only_a_run_that_was_stopped_and_saved_writes_the_file(make_trainer, mon
 
     monkeypatch.setenv("SMOOTHMIX_STOPPED", str(tmp_path / "nowhere" / "stopped"))
     trainer = make_trainer("unwritable", epochs=1)
-    monkeypatch.setattr(trainer, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(trainer.checkpoints, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(UserError, match="cannot write"):
         trainer.fit()
 
@@ -196,14 +196,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_reaches_no_checkpoint(make_
 
 def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(make_trainer, monkeypatch):
     trainer = make_trainer(epochs=1)
-    step = trainer.optimizer.step
+    step = trainer.state.optimizer.step
 
     def poisoned(*args):
-        if trainer.step == 5:  # the last step, so that no later loss can tell
+        if trainer.state.step == 5:  # the last step, so that no later loss can tell
             next(iter(trainer.model.parameters())).grad[0, 0, 0, 0] = float("inf")
         return step(*args)
 
-    monkeypatch.setattr(trainer.optimizer, "step", poisoned)
+    monkeypatch.setattr(trainer.state.optimizer, "step", poisoned)
     monkeypatch.setattr("smoothmix.training.trainer.evaluate", lambda *a, **k: {"top1_error": 0.0})
     with pytest.raises(UserError, match="momentum is not finite"):
         trainer.fit()
@@ -213,13 +213,13 @@ def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(make_trainer, monke
 def test_learning_rate_follows_the_recipe(make_trainer, monkeypatch):
     trainer = make_trainer(epochs=4, decay_epochs=[1, 3], lr=0.1)
     seen = []
-    step = trainer.optimizer.step
+    optimizer, step = trainer.state.optimizer, trainer.state.optimizer.step
     monkeypatch.setattr(
-        trainer.optimizer, "step", lambda *a: (seen.append(float(trainer.optimizer.param_groups[0]["lr"])), step(*a))[1]
+        optimizer, "step", lambda *a: (seen.append(float(optimizer.param_groups[0]["lr"])), step(*a))[1]
     )
     trainer.fit()
     assert seen == pytest.approx([0.1] * 6 + [0.01] * 12 + [0.001] * 6)
-    assert [row["lr"] for row in trainer.history] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    assert [row["lr"] for row in trainer.state.history] == pytest.approx([0.1, 0.01, 0.01, 0.001])
 
 
 def test_best_is_chosen_on_the_held_out_images_when_there_are_some(make_trainer, tiny_data):
@@ -317,7 +317,7 @@ def test_torchvisions_cutmix_works_in_the_trainer_and_resumes(make_trainer, monk
 def manifold_mixup(make_trainer, name, **kwargs):
     """A trainer whose network the strategy is attached to, drawing from the trainer's generator, as train.py has it."""
     trainer = make_trainer(name, mixing=ManifoldMixup(num_classes=4, stages=["1", "2"]), **kwargs)
-    trainer.mixing.generator = trainer.generator
+    trainer.mixing.generator = trainer.state.generator
     trainer.mixing.attach(trainer.model)
     return trainer
 
@@ -395,8 +395,8 @@ def test_three_views_are_one_network_call_and_count_as_one_image(make_trainer, t
     trainer.fit()
     assert [call[1:] for call in seen] == [(24, 24, 3)] * 5 + [(18, 18, 3)]
     mean = sum(call[0] * call[1] for call in seen) / (3 * 46)
-    assert trainer.history[0]["train_loss"] == pytest.approx(mean, rel=1e-6)
-    row = trainer.history[0]
+    assert trainer.state.history[0]["train_loss"] == pytest.approx(mean, rel=1e-6)
+    row = trainer.state.history[0]
     assert row["images_per_second"] * row["seconds"] < 2 * 46
 
     # the first step is that of the written loss on the data set's batch
@@ -473,10 +473,10 @@ def test_a_middle_of_an_epoch_needs_the_same_number_of_ranks(make_trainer, monke
     with pytest.raises(OSError, match="power cut"):
         trainer.fit()
     trainer = make_trainer()
-    trainer.ranks = Ranks(torch.device("cpu"), 0, 2)
+    trainer.checkpoints.ranks = Ranks(torch.device("cpu"), 0, 2)
     monkeypatch.setattr(Ranks, "gather", lambda self, value: [value, value])
     with pytest.raises(UserError, match="middle of epoch 1 by 1 ranks on cpu, and now there are 2 ranks on cpu"):
-        trainer.restore()
+        trainer.checkpoints.resume(3, 6)
 
 
 def test_a_batch_that_the_ranks_cannot_share_is_refused(make_trainer):
@@ -486,7 +486,7 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(make_trainer):
 
 def test_a_signal_during_the_last_save_is_not_lost(make_trainer, monkeypatch):
     trainer = make_trainer(epochs=1)
-    monkeypatch.setattr(trainer, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(trainer.checkpoints, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped):
         trainer.fit()
 
@@ -518,6 +518,6 @@ def test_the_host_reads_nothing_in_a_step_that_logs_nothing(make_trainer, monkey
         trainer.network = trainer.model
         with HostReads() as host, StopSignal(CPU) as stop:
             trainer.train_epoch(stop)
-        assert trainer.step == steps
+        assert trainer.state.step == steps
         reads.append(host.count)
     assert reads[0] == reads[1]  # the order of the epoch is read once

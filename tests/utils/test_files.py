@@ -1,0 +1,116 @@
+"""Files are whole, leave nothing behind, and are never written through a symbolic link."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from smoothmix.training.log import EventFile
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import open_no_follow, replacing, write_text
+from smoothmix.utils.locks import hold, is_held
+
+ROOT = Path(__file__).parents[2]
+KILLED = """
+import os, signal, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from smoothmix.utils.files import replacing
+with replacing(Path(sys.argv[1])) as file:
+    file.write("half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A file outside of the folder that is written to; what is in it is checked at the end."""
+    path = tmp_path / "victim"
+    path.write_text("precious")
+    yield path
+    assert path.read_text() == "precious"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def test_links_in_the_place_of_a_file_or_of_its_part_are_replaced_or_ignored(folder, victim):
+    for name in ("summary.json", "summary.json.part", ".summary.json.part", ".summary.json.0.part"):
+        (folder / name).symlink_to(victim)
+    write_text(folder / "summary.json", "new")
+    assert (folder / "summary.json").read_text() == "new"
+    assert not (folder / "summary.json").is_symlink()
+
+
+def test_a_link_in_the_place_of_a_lock_is_one_sentence(folder, victim):
+    (folder / ".lock").symlink_to(victim)
+    with pytest.raises(UserError, match=r"\.lock is a symbolic link, which is not written through; remove it"):
+        hold(folder / ".lock", folder)
+    with pytest.raises(UserError, match="is a symbolic link"):
+        open_no_follow(folder / ".lock", os.O_WRONLY | os.O_TRUNC)
+
+
+def test_an_event_file_is_a_new_one(folder, victim, monkeypatch):
+    monkeypatch.setattr("time.time_ns", lambda: 5)
+    monkeypatch.setattr("socket.gethostname", lambda: "host")
+    (folder / f"events.out.tfevents.5.host.{os.getpid()}").symlink_to(victim)
+    EventFile(folder, 0).close()
+    assert (folder / f"events.out.tfevents.6.host.{os.getpid()}").stat().st_size > 0
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(folder):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder / "a[1].json")], cwd=ROOT)
+    assert done.returncode == -9
+    (left,) = folder.iterdir()
+    assert left.read_text() == "half"
+    write_text(folder / "b.json", "another file")
+    assert left.exists()
+    write_text(folder / "a[1].json", "whole")
+    assert sorted(path.name for path in folder.iterdir()) == ["a[1].json", "b.json"]
+
+
+def test_two_writers_of_one_file_at_a_time_each_write_a_whole_one(folder):
+    path = folder / "table.md"
+    with replacing(path) as one:
+        one.write("one")
+        one.flush()
+        write_text(path, "another")
+        assert path.read_text() == "another"
+    assert path.read_text() == "one"
+    texts = [str(i) * 1000 for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: [write_text(path, text) for _ in range(5)], texts))
+    assert path.read_text() in texts
+    assert [file.name for file in folder.iterdir()] == ["table.md"]
+
+
+def test_an_error_in_the_block_leaves_the_file_and_no_part(folder):
+    write_text(folder / "a", "before")
+    with pytest.raises(ZeroDivisionError), replacing(folder / "a") as file:
+        file.write(str(1 / 0))
+    assert (folder / "a").read_text() == "before"
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+def test_text_is_utf_8_in_every_locale(folder):
+    code = "import sys; from pathlib import Path; from smoothmix.utils.files import write_text; "
+    code += "write_text(Path(sys.argv[1]), '\\u0394 \\u00b1')"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code, str(folder / "a")], cwd=ROOT, env=environment, check=True)
+    assert (folder / "a").read_bytes() == "\u0394 \u00b1".encode()
+
+
+def test_a_lock_names_who_has_it_and_ends_with_the_file(folder):
+    with hold(folder / ".lock", folder):
+        assert is_held(folder / ".lock")
+        with pytest.raises(UserError, match=rf"run is in use by process {os.getpid()} on .*; wait for it or stop it"):
+            hold(folder / ".lock", folder)
+    assert not is_held(folder / ".lock")
+    hold(folder / ".lock", folder).close()
