@@ -1,4 +1,4 @@
-"""Submitting jobs to SLURM: each run once, its evaluation after it."""
+"""Submitting jobs to SLURM: each training once, its evaluation after it."""
 
 import hashlib
 import os
@@ -6,25 +6,25 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.reproduction.jobs import DONE, ROOT, RUNNING, Job, evaluation, lacking, state, trained
+from scripts.reproduction.jobs import DONE, ROOT, RUNNING, Job, evaluation, missing_corruptions, state, trained
 from smoothmix.utils.errors import UserError
 
 TRAIN, EVALUATE = (ROOT / "scripts" / "slurm" / f"{name}.sbatch" for name in ("train", "evaluate"))
 
 
-def job_name(job: Job) -> str:
-    """Return the name of its SLURM job, a function of the run directory."""
+def training_name(job: Job) -> str:
+    """Return the name of the SLURM job that trains it, a function of the run directory."""
     path = job.directory.absolute()
     return f"{path.parts[-3]}-{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def evaluation_name(job: Job) -> str:
     """Return the name of the SLURM job that evaluates it."""
-    return f"{job_name(job)}-{job.benchmark}"
+    return f"{training_name(job)}-{job.benchmark}"
 
 
 def queued() -> dict[str, str]:
-    """Return the user's jobs that wait or run: their numbers by name.
+    """Return the user's waiting and running jobs: their numbers by name.
 
     Raises:
         UserError: there is no SLURM here, or it does not answer.
@@ -36,40 +36,39 @@ def queued() -> dict[str, str]:
 def submit(jobs: list[Job], options: list[str]) -> int:
     """Submit what is missing of `jobs` and not in the queue, with `options` for sbatch; print a line for each.
 
-    A run's evaluation waits for its training, and is dropped if that fails. What fails leaves `job.failure`.
+    A run's evaluation waits for its training, and is dropped if that fails. Jobs that fail say why in `job.failure`.
 
     Returns:
         how many were submitted.
 
     Raises:
-        UserError: there is no SLURM here, or it refuses; a record is in the way; this is not the repository's root.
+        UserError: there is no SLURM here, or it refuses; a record is damaged; this is not the repository's root.
     """
     if Path.cwd() != ROOT:  # train.sbatch runs where it was submitted
         raise UserError(f"launcher=slurm works in the root of the repository only: cd {ROOT}")
     waiting, submitted = queued(), 0
     for job in jobs:
-        name, kind = job_name(job), state(job)[0]
+        name, kind = training_name(job), state(job)[0]
         if kind == DONE or (kind == RUNNING and name not in waiting):
             continue
         training = waiting.get(name)
         if not trained(job) and training is None:
             # singleton: of two submitted at the same moment the second waits for the first, and finds the run finished
-            training = _sbatch(job, name, options, ["--dependency=singleton"], [str(TRAIN), *job.run.overrides])
+            training = _sbatch(job, name, options, ["--dependency=singleton"], [TRAIN, *job.run.overrides])
             print(f"{job}: training submitted as job {training} ({name})")
             submitted += 1
-        if lacking(job) and evaluation_name(job) not in waiting:
+        if missing_corruptions(job) and evaluation_name(job) not in waiting:
             after = [f"--dependency=afterok:{training}", "--kill-on-invalid-dep=yes"] if training else []
-            number = _sbatch(job, evaluation_name(job), options, after, [str(EVALUATE), *evaluation(job)])
+            number = _sbatch(job, evaluation_name(job), options, after, [EVALUATE, *evaluation(job)])
             print(f"{job}: evaluation submitted as job {number} ({evaluation_name(job)})")
             submitted += 1
     return submitted
 
 
-def _sbatch(job: Job, name: str, options: list[str], own: list[str], what: list[str]) -> str:
-    """Submit `what` and return the number of the job; `own` options come last, so that they prevail."""
-    command = ["sbatch", "--parsable", *options, f"--job-name={name}", *own, *what]
-    # the scripts leave there why they failed
-    return _slurm(command, SMOOTHMIX_FAILURE=str(job.failure.absolute())).strip().partition(";")[0]
+def _sbatch(job: Job, name: str, options: list[str], dependency: list[str], command: list[str | Path]) -> str:
+    """Submit `command`, a script and its arguments; return the number of the job."""
+    arguments = ["sbatch", "--parsable", *options, f"--job-name={name}", *dependency, *map(str, command)]
+    return _slurm(arguments, SMOOTHMIX_FAILURE=str(job.failure.absolute())).strip().partition(";")[0]
 
 
 def _slurm(command: list[str], **environment: str) -> str:

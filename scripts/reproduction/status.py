@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
+
+from scripts.reproduction.corrupted_images import obstacles
 from scripts.reproduction.jobs import DONE, FAILED, QUEUED, RUNNING, STATES, Job, distinct, state
-from scripts.reproduction.slurm import evaluation_name, job_name
+from scripts.reproduction.slurm import evaluation_name, training_name
 from smoothmix.config.run_directory import read, what_counts
 from smoothmix.reporting.records import read_record
 from smoothmix.utils.checks import is_count, is_loss, is_name, wrong_key
@@ -24,59 +26,79 @@ TIMED: dict[str, Callable[[Any], bool]] = {
 AUTOMATIC = ("precision", "channels_last", "step")  # the record has what `auto` became
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Seconds of one device for an epoch (training and the clean test), on which device, from how many records."""
+class Speed(NamedTuple):
+    """Mean seconds per epoch (training and clean test) of one device, and from how many records."""
 
     seconds: float
     device: str
     records: int
 
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s per epoch on {self.device} (n={self.records})"
 
-def report(jobs: list[Job], waiting: Container[str] = ()) -> str:
-    """Return a Markdown table of the jobs: a line for each table and row, seeds of n in each state, hours left.
 
-    `waiting` are the names of SLURM jobs in the queue. Below come the sum, and why the failed ones failed.
+def report(jobs: list[Job], queue: Container[str] = ()) -> str:
+    """Return a Markdown table: for each table and row the number of seeds in each state and the hours left.
+
+    Below stand the sums, why failed jobs failed, and what is missing on this machine. `queue` has the names of the
+    SLURM jobs that wait or run.
     """
-    records, damaged = read_speeds(jobs)
-    kinds, reasons = {}, {}
+    records, damaged = read_timed_records(jobs)
+    states = {job: _state(job, queue) for job in jobs}
+    speeds = {job: speed(job, records) for job in jobs}
+    rows: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
-        kinds[job], reasons[job] = state(job)
-        names = (job_name(job), evaluation_name(job))
-        if kinds[job] not in (DONE, RUNNING) and any(name in waiting for name in names):
-            kinds[job] = QUEUED
-    heads = ["table", "row", *STATES, "hours left", "measured"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for table, row in dict.fromkeys((job.table.name, job.run.row) for job in jobs):
-        members = [job for job in jobs if (job.table.name, job.run.row) == (table, row)]
-        counts = Counter(kinds[job] for job in members)
-        cells = [f"{counts[kind]}/{len(members)}" if counts[kind] else "-" for kind in STATES]
-        found = speed(members[0], records)
-        measured = f"{found.seconds:.1f} s an epoch on {found.device} (n={found.records})" if found else "not measured"
-        lines.append("| " + " | ".join([table, row, *cells, _hours(members, records), measured]) + " |")
+        rows.setdefault((job.table.name, job.run.row), []).append(job)
+    lines = []
+    for (table, row), members in rows.items():
+        counts = Counter(states[job][0] for job in members)
+        seeds = {kind: f"{counts[kind]}/{len(members)}" if counts[kind] else "-" for kind in STATES}
+        hours = {"hours left": _hours(members, speeds), "measured": str(speeds[members[0]] or "not measured")}
+        lines.append({"table": table, "row": row, **seeds, **hours})
     every = distinct(jobs)
-    done = sum(kinds[job] == DONE for job in every)
-    lines += ["", f"{done} of {len(every)} runs are done"]
-    lines += [f"hours of one device that are left, training and clean test: {_hours(every, records)}"]
-    lines += [f"failed: {job}: {reasons[job]}" for job in every if kinds[job] == FAILED]
-    lines += [f"not counted: {sentence}" for sentence in damaged]
-    return "\n".join(lines)
+    open_jobs = [job for job in every if states[job][0] != DONE]
+    parts = [
+        pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True),
+        "",
+        f"{len(every) - len(open_jobs)} of {len(every)} runs are done",
+        f"hours left on one device, training and clean test: {_hours(every, speeds)}",
+        *(f"failed: {job}: {states[job][1]}" for job in every if states[job][0] == FAILED),
+        *(f"note: {sentence}" for sentence in obstacles(open_jobs)),
+        *(f"not counted: {sentence}" for sentence in damaged),
+    ]
+    return "\n".join(parts)
 
 
-def _hours(jobs: list[Job], records: list[dict[str, Any]]) -> str:
-    """Return the hours that are left, as text; "not measured" if that is so of any that is not trained."""
+def _state(job: Job, queue: Container[str]) -> tuple[str, str]:
+    kind, reason = state(job)
+    if kind not in (DONE, RUNNING) and (training_name(job) in queue or evaluation_name(job) in queue):
+        return QUEUED, ""
+    return kind, reason
+
+
+def _hours(jobs: list[Job], speeds: dict[Job, Speed | None]) -> str:
+    """Return the hours left, as text; "not measured" if one of the jobs has epochs left and no speed."""
     seconds = 0.0
     for job in jobs:
         if left := epochs_left(job):
-            found = speed(job, records)
-            if found is None:
+            measured = speeds[job]
+            if measured is None:
                 return "not measured"
-            seconds += left * found.seconds
+            seconds += left * measured.seconds
     hours = seconds / 3600
     return f"{hours:.1f}" if hours >= 10 else f"{hours:.3f}"
 
 
-def read_speeds(jobs: list[Job]) -> tuple[list[dict[str, Any]], list[str]]:
+def epochs_left(job: Job) -> int:
+    """Return how many epochs of its training are still to be done."""
+    if (job.directory / "summary.json").exists():
+        return 0
+    metrics = job.directory / "metrics.jsonl"
+    done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
+    return job.run.config.recipe.epochs - done
+
+
+def read_timed_records(jobs: list[Job]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the records beneath the jobs' output folders, each with its `config`.
 
     The second value is a sentence about each file that is no record, has no configuration beside it, or is not timed.
@@ -97,7 +119,7 @@ def read_speeds(jobs: list[Job]) -> tuple[list[dict[str, Any]], list[str]]:
 def speed(job: Job, records: list[dict[str, Any]]) -> Speed | None:
     """Return the mean over the records of the same work (:func:`_work`) and precision, or None if there is none.
 
-    Those of its own method are taken if there are any, and of several devices the one with most records.
+    Records of its own method are preferred; of several devices the one with most records is taken.
     """
     config = job.run.config.to_dict()
     alike = [
@@ -111,12 +133,9 @@ def speed(job: Job, records: list[dict[str, Any]]) -> Speed | None:
     if not alike:
         return None
     device, count = Counter(record["device"] for record in alike).most_common(1)[0]
-    seconds = [
-        record["seconds"] / record["epochs"] * record["world_sizes"][0]
-        for record in alike
-        if record["device"] == device
-    ]
-    return Speed(sum(seconds) / count, device, count)
+    of_device = [record for record in alike if record["device"] == device]
+    seconds = sum(record["seconds"] / record["epochs"] * record["world_sizes"][0] for record in of_device)
+    return Speed(seconds / count, device, count)
 
 
 def _work(config: dict[str, Any]) -> tuple[Any, ...]:
@@ -124,12 +143,3 @@ def _work(config: dict[str, Any]) -> tuple[Any, ...]:
     counted, recipe = what_counts(config), config.get("recipe")
     batch_size = recipe.get("batch_size") if isinstance(recipe, dict) else None
     return counted["dataset"], counted.get("model"), batch_size, counted.get("deterministic")
-
-
-def epochs_left(job: Job) -> int:
-    """Return how many epochs of its training are not done."""
-    if (job.directory / "summary.json").exists():
-        return 0
-    metrics = job.directory / "metrics.jsonl"
-    done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
-    return int(job.run.config.recipe.epochs) - done

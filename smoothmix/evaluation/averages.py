@@ -1,6 +1,6 @@
 """The averages of a corruption benchmark, each under its own name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.utils.errors import UserError, nearest
@@ -49,6 +49,11 @@ def corruptions_of(constants: str, chosen: list[str] | None = None) -> list[str]
 def complete(cells: Mapping[int, float]) -> bool:
     """Return whether the errors of a corruption, by severity, are there at all five; others count nowhere."""
     return cells.keys() >= set(SEVERITIES)
+
+
+def incomplete(errors: Errors, names: Iterable[str]) -> list[str]:
+    """Return those of the corruptions `names` that still have to be evaluated, at one severity or at all."""
+    return [name for name in names if not complete(errors.get(name, {}))]
 
 
 def means(errors: Errors) -> dict[str, float]:

@@ -12,8 +12,8 @@ def override(key: str, value: str) -> str:
     """Return ``key=value``, an argument by which Hydra sets `key` to the text `value`, whatever characters it has."""
     if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
         return f"{key}={value}"
-    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value).replace("'", r"\'").replace("${", r"\${")
-    return f"{key}='{escaped}'"
+    escaped = re.sub(r'(\\*)(?="|$)', r"\1\1", value).replace('"', r"\"").replace("${", r"\${")
+    return f'{key}="{escaped}"'
 
 
 def shell_command(arguments: Iterable[object]) -> str:

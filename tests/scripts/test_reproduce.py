@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from scripts.reproduction.jobs import jobs_of
+from scripts.reproduction.launch import launch
 from scripts.reproduction.tables import load_table, table_runs
+from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("dataset=digits", "model.depth=8", "model.alpha=3")
@@ -104,7 +106,7 @@ def test_print_gives_the_commands_alone(tmp_path):
         ((), "which table? Give it, as in table=1 or table=demo"),
         (("table=9",), "there is no table 9; there is 1, 2, 3, 4, 5, 6, 7, 8, demo"),
         (("table=demo", "preset=fast"), "there is no preset fast; there is paper, quick"),
-        (("table=demo", "launcher=k8s"), "there is no launcher k8s; there is local, slurm, print"),
+        (("table=demo", "launcher=k8s"), "there is no launcher k8s; choose from local, slurm, print"),
         (("table=demo", "seeds=0"), "seeds must be a positive number, not 0"),
         (("table=demo", "jobs=two"), "jobs must be a positive number, not two"),
         (("table=demo", "seed=3"), "cannot use seed=3: give seeds=N"),
@@ -113,12 +115,9 @@ def test_print_gives_the_commands_alone(tmp_path):
         (("table=demo", "recipe.lr=-1"), "recipe.lr must"),
     ],
 )
-def test_mistakes_are_one_sentence(overrides, sentence, monkeypatch, capsys):
-    from scripts import reproduce as script
-
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", *overrides])
-    with pytest.raises(script.UserError) as caught:
-        script.main()
+def test_mistakes_are_one_sentence(overrides, sentence, capsys):
+    with pytest.raises(UserError) as caught:
+        launch(list(overrides))
     assert str(caught.value).startswith(sentence)
     assert capsys.readouterr().out == ""
 
@@ -140,14 +139,14 @@ def test_two_at_once_train_every_run_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_next_start_goes_on(tmp_path):
+def test_sigterm_saves_and_the_next_start_resumes(tmp_path):
     overrides = ("table=6", *TINY, "model=pyramidnet8", "recipe=demo", "seeds=1", f"output={tmp_path}", "jobs=2")
     process = subprocess.Popen(command(*overrides), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(list(tmp_path.rglob("metrics.jsonl"))) == 2 and len(list(tmp_path.rglob("last.pt"))) == 2)
     process.terminate()
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + signal.SIGTERM
-    assert said.count("stopped: run the same command again to go on") == 2
+    assert said.count("stopped: run the same command again to resume") == 2
     logs = list(tmp_path.rglob("seed0.log"))
     assert all("SIGTERM: saved" in log.read_text() for log in logs)
     assert "| - | - | - | 1/1 |" in reproduce(*overrides, "--status").stdout

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from scripts.reproduction.jobs import commands, distinct, jobs_of, quoted, state
+from scripts.reproduction.corrupted_images import obstacles
+from scripts.reproduction.jobs import distinct, jobs_of, missing_corruptions, remaining_commands, state
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.config.run_directory import run_directory
 from smoothmix.corruptions import CORRUPTIONS
@@ -76,7 +77,7 @@ def test_a_damaged_record_is_a_failure_with_a_remedy(table_6, leave, text):
     assert kind == "failed"
     assert reason == f"{job.directory}/summary.json is not a run record; move it away or run that run again"
     with pytest.raises(UserError, match="move it away"):
-        commands(job)
+        remaining_commands(job)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"config_hash": "00000000"}])
@@ -90,19 +91,19 @@ def test_the_record_of_another_run_does_not_count(table_6, leave, changes):
 
 def test_with_a_benchmark_a_run_is_done_when_every_cell_is_there(demo, leave):
     job = demo[3]
-    evaluation = commands(job)[1]
+    evaluation = remaining_commands(job)[1]
     assert [word.rsplit("/", 1)[-1] for word in evaluation[1:2]] == ["eval_corruption.py"]
     assert evaluation[2:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate"]
     leave.summary(job)
     assert state(job) == ("unfinished", "")
-    assert commands(job) == [evaluation]
+    assert remaining_commands(job) == [evaluation]
     evaluate(job, severities=4)
     assert state(job)[0] == "unfinished"
     evaluate(job, names=list(CORRUPTIONS)[:-1])
     assert state(job)[0] == "unfinished"
     evaluate(job)
     assert state(job) == ("done", "")
-    assert commands(job) == []
+    assert remaining_commands(job) == []
     evaluate(job, weights=b"of an earlier epoch")
     assert "is the record of other weights than" in state(job)[1]
     (job.directory / "best.digits_c-generate.json").write_text("{}")
@@ -111,7 +112,7 @@ def test_with_a_benchmark_a_run_is_done_when_every_cell_is_there(demo, leave):
 
 def test_commands_name_the_run_itself(table_6):
     for job in table_6(2, "device=cpu", "+model.drop_path_rate=0.25"):
-        (command,) = commands(job)
+        (command,) = remaining_commands(job)
         assert os.path.abspath(command[0]) == sys.executable
         assert command[1].endswith("train.py")
         assert command[-1] == f"seed={job.run.config.seed}"
@@ -120,18 +121,11 @@ def test_commands_name_the_run_itself(table_6):
         assert run_directory(job.run.config) == job.directory
 
 
-def test_the_evaluation_looks_for_images_where_the_words_say():
+def test_the_evaluation_looks_for_images_where_the_overrides_say():
     table = load_table("4")
     overrides = ("dataset.root=/my data", "device=cuda", "precision=bf16")
     job = jobs_of(table, table_runs(table, overrides=overrides, seeds=1))[0]
-    assert commands(job)[1][5:] == ["device=cuda", "dataset.root='/my data'"]
-
-
-@pytest.mark.parametrize("text", ["a b", "it's", "x,y", "(1)", "k=v", "~/data"])
-def test_quoted_values_survive_hydra(text):
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    assert OverridesParser.create().parse_override(f"run={quoted(text)}").value() == text
+    assert remaining_commands(job)[1][4:] == ["dataset.root=/my data", "device=cuda"]
 
 
 def test_a_run_of_two_tables_is_one_job_with_the_evaluation():
@@ -146,7 +140,7 @@ def test_a_run_of_two_tables_is_one_job_with_the_evaluation():
     assert sum(job.benchmark is not None for job in distinct(reversed(jobs))) == 4
 
 
-def test_words_that_contradict_the_table_are_one_sentence():
+def test_overrides_that_contradict_the_table_are_one_sentence():
     table = load_table("4")
     with pytest.raises(UserError, match="cifar100_c, which is made of cifar100, but these overrides train on digits"):
         jobs_of(table, table_runs(table, "quick", ("dataset=digits",)))
@@ -156,12 +150,21 @@ def test_words_that_contradict_the_table_are_one_sentence():
         jobs_of(table, table_runs(table), "web")
 
 
-def test_what_cannot_be_generated_here_is_not_waited_for(demo, leave, monkeypatch):
-    missing = {"frost": "install the photographs"}
-    monkeypatch.setattr("scripts.reproduction.jobs.unavailable", lambda names, constants: missing)
-    job = demo[0]
-    leave.summary(job)
-    assert state(job)[0] == "unfinished"
-    evaluate(job, [name for name in CORRUPTIONS if name != "frost"])
-    assert state(job) == ("done", "")
-    assert commands(job) == []
+def test_a_corruption_that_cannot_be_generated_is_named_and_waited_for(demo, leave, monkeypatch):
+    monkeypatch.setattr(
+        "scripts.reproduction.corrupted_images.unavailable", lambda *_: {"frost": "install photographs"}
+    )
+    leave.summary(demo[0])
+    evaluate(demo[0], [name for name in CORRUPTIONS if name != "frost"])
+    assert state(demo[0])[0] == "unfinished"
+    assert missing_corruptions(demo[0]) == ["frost"]
+    assert obstacles(demo) == ["frost of digits_c cannot be generated on this machine: install photographs"]
+
+
+def test_files_that_are_not_there_are_named(tmp_path):
+    table = load_table("4")
+    jobs = jobs_of(table, table_runs(table, overrides=(f"dataset.root={tmp_path}",)))
+    (sentence,) = obstacles(jobs)
+    assert sentence.startswith(f"there is no folder {tmp_path}/CIFAR-100-C with the images of cifar100_c; ")
+    (tmp_path / "CIFAR-100-C").mkdir()
+    assert obstacles(jobs) == []

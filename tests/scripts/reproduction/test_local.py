@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from scripts.reproduction import local as launch
+from scripts.reproduction import local
 from scripts.reproduction.local import run_locally
 
 
@@ -25,7 +25,7 @@ def acts(monkeypatch, leave):
             finish = f"mkdir -p {path}; echo {shlex.quote(json.dumps(leave.record(job)))} > {path}/summary.json"
             return [["sh", "-c", text.replace("$FINISH", finish)] for text in scripts[job]]
 
-        monkeypatch.setattr(launch, "commands", commands)
+        monkeypatch.setattr(local, "remaining_commands", commands)
 
     return set_commands
 
@@ -63,7 +63,7 @@ def test_the_last_line_is_of_the_command_that_failed(table_6, acts):
     states, _ = run_locally(jobs)
     assert states[jobs[0]] == ("failed", "no output (exit status 7)")
     assert states[jobs[1]] == ("failed", "killed by SIGKILL")
-    assert states[jobs[2]] == ("failed", f"its commands ended without a whole record; see {jobs[2].log}")
+    assert states[jobs[2]] == ("failed", f"its commands ended, but summary.json is missing; see {jobs[2].log}")
 
 
 def test_a_damaged_record_stops_its_own_run_only(table_6, leave):
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written_is_a_failure(table_6, tmp_path, acts):
     (tmp_path / "out").write_text("a file")
     acts({job: ["$FINISH"] for job in jobs})
     states, _ = run_locally(jobs)
-    assert all(kind == "failed" and "cannot run it" in reason for kind, reason in states.values())
+    assert all(kind == "failed" and f"{tmp_path}/out" in reason for kind, reason in states.values())
 
 
 def meet(tmp_path, number, others):
@@ -125,9 +125,12 @@ def test_on_a_cpu_one_at_a_time_or_a_share_of_the_cores(table_6, acts, tmp_path,
     acts({job: [text + meet(tmp_path, number, [1 - number]) + "; $FINISH"] for number, job in enumerate(jobs)})
     assert [kind for kind, _ in run_locally(jobs, 2)[0].values()] == ["done"] * 2
     assert all("threads=4 gpus=\n" in job.log.read_text() for job in jobs)
-    assert launch._environment(None, 3)["OMP_NUM_THREADS"] == "2"
+    assert local._environment(None, 3)["OMP_NUM_THREADS"] == "2"
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert local._environment(None, 3)["OMP_NUM_THREADS"] == "2"
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert launch._environment(None, 3)["OMP_NUM_THREADS"] == "7"
+    assert local._environment(None, 3)["OMP_NUM_THREADS"] == "7"
 
 
 def test_what_another_launcher_runs_is_left_to_it(table_6, acts, capsys):
@@ -184,4 +187,4 @@ def test_a_signal_reaches_the_runs_and_is_waited_for(table_6, acts, capsys, numb
     assert all(job.log.read_text().endswith("begun\nsaved\n") for job in jobs[:2])
     assert not any(job.log.exists() and job.log.read_text() for job in jobs[2:])
     assert not any(job.failure.exists() for job in jobs)
-    assert capsys.readouterr().out.count("stopped: run the same command again to go on") == 2
+    assert capsys.readouterr().out.count("stopped: run the same command again to resume") == 2

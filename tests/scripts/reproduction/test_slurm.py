@@ -8,7 +8,7 @@ import pytest
 
 from scripts.reproduction import slurm
 from scripts.reproduction.jobs import ROOT
-from scripts.reproduction.slurm import job_name, queued, submit
+from scripts.reproduction.slurm import queued, submit, training_name
 from smoothmix.utils.errors import UserError
 
 SBATCH = """#!/bin/bash
@@ -51,13 +51,19 @@ def test_each_missing_run_is_submitted_once(table_6, leave, cluster, capsys):
     leave.checkpoint(jobs[2])
     assert submit(jobs, ["--partition=gpu", "--time=1:00:00"]) == 3
     expected = [
-        ["--parsable", "--partition=gpu", "--time=1:00:00", f"--job-name={job_name(job)}", "--dependency=singleton"]
+        [
+            "--parsable",
+            "--partition=gpu",
+            "--time=1:00:00",
+            f"--job-name={training_name(job)}",
+            "--dependency=singleton",
+        ]
         + [str(ROOT / "scripts/slurm/train.sbatch"), *job.run.overrides]
         for job in (jobs[0], jobs[2], jobs[3])
     ]
     assert submitted() == expected
-    assert queued() == {job_name(job): str(100 + place) for place, job in enumerate((jobs[0], jobs[2], jobs[3]))}
-    assert f"CutMix seed 0: training submitted as job 100 ({job_name(jobs[0])})" in capsys.readouterr().out
+    assert queued() == {training_name(job): str(100 + place) for place, job in enumerate((jobs[0], jobs[2], jobs[3]))}
+    assert f"CutMix seed 0: training submitted as job 100 ({training_name(jobs[0])})" in capsys.readouterr().out
     assert submit(jobs, []) == 0
     queue.write_text("")  # they ended, without a record
     assert submit(jobs, []) == 3
@@ -71,23 +77,23 @@ def test_the_evaluation_comes_after_its_training(demo, leave, cluster):
     training, evaluation, alone = submitted()
     assert training[2] == "--dependency=singleton"
     assert evaluation[1:4] == [
-        f"--job-name={job_name(job)}-digits_c", "--dependency=afterok:100", "--kill-on-invalid-dep=yes"
+        f"--job-name={training_name(job)}-digits_c", "--dependency=afterok:100", "--kill-on-invalid-dep=yes"
     ]  # fmt: skip
     assert evaluation[4] == str(ROOT / "scripts/slurm/evaluate.sbatch")
     assert evaluation[6:7] == ["eval_corruption.py"]
     assert evaluation[7:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate"]
     assert not any("afterok" in word for word in alone)
     assert submit([job, trained], []) == 0
-    queue.write_text(f"{job_name(job)} 7\n")  # the training alone is there: its evaluation is what lacks
+    queue.write_text(f"{training_name(job)} 7\n")  # the training alone is there: its evaluation is what lacks
     assert submit([job], []) == 1
     assert "--dependency=afterok:7" in submitted()[-1]
 
 
 def test_names_belong_to_run_directories(table_6):
     jobs = table_6(5)
-    assert len({job_name(job) for job in jobs}) == 10
-    assert job_name(jobs[0]).startswith("cutmix-seed0-")
-    assert [job_name(job) for job in table_6(5)] == [job_name(job) for job in jobs]
+    assert len({training_name(job) for job in jobs}) == 10
+    assert training_name(jobs[0]).startswith("cutmix-seed0-")
+    assert [training_name(job) for job in table_6(5)] == [training_name(job) for job in jobs]
 
 
 def test_mistakes_are_one_sentence(table_6, cluster, tmp_path, monkeypatch):

@@ -2,13 +2,13 @@
 
 import pytest
 
-from scripts.reproduction.slurm import evaluation_name, job_name
+from scripts.reproduction.slurm import evaluation_name, training_name
 from scripts.reproduction.status import report
 
 
 def cells(text, row):
-    line = next(line for line in text.splitlines() if f"| {row} |" in line)
-    return [cell.strip() for cell in line.split("|")[3:-1]]
+    lines = ([cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|"))
+    return next(line[3:-1] for line in lines if line[2] == row)
 
 
 def test_seeds_in_each_state_and_the_hours_left(table_6, leave):
@@ -19,24 +19,24 @@ def test_seeds_in_each_state_and_the_hours_left(table_6, leave):
     leave.checkpoint(cutmix[2], epochs=4)
     leave.checkpoint(cutmix[3])
     cutmix[3].failure.write_text("no space\n")
-    text = report(jobs, {job_name(smoothmix[0])})
-    # 720 s an epoch: 6 + 10 + 10 epochs are left of CutMix, 50 of SmoothMix_C, whose speed is CutMix's as yet
+    text = report(jobs, {training_name(smoothmix[0])})
+    # 720 s per epoch: 6 + 10 + 10 epochs are left of CutMix, 50 of SmoothMix_C, whose speed is CutMix's as yet
     assert cells(text, "CutMix") == [
-        "2/5", "-", "-", "1/5", "1/5", "1/5", "5.200", "720.0 s an epoch on some GPU (n=2)"
+        "2/5", "-", "-", "1/5", "1/5", "1/5", "5.200", "720.0 s per epoch on some GPU (n=2)"
     ]  # fmt: skip
     assert cells(text, "SmoothMix_C")[:7] == ["-", "-", "1/5", "-", "-", "4/5", "10.0"]
     assert "2 of 10 runs are done" in text
-    assert "left, training and clean test: 15.2" in text
+    assert "left on one device, training and clean test: 15.2" in text
     assert "failed: CutMix seed 3: no space" in text
 
     leave.summary(smoothmix[0], seconds=3600.0, world_sizes=[2])  # two devices: 720 s of one device an epoch
-    assert cells(report(jobs), "SmoothMix_C")[-1] == "720.0 s an epoch on some GPU (n=1)"
+    assert cells(report(jobs), "SmoothMix_C")[-1] == "720.0 s per epoch on some GPU (n=1)"
     leave.summary(smoothmix[1], seconds=3600.0, device="another")
     leave.summary(smoothmix[2], seconds=1.0, world_sizes=[1, 2])  # not one speed
     leave.summary(smoothmix[3], seconds=1800.0, device="another")
     text = report(jobs)
     assert cells(text, "SmoothMix_C") == [
-        "4/5", "-", "-", "-", "-", "1/5", "0.750", "270.0 s an epoch on another (n=2)"
+        "4/5", "-", "-", "-", "-", "1/5", "0.750", "270.0 s per epoch on another (n=2)"
     ]  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def test_seeds_in_each_state_and_the_hours_left(table_6, leave):
 def test_the_speed_of_other_work_does_not_count(table_6, leave, overrides):
     leave.summary(table_6(1, *overrides)[0])
     assert cells(report(table_6(1)), "SmoothMix_C")[-2:] == ["not measured", "not measured"]
-    assert cells(report(table_6(2, *overrides)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"
+    assert cells(report(table_6(2, *overrides)), "SmoothMix_C")[-1] == "10.0 s per epoch on some GPU (n=1)"
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_the_speed_of_other_work_does_not_count(table_6, leave, overrides):
 def test_what_auto_became_is_compared(table_6, leave, word, changes):
     job = table_6(1, word)[0]
     leave.summary(job)
-    assert cells(report(table_6(1, word)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"
+    assert cells(report(table_6(1, word)), "SmoothMix_C")[-1] == "10.0 s per epoch on some GPU (n=1)"
     leave.summary(job, **changes)
     text = report(table_6(1, word))
     assert cells(text, "SmoothMix_C")[-2:] == ["not measured", "not measured"]
     assert text.endswith("clean test: not measured")
-    assert cells(report(table_6(1)), "SmoothMix_C")[-1] == "10.0 s an epoch on some GPU (n=1)"  # auto
+    assert cells(report(table_6(1)), "SmoothMix_C")[-1] == "10.0 s per epoch on some GPU (n=1)"  # auto
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_waiting_evaluation_is_queued(demo, leave):
     leave.summary(job)
     assert cells(report(demo), "Baseline")[:4] == ["-", "-", "-", "1/1"]
     assert cells(report(demo, {evaluation_name(job)}), "Baseline")[:4] == ["-", "-", "1/1", "-"]
-    assert cells(report(demo, {f"{job_name(job)}-other"}), "Baseline")[:4] == ["-", "-", "-", "1/1"]
+    assert cells(report(demo, {f"{training_name(job)}-other"}), "Baseline")[:4] == ["-", "-", "-", "1/1"]
 
 
 def test_a_run_of_two_rows_is_counted_once_in_the_sum(table_6, leave):
