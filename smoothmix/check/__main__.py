@@ -1,0 +1,50 @@
+"""Check an operation from the command line: ``python -m smoothmix.check package.module:make``."""
+
+import argparse
+import importlib
+import sys
+from typing import Any
+
+from smoothmix.check import LAWS, check_mixing
+from smoothmix.utils.errors import UserError
+
+
+def main() -> int:
+    """Print the report; return 0 if no law failed, 1 otherwise, 2 for a target that cannot be checked."""
+    parser = argparse.ArgumentParser(prog="python -m smoothmix.check", description=__doc__)
+    parser.add_argument("target", metavar="package.module:make", help="what builds the operation")
+    parser.add_argument(
+        "--not-applicable",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("LAW", "REASON"),
+        help=f"a law that is not meant to hold: {', '.join(law.name for law in LAWS)}",
+    )
+    arguments = parser.parse_args()
+    try:
+        report = check_mixing(_load(arguments.target), not_applicable=dict(arguments.not_applicable))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(report)
+    return 0 if report.passed else 1
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    if not module or not name:
+        raise UserError(f"{target!r} is not of the form package.module:make.")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"cannot import {module!r} ({error}): run the command where it can be imported.") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UserError(f"{module!r} has no {name!r}.")
+        found = getattr(found, part)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

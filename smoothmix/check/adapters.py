@@ -1,0 +1,81 @@
+"""Operations in the form that `check_mixing` takes: this package's ten strategies, and those of other libraries.
+
+Each adapter has the arguments that its operation has, and says which laws are not its contract. The libraries are
+imported when an adapter is called, so that none is needed for the others.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import smoothmix
+from smoothmix.check.subject import Operation
+
+Make = Callable[..., Operation]
+
+
+def declare(**not_applicable: str) -> Callable[[Make], Make]:
+    """Return a decorator that gives `make` its reasons, law by law, for what it is not meant to obey."""
+
+    def decorate(make: Make) -> Make:
+        made = partial(make)
+        made.not_applicable = not_applicable  # type: ignore[attr-defined]
+        return made
+
+    return decorate
+
+
+NO_PARTNER = "images have no partner"
+ALONE = "draws nothing and changes nothing"
+
+
+class _WithNetwork:
+    """Manifold Mixup with a network of two identities, so that its hidden layers are images."""
+
+    def __init__(self, generator: torch.Generator | None, **arguments: Any) -> None:
+        self.strategy = smoothmix.ManifoldMixup(stages=("0", "1"), generator=generator, **arguments)
+        self.network = nn.Sequential(nn.Identity(), nn.Identity())
+        self.strategy.attach(self.network)
+        self.layers = generator
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.layers is None:
+            images, targets = self.strategy(images, labels)
+            return self.network(images), targets
+        # The layer comes from the default CPU generator, which the caller's one seeds here.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=self.layers)))
+            images, targets = self.strategy(images, labels)
+            return self.network(images), targets
+
+
+def _manifold_mixup(
+    *,
+    num_classes: int,
+    p: float = 1.0,
+    per_sample: bool = False,
+    alpha: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Operation:
+    return _WithNetwork(generator, num_classes=num_classes, p=p, per_sample=per_sample, alpha=alpha)
+
+
+OURS: dict[str, Make] = {
+    "CenterGaussian": declare(positions="the centre is meant to lie near the middle")(smoothmix.CenterGaussian),
+    "CutMix": declare()(smoothmix.CutMix),
+    "Cutout": declare(pairs=NO_PARTNER)(partial(smoothmix.Cutout, size=4)),
+    "HideAndSeek": declare(pairs=NO_PARTNER)(smoothmix.HideAndSeek),
+    "Identity": declare(
+        p=ALONE, pairs=NO_PARTNER, seed=ALONE, arguments="p, per_sample and generator have nothing to act on"
+    )(smoothmix.Identity),
+    "LabelSmoothing": declare(
+        label_weight="labels are smoothed, images stay", rounding="images stay", pairs=NO_PARTNER
+    )(smoothmix.LabelSmoothing),
+    "ManifoldMixup": declare(export="the layer is drawn on the host, and a graph holds one")(_manifold_mixup),
+    "Mixup": declare()(smoothmix.Mixup),
+    "SmoothMixC": declare()(smoothmix.SmoothMixC),
+    "SmoothMixS": declare()(smoothmix.SmoothMixS),
+}

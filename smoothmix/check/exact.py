@@ -1,0 +1,275 @@
+"""The laws that hold for every single batch. Each returns its evidence, or raises `Broken` with it."""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smoothmix.check.subject import (
+    STANDARD,
+    Broken,
+    Operation,
+    Subject,
+    call,
+    describe,
+    one_hot_channels,
+    random_batch,
+    seed_everything,
+    short,
+)
+
+# (N, H, W), smallest first: even and odd batches, one image alone, sides that are odd, unequal or a single pixel.
+SHAPES = [(2, 4, 4), (1, 4, 4), (2, 1, 1), (3, 4, 4), (2, 3, 5), (3, 5, 4), (4, 8, 8), (5, 7, 12), (6, 16, 6)]
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+SEEDS = range(6)
+# Of sums in float32; an image in half precision may be off by a unit of its own dtype.
+TOLERANCE = 1e-5
+
+
+def label_weight(subject: Subject) -> str:
+    """Compare the targets with the shares of the pixels, where any are left, over shapes, dtypes and modes."""
+    worst, batches, refused = 0.0, 0, None
+    for (n, height, width), dtype, per_sample, seed in product(SHAPES, DTYPES, subject.modes(), SEEDS):
+        images, context = one_hot_channels(n, height, width, dtype), f"per_sample={per_sample}, seed {seed}"
+        operation = subject.build(seed, num_classes=n + 1, p=(1.0, 0.5)[seed % 2], per_sample=per_sample)
+        try:
+            mixed, targets = call(operation, images, torch.arange(n), context)
+        except Broken as error:  # the matter of another law, unless it is always so
+            refused = error
+            continue
+        batches += 1
+        shares = nn.functional.pad(mixed.float().mean(dim=(2, 3)), (0, 1))
+        left = shares.sum(dim=1, keepdim=True)
+        # Pixels that the operation drops belong to no label.
+        shares = torch.where(left > 0, shares / left, targets.float())
+        difference = (targets.float() - shares).abs()
+        bound = max(TOLERANCE, torch.finfo(dtype).eps if dtype != torch.float32 else 0)
+        if not difference.max() <= bound:
+            row = int(difference.nan_to_num(torch.inf).amax(dim=1).argmax())
+            raise Broken(
+                f"image {row} of {describe(images)} ({context}): pixel shares {numbers(shares[row])}, "
+                f"targets {numbers(targets[row])}"
+            )
+        worst = max(worst, float(difference.max()) if dtype == torch.float32 else 0)
+    if not batches and refused:
+        raise refused
+    return f"{batches} batches, largest difference {worst:.1e} in float32"
+
+
+def rounding(subject: Subject) -> str:
+    """Compare an image's own share, which is exact in any dtype, with its own label in half precision."""
+    rows = 0
+    for dtype, per_sample, seed in product(DTYPES[1:], subject.modes(), range(20)):
+        images = one_hot_channels(4, 8, 8, dtype)
+        operation = subject.build(seed, num_classes=4, per_sample=per_sample)
+        mixed, targets = call(operation, images, torch.arange(4), f"per_sample={per_sample}, seed {seed}")
+        own = mixed.float().mean(dim=(2, 3)).diagonal()
+        # Rows without dropped pixels: there the channels sum to 1 everywhere, but for rounding.
+        whole = ((mixed.float().sum(dim=1) - 1).abs() < 2 * torch.finfo(dtype).eps).flatten(1).all(dim=1)
+        difference = ((own - targets.float().diagonal()).abs() * whole).nan_to_num(torch.inf)
+        rows += int(whole.sum())
+        if difference.max() > TOLERANCE:
+            row = int(difference.argmax())
+            raise Broken(
+                f"image {row} of {describe(images)} (per_sample={per_sample}, seed {seed}): its pixels hold "
+                f"{float(own[row]):.6f} of it, its label {float(targets[row, row]):.6f}"
+            )
+    if not rows:
+        return "no image keeps all its pixels"
+    return f"{rows} images in bfloat16 and float16, within {TOLERANCE:.0e}"
+
+
+def row_sum(subject: Subject) -> str:
+    """Sum the rows of targets of class indices and, where they are taken, of probabilities."""
+    probabilities = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    images = random_batch(6, 8, 8)[0]
+    soft = "soft" not in subject.not_applicable
+    for labels, per_sample, seed in product([torch.arange(6) % 5, probabilities][: 1 + soft], subject.modes(), SEEDS):
+        operation = subject.build(seed, num_classes=5, per_sample=per_sample)
+        _, targets = call(operation, images, labels, f"per_sample={per_sample}, seed {seed}")
+        off = (targets.float().sum(dim=1) - 1).abs()
+        if not off.max() <= TOLERANCE or targets.min() < -TOLERANCE:
+            row = int(off.nan_to_num(torch.inf).argmax())
+            raise Broken(
+                f"labels {describe(labels)}, seed {seed}: row {row} is {numbers(targets[row])}, its sum "
+                f"{float(targets[row].sum()):.6f}"
+            )
+    return f"within {TOLERANCE:.0e}"
+
+
+def any_batch(subject: Subject) -> str:
+    """Call the operation with every shape."""
+    for (n, height, width), per_sample in product(SHAPES, subject.modes()):
+        images = one_hot_channels(n, height, width)
+        for p in (1.0, 0.0):
+            operation = subject.build(0, num_classes=n + 1, p=p, per_sample=per_sample)
+            call(operation, images, torch.arange(n), f"per_sample={per_sample}")
+    return f"{len(SHAPES)} shapes from 1 image to 6 and from 1 x 1 pixel to 16 x 6"
+
+
+def input_kept(subject: Subject) -> str:
+    """Compare images and labels before and after."""
+    for layout, per_sample, seed in product(LAYOUTS, subject.modes(), SEEDS):
+        images, labels = random_batch(6, 8, 8)
+        images = images.contiguous(memory_format=layout)
+        before = images.clone(), labels.clone()
+        operation = subject.build(seed, num_classes=6, per_sample=per_sample)
+        call(operation, images, labels, f"per_sample={per_sample}, seed {seed}")
+        for name, now, then in zip(("images", "labels"), (images, labels), before, strict=True):
+            if not torch.equal(now, then):
+                changed = int((now != then).sum())
+                raise Broken(f"{changed} of {now.numel()} values of the {name} {describe(now)} changed (seed {seed})")
+    return "images and labels equal their copies"
+
+
+def format_kept(subject: Subject) -> str:
+    """Compare dtype, device and memory format of what comes out with what went in."""
+    for p, dtype, layout, per_sample in product((1.0, 0.0), DTYPES, LAYOUTS, subject.modes()):
+        images, labels = random_batch(4, 6, 8)
+        images = images.to(dtype).contiguous(memory_format=layout)
+        for seed in SEEDS:
+            operation = subject.build(seed, num_classes=4, p=p, per_sample=per_sample)
+            mixed, targets = call(operation, images, labels, f"p={p}, per_sample={per_sample}, seed {seed}")
+            if mixed.dtype != dtype or not mixed.is_contiguous(memory_format=layout):
+                raise Broken(f"images {describe(images)} came back as {describe(mixed)} (p={p}, seed {seed})")
+            if not targets.is_floating_point() or not images.device == mixed.device == targets.device:
+                raise Broken(f"targets {describe(targets)} on {targets.device} for images on {images.device}")
+    return "float32, bfloat16 and float16, contiguous and channels_last"
+
+
+def soft(subject: Subject) -> str:
+    """Mix one-hot rows, and a blend of two label matrices, with the same seed."""
+    images, labels = random_batch(6, 8, 8)
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 6, 6, generator=generator).softmax(dim=2)
+    for per_sample, seed in product(subject.modes(), SEEDS):
+
+        def mix(labels: Tensor, seed: int = seed, per_sample: bool = per_sample) -> tuple[Tensor, Tensor]:
+            operation = subject.build(seed, num_classes=6, per_sample=per_sample)
+            return call(operation, images, labels, f"seed {seed}")
+
+        blended = 0.3 * mix(a)[1] + 0.7 * mix(b)[1]
+        for name, got, expected in (
+            ("images mixed with one-hot rows for labels", mix(torch.eye(6))[0], mix(labels)[0]),
+            ("targets of one-hot rows", mix(torch.eye(6))[1], mix(labels)[1]),
+            ("targets of 0.3 A + 0.7 B", mix(0.3 * a + 0.7 * b)[1], blended),
+        ):
+            difference = float((got.float() - expected.float()).abs().max())
+            if not difference <= TOLERANCE:
+                raise Broken(f"{name} are off by up to {difference:.4f} ({describe(images)}, seed {seed})")
+    return f"one-hot rows as class indices, 0.3 A + 0.7 B as the blend of both, within {TOLERANCE:.0e}"
+
+
+def arguments(subject: Subject) -> str:
+    """Build the operation with another value of each argument, and compare what comes out of the same seeds."""
+    images, labels = random_batch(8, 32, 48)
+
+    def outputs(**changed: Any) -> list[tuple[Tensor, Tensor]]:
+        return [
+            call(subject.build(seed, **{"num_classes": 8, "p": 0.5} | changed), images, labels, f"with {changed}")
+            for seed in range(10)
+        ]
+
+    def differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
+        pairs = zip(outputs(**one), outputs(**other), strict=True)
+        return not all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in pairs)
+
+    columns = outputs(num_classes=9)[0][1].shape[1]
+    if columns != 9:
+        raise Broken(f"num_classes=9 gives targets with {columns} columns")
+    checked = ["num_classes"]
+    for name, values in {"p": (0.0, 1.0), "per_sample": (False, True)}.items():
+        if subject.takes(name):
+            checked.append(name)
+            if not differ({name: values[0]}, {name: values[1]}):
+                raise Broken(f"{name}={values[0]} and {name}={values[1]} give the same results from 10 seeds")
+    for name, default in subject.defaults.items():
+        if name in STANDARD:
+            continue
+        checked.append(name)
+        first, *others = subject.variants.get(name) or (default, *_alternatives(subject, name, default))
+        if not others:
+            raise Broken(f"no second value to try for {name}={default!r}: pass variants={{{name!r}: (one, other)}}")
+        if not any(differ({name: first}, {name: other}) for other in others):
+            raise Broken(f"{name}={first!r} and {name}={others[0]!r} give the same results from 10 seeds")
+    return ", ".join(checked)
+
+
+def _alternatives(subject: Subject, name: str, default: Any) -> Iterator[Any]:
+    """Yield other values of an argument that the operation takes: the opposite, or numbers near its default."""
+    if isinstance(default, bool):
+        candidates: list[Any] = [not default]
+    elif isinstance(default, int | float):
+        candidates = [default * 2, default / 2, default + 1, default + 0.1]
+        candidates = [int(value) for value in candidates] if isinstance(default, int) else candidates
+    elif isinstance(default, tuple | list) and all(isinstance(value, int | float) for value in default):
+        candidates = [type(default)(type(value)(value * factor) for value in default) for factor in (2, 0.5)]
+    else:
+        candidates = []
+    for value in candidates:
+        if value != default:
+            try:
+                subject.build(0, num_classes=8, **{name: value})
+            except Exception:  # out of the argument's range
+                continue
+            yield value
+
+
+class _Module(nn.Module):
+    def __init__(self, operation: Operation) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def forward(self, images: Tensor, labels: Tensor) -> Any:
+        return self.operation(images, labels)
+
+
+def compiled(subject: Subject) -> str:
+    """Compare torch.compile (backend aot_eager, which draws as eager mode does) with eager mode, seed by seed."""
+
+    def compile_it(module: nn.Module, images: Tensor, labels: Tensor) -> Operation:
+        torch.compiler.reset()
+        return torch.compile(module, backend="aot_eager")
+
+    return _same_as_eager(subject, compile_it)
+
+
+def exported(subject: Subject) -> str:
+    """Compare torch.export's program with eager mode, seed by seed."""
+
+    def export_it(module: nn.Module, images: Tensor, labels: Tensor) -> Operation:
+        return torch.export.export(module, (images, labels)).module()
+
+    return _same_as_eager(subject, export_it)
+
+
+def _same_as_eager(subject: Subject, transform: Callable[[nn.Module, Tensor, Tensor], Operation]) -> str:
+    images, labels = one_hot_channels(4, 8, 8), torch.arange(4)
+    # A graph draws from the global generator: one of the caller's own cannot be a part of it.
+    more: dict[str, Any] = {"generator": None} if subject.takes("generator") else {}
+    for per_sample in subject.modes():
+        eager = _Module(subject.build(0, num_classes=4, p=0.75, per_sample=per_sample, **more))
+        try:
+            other = transform(eager, images, labels)
+        except Exception as error:
+            raise Broken(f"{short(error)} (images {describe(images)}, per_sample={per_sample})") from error
+        for seed in SEEDS:
+            results = []
+            for function in (eager, other):
+                seed_everything(seed)
+                results.append(call(function, images, labels, f"per_sample={per_sample}, seed {seed}"))
+            (images_a, targets_a), (images_b, targets_b) = results
+            off = max(float((images_a - images_b).abs().max()), float((targets_a - targets_b).abs().max()))
+            if not off <= TOLERANCE:
+                raise Broken(
+                    f"images {describe(images)}, per_sample={per_sample}, seed {seed}: results differ by {off:.4f}"
+                )
+    return f"{len(SEEDS)} seeds, within {TOLERANCE:.0e}"
+
+
+def numbers(row: Tensor) -> str:
+    """Return a few numbers of a row to print."""
+    return "(" + ", ".join(f"{float(value):.4f}" for value in row[:6]) + (", ...)" if len(row) > 6 else ")")

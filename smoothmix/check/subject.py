@@ -1,0 +1,185 @@
+"""The operation under test: how it is built, seeded and called, and the batches that make its work visible."""
+
+import inspect
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smoothmix.utils.errors import UserError
+
+Operation = Callable[[Tensor, Tensor], Any]
+STANDARD = ("num_classes", "p", "per_sample", "generator")
+
+ADAPT = """Wrap it, for example:
+
+    def make(*, num_classes, p=1.0, per_sample=False, generator=None):
+        def operation(images, labels):  # (N, C, H, W) and (N,)
+            mixed, label_a, label_b, weight = yours(images, labels)
+            a, b = (torch.nn.functional.one_hot(label, num_classes) for label in (label_a, label_b))
+            return mixed, weight * a + (1 - weight) * b  # (N, C, H, W) and (N, num_classes)
+        return operation
+
+Leave out of make() the arguments that your operation does not have."""
+
+
+class Broken(Exception):
+    """A law does not hold; the message is the evidence."""
+
+
+class Subject:
+    """What is checked: `make`, the arguments it takes, and other values to try for them."""
+
+    def __init__(
+        self,
+        make: Callable[..., Operation],
+        not_applicable: Mapping[str, str],
+        variants: Mapping[str, tuple[Any, Any]],
+    ) -> None:
+        self.make = make
+        self.not_applicable = not_applicable
+        self.variants = variants
+        try:
+            parameters = inspect.signature(make).parameters.values()
+        except (TypeError, ValueError):
+            raise UserError(f"{name_of(make)} has no signature to read: pass a function make().\n{ADAPT}") from None
+        self._open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        named = [
+            parameter
+            for parameter in parameters
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        self.defaults = {parameter.name: parameter.default for parameter in named}
+        required = [name for name, default in self.defaults.items() if default is inspect.Parameter.empty]
+        unknown = [name for name in required if name not in STANDARD]
+        if unknown or not self.takes("num_classes"):
+            wrong = f"needs {', '.join(unknown)}" if unknown else "does not take num_classes"
+            raise UserError(
+                f"{name_of(make)} {wrong}: make() is called with the keywords {', '.join(STANDARD)} or those of them "
+                f"that it has; give every other argument a default. {ADAPT}"
+            )
+        self._try()
+
+    def takes(self, name: str) -> bool:
+        """Return whether make() has this argument."""
+        return self._open or name in self.defaults
+
+    def modes(self) -> tuple[bool, ...]:
+        """Return the values of per_sample to check."""
+        return (False, True) if self.takes("per_sample") else (False,)
+
+    def build(self, seed: int, *, num_classes: int, p: float = 1.0, per_sample: bool = False, **more: Any) -> Operation:
+        """Return a new operation whose own generator, and all global ones, start from `seed`."""
+        seed_everything(seed)
+        generator = torch.Generator().manual_seed(seed)
+        standard = {"num_classes": num_classes, "p": p, "per_sample": per_sample, "generator": generator}
+        return self.make(**{name: value for name, value in standard.items() if self.takes(name)} | more)
+
+    def _try(self) -> None:
+        """See whether an operation is callable with a batch and returns one.
+
+        Raises:
+            UserError: it has another signature.
+        """
+        images, labels = one_hot_channels(2, 8, 8), torch.arange(2)
+        try:
+            operation = self.build(0, num_classes=2)
+        except Exception as error:
+            raise UserError(f"make() fails with {type(error).__name__}: {error}. {ADAPT}") from error
+        if not callable(operation):
+            raise UserError(f"make() returned {describe(operation)}, which is not callable. {ADAPT}")
+        try:
+            inspect.signature(operation).bind(images, labels)
+        except ValueError:  # a builtin
+            pass
+        except TypeError as error:
+            raise UserError(f"the operation cannot be called with (images, labels): {error}. {ADAPT}") from error
+        try:
+            result = operation(images, labels)
+        except Exception:  # a law's matter, which will show the batch
+            return
+        if not isinstance(result, tuple | list) or len(result) != 2 or not all(isinstance(x, Tensor) for x in result):
+            raise UserError(f"the operation returned {describe(result)}, not (images, targets). {ADAPT}")
+        if result[1].ndim != 2:
+            shape = tuple(result[1].shape)
+            raise UserError(f"the targets have shape {shape}, not (N, num_classes). {ADAPT}")
+
+
+def call(operation: Operation, images: Tensor, labels: Tensor, context: str = "") -> tuple[Tensor, Tensor]:
+    """Return the operation's images and targets.
+
+    Raises:
+        Broken: it raises, whatever it raises, or returns something else; names the batch.
+    """
+    batch = f"on images {describe(images)} and labels {describe(labels)}{', ' * bool(context)}{context}"
+    try:
+        result = operation(images, labels)
+    except Exception as error:
+        raise Broken(f"{short(error)} ({batch})") from error
+    if not isinstance(result, tuple | list) or len(result) != 2 or not all(isinstance(x, Tensor) for x in result):
+        raise Broken(f"returned {describe(result)}, not (images, targets) ({batch})")
+    if result[0].shape != images.shape or result[1].ndim != 2 or len(result[1]) != len(images):
+        raise Broken(f"returned images {describe(result[0])} and targets {describe(result[1])} ({batch})")
+    return result[0], result[1]
+
+
+def one_hot_channels(n: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return n images in which image i is 1 in channel i and 0 elsewhere.
+
+    After mixing, channel j of image i is the share of image j at every pixel.
+    """
+    return torch.eye(n)[:, :, None, None].expand(n, n, height, width).to(dtype).contiguous()
+
+
+def random_batch(n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return normal images (n, 3, height, width) and n different labels."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 3, height, width, generator=generator), torch.arange(n)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's, Python's and, where it is in use, NumPy's global generators."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(seed)
+
+
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """Leave torch's, Python's and NumPy's global generators as they were."""
+    numpy = sys.modules.get("numpy")
+    python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python_state)
+        if numpy:
+            numpy.random.set_state(numpy_state)
+
+
+def short(error: Exception) -> str:
+    """Return an exception's type and the start of its message, on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:200] + '...'}"
+
+
+def name_of(make: Any) -> str:
+    """Return what to call an operation in a report."""
+    make = getattr(make, "func", make)  # of a functools.partial
+    return getattr(make, "__qualname__", None) or repr(make)
+
+
+def describe(value: Any) -> str:
+    """Return the shape and dtype of a tensor, or the types of what is no tensor."""
+    if isinstance(value, Tensor):
+        layout = ", channels_last" if value.ndim == 4 and not value.is_contiguous() else ""
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}{layout}"
+    if isinstance(value, tuple | list):
+        return f"{len(value)} values ({', '.join(describe(x) for x in value)})"
+    return type(value).__name__
