@@ -37,7 +37,7 @@ def seeded(subject: Subject) -> str:
 
 def probability(subject: Subject) -> str:
     """Count how often the first image of a batch and its target stay as they are."""
-    n, found = 1_000, []
+    n, found = 500, []
     images, labels = random_batch(8, 8, 8)
     whole = torch.eye(8)
 
@@ -92,7 +92,7 @@ def pairs(subject: Subject) -> str:
 
 def positions(subject: Subject) -> str:
     """See whether every pixel is now in the part of an image that holds more of it, now in the other."""
-    height, width, draws, least = 8, 16, 1_500, 0.015
+    height, width, draws, least = 8, 16, 1_000, 0.02
     images = one_hot_channels(4, height, width)
     missed = 2 * height * width * (1 - least) ** draws
     found = 0
@@ -119,7 +119,7 @@ def positions(subject: Subject) -> str:
 
 def independent(subject: Subject) -> str:
     """Count how often two images of a batch are above the median at once, by each feature of their draws."""
-    n, size, draws = 6, (12, 16), 1_000
+    n, size, draws = 6, (12, 16), 600
     features = _features(subject, n, size, draws)
     tests = [(name, 0, other) for name in features for other in (1, n - 1)]
     noise = torch.Generator().manual_seed(0)
