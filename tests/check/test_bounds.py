@@ -1,0 +1,45 @@
+"""The bounds of counts against scipy's distributions."""
+
+import pytest
+from scipy import stats
+
+from smoothmix.check.bounds import agreement_interval, binomial_interval, largest_rate
+
+
+def outside(law, low, high):
+    return law.cdf(low - 1) + law.sf(high)
+
+
+@pytest.mark.parametrize("q", [0.001, 0.3, 0.5, 0.97])
+@pytest.mark.parametrize("n", [1, 50, 1000])
+@pytest.mark.parametrize("alpha", [0.05, 1e-6])
+def test_binomial_interval_is_the_narrowest_that_is_left_rarely_enough(q, n, alpha):
+    low, high = binomial_interval(n, q, alpha)
+    law = stats.binom(n, q)
+    assert outside(law, low, high) <= alpha
+    assert law.cdf(low) > alpha / 2
+    assert law.sf(high - 1) > alpha / 2
+
+
+def test_binomial_interval_without_chance():
+    assert binomial_interval(7, 0, 1e-6) == (0, 0)
+    assert binomial_interval(7, 1, 1e-6) == (7, 7)
+
+
+@pytest.mark.parametrize("n", [2, 51, 600])
+@pytest.mark.parametrize("alpha", [0.05, 1e-6])
+def test_agreement_is_hypergeometric(n, alpha):
+    low, high = agreement_interval(n, alpha)
+    law = stats.hypergeom(n, n // 2, n // 2)
+    assert outside(law, low, high) <= alpha
+    assert law.cdf(low) > alpha / 2
+    assert law.sf(high - 1) > alpha / 2
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 20), (3, 500), (499, 500), (70, 500)])
+def test_largest_rate_is_clopper_and_pearsons(k, n):
+    assert largest_rate(k, n, 1e-6) == pytest.approx(stats.beta.ppf(1 - 1e-6, k + 1, n - k), abs=1e-6)
+
+
+def test_largest_rate_of_all_is_one():
+    assert largest_rate(5, 5, 1e-6) == pytest.approx(1)
