@@ -1,0 +1,102 @@
+"""From a table and its runs to a study in a folder, and back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.reproduction.filled_tables import cells_of
+from scripts.reproduction.tables import Table
+from smoothmix.reporting import figures, study, study_figures, study_page, verdicts
+from smoothmix.reporting.corruption_tables import read_corruption_records
+from smoothmix.reporting.records import read_folders
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
+
+PANELS = ("last_top1", "corrupted")  # of the figure of differences
+
+
+def read_study(table: Table, folders: Sequence[Path], overrides: Sequence[str], any_seed: bool) -> study.Study:
+    """Return the study of `table` from runs beneath `folders`, or from the CSV files in the only one.
+
+    Args:
+        table: which.
+        folders: of run directories, or one that :func:`write_study` wrote.
+        overrides: that were given to each run.
+        any_seed: take the runs of all seeds, not only of the table's.
+
+    Raises:
+        UserError: there is no such folder, or a record or file is damaged.
+    """
+    if len(folders) == 1 and (folders[0] / "runs.csv").is_file():
+        return study.read(folders[0])
+    if not folders:
+        raise UserError("there is no folder outputs or results here; name the folder of the runs")
+    cells, records = cells_of(table, "paper", overrides), read_folders(folders)
+    if any_seed:
+        cells = study.every_seed(cells, records)
+    corrupted = [
+        record for folder in folders if table.benchmark for record in read_corruption_records(folder, table.benchmark)
+    ]
+    return study.collect(cells, records, corrupted)
+
+
+def write_study(table: Table, found: study.Study, folder: Path) -> None:
+    """Write frames, verdicts, figures and README.md.
+
+    Raises:
+        UserError: the file system refuses, or there is no run.
+    """
+    rows = [row for row in table.rows if row in set(found.runs["row"])]
+    if not rows:
+        raise UserError(
+            f"no run of table {table.name} was found; python scripts/reproduce.py table={table.name} runs them"
+        )
+    study.write(found, folder)
+    found = study.read(folder)  # so that the files alone give the same pages
+    judged = verdicts.judge(found.runs, table.claims)
+    write_text(folder / "claims.csv", judged.to_csv(index=False, float_format="%.6g"))
+    drawn = {}
+    if len(rows) > 1:
+        panels = [name for name in PANELS if found.runs[name].notna().any()]
+        drawn["differences"] = study_figures.differences(found.runs, rows, panels)
+    if not found.curves.empty:
+        drawn["curves"] = study_figures.learning_curves(found.curves, found.runs, rows)
+    if rows[0] in set(found.corruptions["row"]):
+        evaluated = [row for row in rows if row in set(found.corruptions["row"])]
+        drawn["corruptions"] = study_figures.heat_map(found.corruptions, evaluated)
+    for name, figure in drawn.items():
+        figures.save(figure, folder / name)
+    command = f"python scripts/claims.py table={table.name} {folder} --output {folder}"
+    made = f"Made by `{command}`; do not edit."
+    claims = f"# Claims: {table.title}\n\n{made}\n\n{study_page.verdicts(judged, table.claims)}\n"
+    write_text(folder / "claims.md", claims)
+    write_text(folder / "README.md", _page(table, found, rows, list(drawn), made))
+
+
+def _page(table: Table, found: study.Study, rows: Sequence[str], drawn: Sequence[str], made: str) -> str:
+    planned = {label: row.seeds or table.seeds for label, row in table.rows.items()}
+    there = found.runs["row"].value_counts()
+    missing = [
+        f"{label} {there.get(label, 0)} of {seeds}" for label, seeds in planned.items() if there.get(label, 0) < seeds
+    ]
+    captions = {
+        "differences": f"Mean paired difference to {rows[0]} with its 95 % interval; dots are single seeds.",
+        "curves": "Means over seeds; the bands are one standard deviation to either side.",
+        "corruptions": f"Mean error in % by corruption; the colour is the paired difference to {rows[0]}.",
+    }
+    parts = [
+        f"# {table.title}",
+        made,
+        f"Runs: {len(found.runs)} of {sum(planned.values())}" + (f"; missing: {', '.join(missing)}" if missing else ""),
+        study_page.made_with(found),
+        "## Results",
+        "Mean ± sample standard deviation over seeds; differences are paired, with their 95 % interval.",
+        study_page.results(found, rows),
+        "The verdicts are in [claims.md](claims.md).",
+        *(f"![{name}]({name}.svg)\n\n{captions[name]}" for name in drawn),
+        "## Plan",
+        f"`configs/table/{table.name}.yaml`: `{' '.join(table.overrides)}`, and for each row:",
+        "\n".join(
+            f"- {label}, {planned[label]} seeds: `{' '.join(row.overrides)}`" for label, row in table.rows.items()
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,165 @@
+"""The runs of a table as three frames, which are all that its claims, figures and page are made from.
+
+- runs: a line for each run: row, seed, the endpoints of :data:`~smoothmix.reporting.claims.ENDPOINTS` (NaN where they
+  were not measured), and what it was made with.
+- corruptions: a line for each run and corruption: row, seed, weights, source, images, corruption, and the top-1 error
+  in % at severity 1 to 5.
+- curves: a line for each row and evaluated epoch: n, and the means and sample standard deviations over seeds of
+  train_loss and test_top1 (%).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from smoothmix.corruptions import SEVERITIES
+from smoothmix.evaluation.averages import category_means, complete, means
+from smoothmix.reporting.claims import ENDPOINTS
+from smoothmix.reporting.matching import Cell, key_of, match
+from smoothmix.utils.checks import is_count, parse_object
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
+
+EVALUATION = ("weights", "source", "images")  # what tells one evaluation of a run on corrupted images from another
+FACTS = ("epochs", "parameters", "seconds", "precision", "device", "git_commit")
+LEVELS = [f"severity_{severity}" for severity in SEVERITIES]
+
+
+class Study(NamedTuple):
+    """The three frames."""
+
+    runs: pd.DataFrame
+    corruptions: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def collect(cells: Sequence[Cell], records: Sequence[dict[str, Any]], corrupted: Sequence[dict[str, Any]]) -> Study:
+    """Return the study of the `cells` of a table, from the records of runs and those of `corrupted` images.
+
+    Of several evaluations on corrupted images (other weights, source or images) it takes the one of most runs.
+
+    Raises:
+        UserError: records of one run contradict each other, or the log of a run is damaged.
+    """
+    found = match(records, cells)
+    of_cells = [record for record in corrupted if key_of(record) in found]
+    settings = Counter(tuple(record.get(name) for name in EVALUATION) for record in of_cells)
+    setting = min(settings, key=lambda one: (-settings[one], str(one)), default=None)
+    chosen = [record for record in of_cells if tuple(record.get(name) for name in EVALUATION) == setting]
+    evaluated = match(chosen, cells)
+    names = set().union(*(means(record["top1_errors"]) for record in chosen))
+    runs, errors, logs = [], [], []
+    for cell in cells:
+        if cell.key not in found:
+            continue
+        record, place = found[cell.key], {"row": cell.row, "seed": cell.key[-1]}
+        runs.append(place | _clean(record) | _corrupted(evaluated.get(cell.key), names) | _facts(record))
+        logs += [place | line for line in _log(Path(record["directory"], "metrics.jsonl"))]
+        if cell.key in evaluated:
+            errors += _lines(place, evaluated[cell.key])
+    corruptions = pd.DataFrame(errors, columns=["row", "seed", *EVALUATION, "corruption", *LEVELS])
+    columns = ["row", "seed", "method", *ENDPOINTS, "train_loss", *FACTS]
+    return Study(pd.DataFrame(runs, columns=columns), corruptions, _curves(logs))
+
+
+def every_seed(cells: Sequence[Cell], records: Sequence[dict[str, Any]]) -> list[Cell]:
+    """Return the cells of the table's rows with the seeds that the records have, whatever the table's are."""
+    rows = {cell.key[:-1]: cell.row for cell in cells}
+    keys = sorted({key_of(record) for record in records if key_of(record)[:-1] in rows}, key=lambda key: key[-1])
+    return [Cell(rows[key[:-1]], key, (), Path()) for key in keys]
+
+
+def write(study: Study, folder: Path) -> None:
+    """Write the frames as runs.csv, corruptions.csv and curves.csv; raises UserError if the file system refuses."""
+    for name, frame in study._asdict().items():
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.8g"))
+
+
+def read(folder: Path) -> Study:
+    """Return what :func:`write` wrote.
+
+    Raises:
+        UserError: a file is missing or has not the columns.
+    """
+    empty = collect([], [], [])
+    frames = {}
+    for name, columns in ((name, list(frame.columns)) for name, frame in empty._asdict().items()):
+        path = folder / f"{name}.csv"
+        try:
+            frames[name] = pd.read_csv(path, dtype={"git_commit": str})
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); make it again from the runs") from error
+        if missing := [column for column in columns if column not in frames[name]]:
+            raise UserError(f"{path} has no column {missing[0]}; make it again from the runs")
+    if frames["runs"].duplicated(["row", "seed"]).any():
+        raise UserError(f"{folder / 'runs.csv'} has two lines for one row and seed; make it again from the runs")
+    return Study(**frames)
+
+
+def _clean(record: dict[str, Any]) -> dict[str, Any]:
+    last = record["last"]
+    return {
+        "method": record["method"],
+        "last_top1": last["test_top1_error"],
+        "best_top1": record["best"]["test_top1_error"],
+        "last_top5": last["test_top5_error"],
+        "test_loss": last.get("test_loss"),
+        "train_loss": last.get("train_loss"),
+    }
+
+
+def _corrupted(record: dict[str, Any] | None, names: set[str]) -> dict[str, float]:
+    """Return the endpoints on corrupted images, if the record has all of `names` in full."""
+    if record is None or means(record["top1_errors"]).keys() != names or not names:
+        return {}
+    over_severities = means(record["top1_errors"])
+    mean = sum(over_severities.values()) / len(over_severities)
+    gap = mean - record["clean_top1_error"]
+    return {"corrupted": mean, **category_means(record["top1_errors"]), "corruption_gap": gap}
+
+
+def _facts(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record.get(name) for name in FACTS}
+
+
+def _lines(place: dict[str, Any], record: dict[str, Any]) -> list[dict[str, Any]]:
+    made = {name: record.get(name) for name in EVALUATION}
+    return [
+        {**place, **made, "corruption": name}
+        | {level: cells[severity] for level, severity in zip(LEVELS, SEVERITIES, strict=True)}
+        for name, cells in record["top1_errors"].items()
+        if complete(cells)
+    ]
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    """Return epoch, train_loss and test_top1 of the evaluated epochs; none where only records are kept."""
+    if not path.exists():
+        return []
+    try:
+        rows = [parse_object(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not the log of a run ({error}); run that run again") from error
+    if not all(is_count(row.get("epoch")) for row in rows):
+        raise UserError(f"{path} is not the log of a run (epoch is missing or wrong); run that run again")
+    return [
+        {"epoch": row["epoch"], "train_loss": row.get("train_loss"), "test_top1": row["test_top1_error"]}
+        for row in rows
+        if "test_top1_error" in row
+    ]
+
+
+def _curves(logs: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(logs, columns=["row", "seed", "epoch", "train_loss", "test_top1"])
+    frame = frame.astype({"train_loss": float, "test_top1": float})
+    groups = frame.groupby(["row", "epoch"], sort=False)
+    return groups.agg(
+        n=("seed", "count"),
+        train_loss=("train_loss", "mean"),
+        train_loss_std=("train_loss", "std"),
+        test_top1=("test_top1", "mean"),
+        test_top1_std=("test_top1", "std"),
+    ).reset_index()
