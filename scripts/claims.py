@@ -42,7 +42,8 @@ def judge(args: argparse.Namespace) -> None:
         write_study(table, study, args.output)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Parse the command line and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", metavar="table=NAME", type=_name)
     arguments.add_arguments(parser)
@@ -52,3 +53,7 @@ if __name__ == "__main__":
         "--effect", metavar="POINTS", type=float, default=1.0, help="difference that --plan is to see (default: 1)"
     )
     arguments.run(parser, judge)
+
+
+if __name__ == "__main__":
+    main()

@@ -75,7 +75,7 @@ def every_seed(cells: Sequence[Cell], records: Sequence[dict[str, Any]]) -> list
 def write(study: Study, folder: Path) -> None:
     """Write the frames as runs.csv, corruptions.csv and curves.csv; raises UserError if the file system refuses."""
     for name, frame in study._asdict().items():
-        write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.8g"))
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.10g"))
 
 
 def read(folder: Path) -> Study:

@@ -31,7 +31,7 @@ from smoothmix.reporting.claims import Claim
 
 ALPHA, POWER = 0.05, 0.8
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
-TINY = 1e-9  # a standard deviation (of errors in % or nats) up to this is rounding
+TINY = 1e-6  # a standard deviation (of errors in % or nats) up to this is rounding
 HALF = 0.5  # the ratio of standard deviations that a plan for a claim of stability is made to see
 
 

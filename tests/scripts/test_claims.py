@@ -1,0 +1,174 @@
+"""The command claims.py on hand-made records: frames, verdicts, plan, and the pages again from the files alone."""
+
+import json
+import math
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import scripts.claims
+import scripts.reproduction.studies
+from scripts.reproduction.filled_tables import cells_of
+from scripts.reproduction.tables import load_table
+from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.reporting.claims import ENDPOINTS
+
+NAMES = ("dataset", "model", "method", "recipe", "config_hash", "seed")
+
+
+@pytest.fixture
+def claims(low_data, tmp_path, monkeypatch, capsys):
+    """Run the command in tmp_path; return exit status, what it printed and complained."""
+    monkeypatch.setattr(scripts.reproduction.studies, "cells_of", lambda *_: low_data)
+
+    def call(*overrides):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["claims.py", *overrides])
+        try:
+            scripts.claims.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def low_data():
+    return cells_of(load_table("low_data"), "paper")
+
+
+def errors(cell):
+    """Last, best and corrupted error of a run; SmoothMix_C is best."""
+    level = 40.0 - 3 * (cell.row == "SmoothMix_C") - 2 * (cell.row == "CutMix")
+    last = level + 0.7 * cell.key[-1] + 0.2 * math.sin(7 * cell.key[-1] + len(cell.row))
+    return last, last - 0.25, last + 20
+
+
+def write(folder, cell, corrupted=True, weights="last", **changes):
+    last, best, mean = errors(cell)
+    place = folder / "-".join(map(str, cell.key[2:]))
+    place.mkdir(parents=True)
+    identity = dict(zip(NAMES, cell.key, strict=True)) | {"epochs": 3}
+    row = {"test_top5_error": 3.0, "test_loss": 1.5, "train_loss": 0.1}
+    record = {"best": row | {"test_top1_error": best}, "last": row | {"test_top1_error": last}}
+    facts = {"seconds": 60.0, "device": "drawn", "precision": "fp32", "git_commit": "0123456789abcdef", "parameters": 7}
+    (place / "summary.json").write_text(json.dumps(identity | record | facts | changes))
+    log = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": 0.5, "test_top1_error": last + 5}]
+    log.append({"epoch": 3, "train_loss": 0.1, "test_top1_error": last})
+    (place / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    if corrupted:  # the four noises 10 points above the others, severities 2 points apart
+        noises = {name: 10 * (CORRUPTIONS[name].category == "noise") for name in CORRUPTIONS}
+        shift = sum(noises.values()) / len(noises)
+        cells = {
+            name: {str(level): mean - shift + noise + 2 * (level - 3) for level in range(1, 6)}
+            for name, noise in noises.items()
+        }
+        evaluation = {"benchmark": "cifar100_c", "weights": weights, "source": "generated (seed 0)", "images": 2000}
+        evaluation |= {"clean_top1_error": last + 1, "top1_errors": cells}
+        (place / f"{weights}.cifar100_c-generate.json").write_text(json.dumps(identity | evaluation))
+    return place
+
+
+def test_a_study_from_records_and_again_from_its_files(claims, low_data, tmp_path):
+    left_out = low_data[-1]
+    for cell in low_data[:-1]:
+        write(tmp_path / "runs", cell)
+    write(tmp_path / "runs" / "other", left_out, method="another")
+    status, out, _ = claims("table=low_data", "runs", "--output", "study")
+    assert status == 0
+    runs = pd.read_csv(tmp_path / "study" / "runs.csv")
+    assert len(runs) == len(low_data) - 1
+    assert {*ENDPOINTS, "row", "seed", "seconds", "device", "git_commit"} <= set(runs)
+    for cell in low_data[:-1]:
+        (line,) = runs[(runs["row"] == cell.row) & (runs["seed"] == cell.key[-1])].itertuples()
+        last, best, mean = errors(cell)
+        shift = 40 / 19
+        expected = (last, best, 3.0, 1.5, mean, mean - shift + 10, mean - shift, mean - last - 1)
+        found = (line.last_top1, line.best_top1, line.last_top5, line.test_loss, line.corrupted, line.noise, line.blur)
+        assert (*found, line.corruption_gap) == pytest.approx(expected, abs=1e-5)
+    corruptions = pd.read_csv(tmp_path / "study" / "corruptions.csv")
+    assert len(corruptions) == 19 * (len(low_data) - 1)
+    assert (corruptions["severity_5"] - corruptions["severity_1"]).to_numpy() == pytest.approx(8.0)
+    curves = pd.read_csv(tmp_path / "study" / "curves.csv")
+    baseline = [errors(cell)[0] for cell in low_data if cell.row == "Baseline"]
+    (last_line,) = curves[(curves["row"] == "Baseline") & (curves["epoch"] == 3)].itertuples()
+    assert set(curves["epoch"]) == {2, 3}  # epoch 1 was not evaluated
+    assert (last_line.n, last_line.test_top1) == (8, pytest.approx(np.mean(baseline), abs=1e-5))
+    assert last_line.test_top1_std == pytest.approx(np.std(baseline, ddof=1), abs=1e-5)
+
+    verdicts = pd.read_csv(tmp_path / "study" / "claims.csv").set_index("id")
+    ours = [errors(cell)[0] for cell in low_data if cell.row == "SmoothMix_C"]
+    assert verdicts.loc["c-baseline", "p"] == pytest.approx(stats.ttest_rel(ours, baseline).pvalue, rel=1e-4)
+    assert verdicts.loc["c-baseline", "verdict"] == "supported"
+    page = (tmp_path / "study" / "README.md").read_text()
+    assert f"Runs: {len(low_data) - 1} of {len(low_data)}; missing: {left_out.row} 4 of 5" in page
+    assert "generated (seed 0), last weights, 2000 images" in page
+    assert out.strip() in (tmp_path / "study" / "claims.md").read_text()
+
+    names = {"README.md", "claims.csv", "claims.md", "runs.csv", "corruptions.csv", "curves.csv"}
+    names |= {f"{figure}.{kind}" for figure in ("differences", "curves", "corruptions") for kind in ("svg", "png")}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "study").iterdir()}
+    assert before.keys() == names
+    shutil.rmtree(tmp_path / "runs")
+    for name in names - {"runs.csv", "corruptions.csv", "curves.csv"}:
+        (tmp_path / "study" / name).unlink()
+    assert claims("table=low_data", "study", "--output", "study")[0] == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "study").iterdir()} == before
+
+
+def test_a_pilot_of_other_seeds_and_its_plan(claims, low_data, tmp_path):
+    for cell in low_data:
+        if cell.row in ("Baseline", "SmoothMix_C") and cell.key[-1] < 3:
+            write(tmp_path / "pilot", type(cell)(cell.row, (*cell.key[:-1], cell.key[-1] + 100), (), cell.directory))
+    status, out, _ = claims("table=low_data", "pilot", "--plan", "--effect", "0.5")
+    assert status == 0
+    (line,) = (
+        line for line in out.splitlines() if line.startswith("| SmoothMix_C has a lower error than the baseline")
+    )
+    cells = [cell.strip() for cell in line.split("|")]
+    assert cells[5] == "3"
+    assert int(cells[-2]) >= 2
+    # those seeds are not the table's: the claims themselves are not judged on them
+    assert "undecided (n=0)" in claims("table=low_data", "pilot")[1]
+
+
+def test_the_evaluation_of_most_runs_counts(claims, low_data, tmp_path):
+    cells = [cell for cell in low_data if cell.row in ("CutMix", "SmoothMix_C")]
+    for number, cell in enumerate(cells):
+        write(tmp_path / "runs", cell, weights="best" if number == 3 else "last")
+    assert claims("table=low_data", "runs", "--output", "study")[0] == 0
+    runs = pd.read_csv(tmp_path / "study" / "runs.csv")
+    assert list(runs["corrupted"].isna()) == [number == 3 for number in range(len(cells))]
+
+
+def test_mistakes(claims, low_data, tmp_path):
+    write(tmp_path / "runs", low_data[0], corrupted=False)
+    assert claims("low_data", "runs")[0] == 2
+    assert claims("table=low_date", "runs") == (
+        2,
+        "",
+        "error: there is no table low_date; there is 1, 2, 3, 4, 5, 6, 7, 8, demo, digits_claims, low_data\n",
+    )
+    assert "table 1 has no claims; add them to configs/table/1.yaml" in claims("table=1", "runs")[2]
+    assert "there is no folder outputs or results here" in claims("table=low_data")[2]
+    assert "there is no folder nowhere" in claims("table=low_data", "nowhere")[2]
+    (tmp_path / "empty").mkdir()
+    _, out, complaint = claims("table=low_data", "empty", "--output", "study")
+    assert "undecided (n=0)" in out
+    assert "no run of table low_data was found" in complaint
+    log = next((tmp_path / "runs").rglob("metrics.jsonl"))
+    for damage in ("[]\n", '{"test_top1_error": 3}\n', "\x00"):
+        log.write_text(damage)
+        assert f"{log.relative_to(tmp_path)} is not the log of a run" in claims("table=low_data", "runs")[2]
+    (tmp_path / "study").mkdir(exist_ok=True)
+    for content in ("", "row,seed\nA,0\n", "row,seed\nA,0\nA,0\n"):
+        (tmp_path / "study" / "runs.csv").write_text(content)
+        status, _, complaint = claims("table=low_data", "study")
+        assert (status, complaint.count("\n")) == (2, 1)
+        assert "make it again from the runs" in complaint
