@@ -33,8 +33,14 @@ def read_study(table: Table, folders: Sequence[Path], overrides: Sequence[str], 
     cells, records = cells_of(table, "paper", overrides), read_folders(folders)
     if any_seed:
         cells = study.every_seed(cells, records)
+    subset = f"-{table.images}" if table.images else ""
+    names = [f"{table.weights}.{table.benchmark}-{source}{subset}.json" for source in ("files", "generate")]
     corrupted = [
-        record for folder in folders if table.benchmark for record in read_corruption_records(folder, table.benchmark)
+        record
+        for folder in folders
+        if table.benchmark
+        for record in read_corruption_records(folder, table.benchmark)
+        if Path(record["path"]).name in names
     ]
     return study.collect(cells, records, corrupted)
 

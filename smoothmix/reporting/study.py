@@ -2,8 +2,7 @@
 
 - runs: a line for each run: row, seed, the endpoints of :data:`~smoothmix.reporting.claims.ENDPOINTS` (NaN where they
   were not measured), and what it was made with.
-- corruptions: a line for each run and corruption: row, seed, weights, source, images, corruption, and the top-1 error
-  in % at severity 1 to 5.
+- corruptions: a line for each run and corruption: row, seed, corruption, and the top-1 error in % at severity 1 to 5.
 - curves: a line for each row and evaluated epoch: n, and the means and sample standard deviations over seeds of
   train_loss and test_top1 (%).
 """
@@ -23,7 +22,7 @@ from smoothmix.utils.checks import is_count, parse_object
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
-EVALUATION = ("weights", "source", "images")  # what tells one evaluation of a run on corrupted images from another
+EVALUATION = ("weights", "source")  # what tells one evaluation of a run on corrupted images from another
 FACTS = ("epochs", "parameters", "seconds", "precision", "device", "git_commit")
 LEVELS = [f"severity_{severity}" for severity in SEVERITIES]
 
@@ -39,7 +38,7 @@ class Study(NamedTuple):
 def collect(cells: Sequence[Cell], records: Sequence[dict[str, Any]], corrupted: Sequence[dict[str, Any]]) -> Study:
     """Return the study of the `cells` of a table, from the records of runs and those of `corrupted` images.
 
-    Of several evaluations on corrupted images (other weights, source or images) it takes the one of most runs.
+    Of several evaluations on corrupted images (published files, generated) it takes the one of most runs.
 
     Raises:
         UserError: records of one run contradict each other, or the log of a run is damaged.
@@ -56,12 +55,12 @@ def collect(cells: Sequence[Cell], records: Sequence[dict[str, Any]], corrupted:
         if cell.key not in found:
             continue
         record, place = found[cell.key], {"row": cell.row, "seed": cell.key[-1]}
-        runs.append(place | _clean(record) | _corrupted(evaluated.get(cell.key), names) | _facts(record))
+        runs.append(place | _clean(record) | _corrupted(evaluated.get(cell.key), names) | _facts(FACTS, record))
         logs += [place | line for line in _log(Path(record["directory"], "metrics.jsonl"))]
         if cell.key in evaluated:
             errors += _lines(place, evaluated[cell.key])
-    corruptions = pd.DataFrame(errors, columns=["row", "seed", *EVALUATION, "corruption", *LEVELS])
-    columns = ["row", "seed", "method", *ENDPOINTS, "train_loss", *FACTS]
+    corruptions = pd.DataFrame(errors, columns=["row", "seed", "corruption", *LEVELS])
+    columns = ["row", "seed", "method", *ENDPOINTS, "train_loss", *EVALUATION, *FACTS]
     return Study(pd.DataFrame(runs, columns=columns), corruptions, _curves(logs))
 
 
@@ -111,24 +110,24 @@ def _clean(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _corrupted(record: dict[str, Any] | None, names: set[str]) -> dict[str, float]:
+def _corrupted(record: dict[str, Any] | None, names: set[str]) -> dict[str, Any]:
     """Return the endpoints on corrupted images, if the record has all of `names` in full."""
     if record is None or means(record["top1_errors"]).keys() != names or not names:
         return {}
     over_severities = means(record["top1_errors"])
     mean = sum(over_severities.values()) / len(over_severities)
     gap = mean - record["clean_top1_error"]
-    return {"corrupted": mean, **category_means(record["top1_errors"]), "corruption_gap": gap}
+    of_categories = category_means(record["top1_errors"])
+    return {"corrupted": mean, **of_categories, "corruption_gap": gap} | _facts(EVALUATION, record)
 
 
-def _facts(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record.get(name) for name in FACTS}
+def _facts(names: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record.get(name) for name in names}
 
 
 def _lines(place: dict[str, Any], record: dict[str, Any]) -> list[dict[str, Any]]:
-    made = {name: record.get(name) for name in EVALUATION}
     return [
-        {**place, **made, "corruption": name}
+        {**place, "corruption": name}
         | {level: cells[severity] for level, severity in zip(LEVELS, SEVERITIES, strict=True)}
         for name, cells in record["top1_errors"].items()
         if complete(cells)

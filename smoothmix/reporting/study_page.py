@@ -92,11 +92,10 @@ def made_with(study: Study) -> str:
         "commit": ", ".join(dict.fromkeys(runs["git_commit"].dropna().str.replace(r"^(\w{10})\w*", r"\1", regex=True))),
         "training": f"{runs['seconds'].astype(float).sum() / 3600:.1f} hours in all",
     }
-    if not study.corruptions.empty:
-        weights, source, images = study.corruptions[list(EVALUATION)].iloc[0]
-        facts["corrupted images"] = f"{source}, {weights} weights" + (
-            "" if pd.isna(images) else f", {images:.0f} images"
-        )
+    evaluated = runs.dropna(subset=[*EVALUATION])
+    if not evaluated.empty:
+        weights, source = evaluated[[*EVALUATION]].iloc[0]
+        facts["corrupted images"] = f"{source}, {weights} weights"
     return "\n".join(f"- {name}: {value or 'not recorded'}" for name, value in facts.items())
 
 
@@ -118,7 +117,7 @@ def _endpoints(names: Iterable[str]) -> str:
 
 
 def _effect(line: Any) -> str:
-    form = "+.2f" if line.measure == "difference" else ".2f"
+    form = "+z.2f" if line.measure == "difference" else ".2f"
     if math.isnan(line.effect):
         return ""
     return f"{line.effect:{form}}" + ("" if math.isnan(line.low) else f" [{line.low:{form}}, {line.high:{form}}]")
@@ -126,8 +125,8 @@ def _effect(line: Any) -> str:
 
 def _difference(values: "pd.Series[float]") -> str:
     found = spread(list(values))
-    interval = f" [{found['low']:+.2f}, {found['high']:+.2f}]" if found["n"] > 1 else ""
-    return f"{found['mean']:+.2f}{interval}" if found["n"] else ""
+    interval = f" [{found['low']:+z.2f}, {found['high']:+z.2f}]" if found["n"] > 1 else ""
+    return f"{found['mean']:+z.2f}{interval}" if found["n"] else ""
 
 
 def _mean(values: "pd.Series[float]") -> str:
