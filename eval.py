@@ -1,6 +1,11 @@
-"""Evaluate a checkpoint on clean images: `python eval.py run=RUN_DIR` or `python eval.py checkpoint=FILE`."""
+"""Evaluate a checkpoint on clean images.
 
-from smoothmix.config.command_line import command
+python eval.py run=outputs/digits/pyramidnet8/smoothmix_c/demo-2601dcef/seed0
+python eval.py checkpoint=best.pt dataset.root=/data split=train
+python eval.py checkpoint=model_best.pth.tar published=cifar100/cutmix    # a file of the CutMix authors
+"""
+
+import signal
 
 
 def main(composed):
@@ -23,4 +28,7 @@ def main(composed):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
+    from smoothmix.config.command_line import command
+
     command("eval", main)

@@ -1,8 +1,12 @@
-"""Evaluate a checkpoint on corrupted images: `python eval_corruption.py run=RUN_DIR benchmark=cifar100_c`."""
+"""Evaluate a checkpoint on corrupted images.
 
+python eval_corruption.py run=RUN_DIR benchmark=cifar100_c                # reads data/CIFAR-100-C/
+python eval_corruption.py run=RUN_DIR benchmark=cifar100_c source=generate 'corruptions=[fog,snow]'
+python eval_corruption.py checkpoint=best.pt benchmark=digits_c source=generate
+"""
+
+import signal
 from pathlib import Path
-
-from smoothmix.config.command_line import command
 
 
 def main(composed):
@@ -26,42 +30,34 @@ def main(composed):
             f"{run.path} was trained on {run.config.dataset.name}, but {benchmark.title} is made of "
             f"{benchmark.dataset}; choose the benchmark of {run.config.dataset.name}"
         )
-    subset = None if options.images is None else TestSubset(run.data, options.images)
-    part = "" if subset is None else f", {options.images} of {run.data.sizes['test']} images"
-    suffix = "" if subset is None else f"-{options.images}"
+    whole, size = run.data, options.images
+    subset = None if size is None else TestSubset(whole, size)
+    data, part = (whole, "") if subset is None else (subset, f", {size} of {whole.sizes['test']} images")
     if options.source == "files":
         folder = Path(options.files or Path(run.config.dataset.options.get("root", "data"), benchmark.folder))
-        corrupted = open_files(benchmark, folder.expanduser(), run.data, run.ranks, subset)
+        corrupted = open_files(benchmark, folder.expanduser(), whole, run.ranks, subset)
     else:
-        corrupted = GeneratedImages(subset or run.data, benchmark.constants, options.seed, run.ranks)
+        corrupted = GeneratedImages(data, benchmark.constants, options.seed, run.ranks)
     missing = corrupted.missing(names)
 
     def batches(name, severity):
-        return Normalized(corrupted.batches(name, severity, run.batch_size), run.data.mean, run.data.std)
+        return Normalized(corrupted.batches(name, severity, run.batch_size), whole.mean, whole.std)
 
+    clean_batches = data.eval_batches("test", run.batch_size * run.ranks.world_size, run.ranks)
+    names = [name for name in names if name not in missing]
+    path = run.path.with_name(f"{run.path.stem}.{benchmark.name}-{options.source}{f'-{size}' if size else ''}.json")
+    about = {"benchmark": benchmark.name, "source": corrupted.source + part, "data_fingerprint": whole.fingerprint}
     record, clean = evaluate_benchmark(
-        run.model,
-        batches,
-        [name for name in names if name not in missing],
-        (subset or run.data).eval_batches("test", run.batch_size * run.ranks.world_size, run.ranks),
-        run.ranks,
-        run.path.with_name(f"{run.path.stem}.{benchmark.name}-{options.source}{suffix}.json"),
-        run.identity() | {
-            "benchmark": benchmark.name,
-            "source": corrupted.source + part,
-            "data_fingerprint": run.data.fingerprint,
-        },
-        run.channels_last,
-    )  # fmt: skip
+        run.model, batches, names, clean_batches, run.ranks, path, run.identity() | about, run.channels_last
+    )
     if run.ranks.is_main:
-        print(f"{benchmark.title} ({corrupted.source}{part}), top-1 error in %, severities 1 to 5 and their mean")
-        print(table(record.errors, clean, with_alexnet=benchmark.constants == "imagenet"))
-        for name, reason in missing.items():
-            print(f"not evaluated: {name}: {reason}")
-        if missing:
-            print(f"incomplete: these averages leave out {', '.join(missing)}")
+        print(f"{benchmark.title} ({about['source']}), top-1 error in %, severities 1 to 5 and their mean")
+        print(table(record.errors, clean, missing, with_alexnet=benchmark.constants == "imagenet"))
         print(f"record: {record.path}")
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
+    from smoothmix.config.command_line import command
+
     command("eval_corruption", main)

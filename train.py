@@ -1,8 +1,12 @@
-"""Train one run, or several with -m: `python train.py experiment=cifar100/smoothmix_c`."""
+"""Train one run, or several with -m.
+
+python train.py                                             # the embedded digits, in a minute or two on a CPU
+python train.py experiment=cifar100/smoothmix_c dataset.root=data
+python train.py -m mixing=identity,cutmix,smoothmix_c seed=0,1,2 model=pyramidnet20 dataset=cifar100 recipe=short_cifar
+"""
 
 import json
-
-from smoothmix.config.command_line import command
+import signal
 
 
 def main(composed):
@@ -50,4 +54,7 @@ def main(composed):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
+    from smoothmix.config.command_line import command
+
     command("train", main)

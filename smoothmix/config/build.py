@@ -67,8 +67,17 @@ def _call(group: str, component: Component, **supplied: Any) -> Any:
     supplied = {key: value for key, value in supplied.items() if key in names or (open_ended and key == "num_classes")}
     try:
         return target(**schema.arguments(group, component), **supplied)
-    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
-        raise UserError(f"{group}={component.name}: {_line(error)}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        if component.options.get("pretrained"):  # whatever the libraries below say of the network or the disk
+            raise UserError(
+                f"{group}={component.name}: cannot load the pretrained weights ({_line(error)[:200]}); they are "
+                f"downloaded once, so run where there is a network, or leave out {group}.pretrained"
+            ) from error
+        if isinstance(error, ValueError | TypeError | AssertionError | RuntimeError):
+            raise UserError(f"{group}={component.name}: {_line(error)}") from error
+        raise
 
 
 def _line(error: Exception) -> str:

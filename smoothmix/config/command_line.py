@@ -1,71 +1,91 @@
-"""The command line: Hydra composes and sweeps, mistakes become one sentence."""
+"""The command line: Hydra composes and sweeps, and every mistake becomes one sentence."""
 
 import os
+import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import hydra
+import torch
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from smoothmix.config.schema import nearest_key
 from smoothmix.utils import distributed
+from smoothmix.utils.command import run, stdout_has_lost_its_reader
 from smoothmix.utils.errors import UserError, nearest
+from smoothmix.utils.quoting import override, shell_command
 from smoothmix.utils.signals import Stopped
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+OF_REPRODUCE = ("table", "preset", "launcher", "seeds", "jobs")  # options of scripts/reproduce.py
 
 
 def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
-    """Run `task` on the composed configuration, once or, with ``-m``, once per cell of the sweep.
+    """Run `task` on the composed configuration, once or, with ``-m``, once per job of the sweep.
 
-    A UserError is printed as one sentence; in a sweep the other cells go on. The exit status is then 2. With several
-    ranks it ends this one at once, since the others may be waiting for it and only its end tells them.
+    A mistake is printed as one sentence; the other jobs of a sweep still run. The exit status is then 2. With several
+    ranks a failing one ends at once, since the others may be waiting for it and only its end tells them.
     """
-    failed = False
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from smoothmix.config.help import help_text
+
+        run(lambda: print(help_text(CONFIGS, config_name, sys.modules["__main__"].__doc__ or "", sys.argv[1:])))
+    run(lambda: _main(config_name, task))
+
+
+def _main(config_name: str, task: Callable[[DictConfig], Any]) -> int:
+    status = 0
 
     def guarded(composed: DictConfig) -> None:
-        nonlocal failed
+        nonlocal status
         try:
             task(composed)
-        except UserError as error:
-            failed = True
-            _complain(str(error))
+        except Exception as error:
+            if isinstance(error, BrokenPipeError) and stdout_has_lost_its_reader():
+                sys.exit(141)
+            if distributed.is_loss(error):
+                _complain(_lost(error))
+                os._exit(1)  # torchrun --max-restarts starts all ranks again
+            explanation = _explain(error)
+            if explanation is None:
+                traceback.print_exc()  # a bug: Hydra would continue the sweep and report it later
+                sys.exit(1)
+            status = 2
+            _complain(explanation)
             if os.environ.get("WORLD_SIZE", "1") != "1":
                 sys.stdout.flush()
                 os._exit(2)
-        except Exception as error:
-            if distributed.is_loss(error):
-                _complain_of_loss(error)
-                os._exit(1)  # torchrun --max-restarts starts all ranks again
-            traceback.print_exc()  # a bug: Hydra would go on with the sweep and report it later
-            sys.exit(1)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand its exceptions to us instead of printing them
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ["SMOOTHMIX_SWEEP_DIR"] = scratch  # Hydra insists on writing a sweep's multirun.yaml somewhere
-        try:
+    try:
+        _refuse_options_of_reproduce(sys.argv[1:])
+        with tempfile.TemporaryDirectory() as scratch:
+            os.environ["SMOOTHMIX_SWEEP_DIR"] = scratch  # Hydra insists on writing a sweep's multirun.yaml somewhere
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()
-            distributed.destroy_process_group()
-        except Stopped:
-            distributed.destroy_process_group()
-            raise
-        except KeyboardInterrupt:
-            print("interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
-            sys.exit(130)
-        except Exception as error:  # the task's own were dealt with above: this one is about the configuration
-            failed = True
-            _complain(sentence(error))
-    if failed:
-        sys.exit(2)
+        distributed.destroy_process_group()
+    except Stopped:
+        distributed.destroy_process_group()
+        raise
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to resume from the last checkpoint", file=sys.stderr)
+        return 130
+    except UserError as error:
+        status = 2
+        _complain(str(error))
+    except Exception as error:  # the task's own were dealt with above: this one is about the configuration
+        status = 2
+        _complain(sentence(error))
+    return status
 
 
-def compose(config_name: str, overrides: Iterable[str] = ()) -> DictConfig:
+def compose(config_name: str, overrides: Collection[str] = ()) -> DictConfig:
     """Return the configuration that a command with these `overrides` composes.
 
     Raises:
@@ -74,23 +94,41 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> DictConfig:
     shared = GlobalHydra.instance()
     running, shared.hydra = shared.hydra, None  # that of a command that calls this
     try:
+        _refuse_options_of_reproduce(overrides)
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return hydra.compose(config_name, list(overrides))
+    except UserError:
+        raise
     except Exception as error:  # Hydra's own, about the overrides
         raise UserError(sentence(error)) from error
     finally:
         shared.hydra = running
 
 
-def _complain_of_loss(error: Exception) -> None:
+def _explain(error: Exception) -> str | None:
+    """Return the sentence for what a user can mend, or None for a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    text = " ".join(str(error).split())
+    exhausted = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in exhausted):
+        where = "the GPU" if "CUDA" in text or "CUBLAS" in text else "this machine"
+        return (
+            f"{where} is out of memory ({text[:200] or type(error).__name__}); choose a smaller batch "
+            "(recipe.batch_size in training, batch_size in evaluation) or a smaller network"
+        )
+    return None
+
+
+def _lost(error: Exception) -> str:
     try:
         lost = distributed.lost_ranks()
     except RuntimeError:
         lost = []
     which = f"rank {', '.join(map(str, lost))}" if lost else "another rank"
-    _complain(
+    return (
         f"{which} of {os.environ['WORLD_SIZE']} has ended or hangs ({str(error).splitlines()[0]}); run the same "
-        "command again to go on from the last checkpoint"
+        "command again to resume from the last checkpoint"
     )
 
 
@@ -101,18 +139,58 @@ def _complain(text: str) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """Return what Hydra or OmegaConf complains about, as one sentence."""
+    """Return what is wrong with the overrides, as Hydra or OmegaConf says it, in one sentence."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        choices = error.options or [path.stem for path in (CONFIGS / group).glob("*.yaml")]
-        return f"there is no {group or 'configuration'} {name}; {nearest(name, choices)}"
-    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)) and cause.parent_node is not None:
+        return _no_such_choice(group, name)
+    if isinstance(error, OverrideParseException):
+        return _cannot_read(error.override)
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         group, _, rest = str(cause.full_key).partition(".")
         # Hydra composes once without the swept experiment, with the default data set and network
         swept = any("experiment=" in word and "," in word for word in sys.argv)
         hint = f" (in a sweep over experiments, name the group as well: {group}=...)" if swept and rest else ""
-        return f"unknown key {cause.full_key}; {nearest(str(cause.key), map(str, cause.parent_node))}{hint}"
+        return f"unknown key {cause.full_key}; {nearest_key(str(cause.full_key), cause.parent_node)}{hint}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if ambiguous := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\. ", text):
+        key, values = ambiguous.groups()
+        return (
+            f"{key}={values} is several values: add -m to run each of them, or give one list, as in "
+            f"{shell_command([f'{key}=[{values}]'])}, or one text, as in {shell_command([override(key, values)])}"
+        )
+    return "an override is nested too deeply" if "recursion" in text else text[:300]
+
+
+def _cannot_read(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals or key.startswith("-"):
+        return f"cannot use {word}: overrides are KEY=VALUE; see --help"
+    quoted = shell_command([override(key, value)])
+    return f"cannot read the value of {word}; if it is a text, quote it for Hydra and for the shell: {quoted}"
+
+
+def _no_such_choice(group: str, name: str) -> str:
+    if group == "hydra/launcher":
+        return (
+            f"Hydra has no launcher {name} here; to submit jobs to SLURM use: python scripts/reproduce.py table=1 "
+            "launcher=slurm (docs/cluster.md)"
+        )
+    folder = CONFIGS / group
+    choices = [path.stem for path in folder.glob("*.yaml")]
+    nested = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.glob("*/*.yaml"))
+    same = [choice for choice in nested if name in choice.split("/")]
+    hint = f"choose from {', '.join(same)}" if same else nearest(name, choices or nested)
+    return f"there is no {group or 'configuration'} {name}; {hint}"
+
+
+def _refuse_options_of_reproduce(arguments: Iterable[str]) -> None:
+    for word in arguments:
+        key, equals, _ = word.partition("=")
+        if equals and key.lstrip("+") in OF_REPRODUCE:
+            raise UserError(
+                f"{word} is an option of another command: python scripts/reproduce.py table=1 preset=quick; train.py "
+                "trains one run, as in: python train.py experiment=cifar100/smoothmix_c"
+            )

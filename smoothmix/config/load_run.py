@@ -15,6 +15,7 @@ from smoothmix.config.command_line import compose
 from smoothmix.config.schema import LoadOptions, RunConfig
 from smoothmix.evaluation.classification import batch_size
 from smoothmix.training import checkpoint
+from smoothmix.utils.checks import is_small
 from smoothmix.utils.data import Batches, ImageDataset
 from smoothmix.utils.distributed import Ranks, init_distributed
 from smoothmix.utils.errors import UserError
@@ -110,6 +111,8 @@ def _stored(options: LoadOptions, path: Path) -> tuple[DictConfig, dict[str, Ten
     if options.run is not None and not path.exists() and path.with_name("last.pt").exists():
         raise UserError(f"{path} was lost, or no epoch is evaluated yet; give weights=last for the last epoch")
     state = checkpoint.load(path)
+    if not is_small(state["config"]):
+        raise UserError(f"{path} holds no configuration of a run: it has too many values, or is nested too deeply")
     if "${" in repr(state["config"]):  # ours are stored resolved; a stranger's could read the environment
         raise UserError(f"{path} holds no configuration of a run: it refers to other values, as in ${{name}}")
     try:

@@ -113,7 +113,7 @@ def read(path: Path) -> dict[str, Any]:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); is {path.parent} a run directory?") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not YAML of plain values: {str(error).splitlines()[0]}") from error
     if not isinstance(config, dict) or not isinstance(config.get("dataset"), dict):
         raise UserError(f"{path} is not the configuration of a run")

@@ -7,9 +7,10 @@ against its signature. Every mistake becomes one sentence that suggests the near
 
 import importlib
 import inspect
+import os
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
@@ -18,9 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.utils.checks import is_small
 from smoothmix.utils.distributed import TIMEOUT
 from smoothmix.utils.errors import UserError, nearest
 
+# anything larger is a mistake, or a stranger's
+LIMITS = {"image_size": 4096, "resize": 8192, "depth": 2000, "alpha": 10_000}  # pixels, pixels, layers, channels
 GROUPS = ("dataset", "model", "mixing")
 # keys of a group that other groups and the run directory read, and that are not arguments of its _target_
 READ_BY_OTHERS: dict[str, set[str]] = {"dataset": {"mix_p", "cutout_size"}, "model": set(), "mixing": set()}
@@ -140,6 +144,12 @@ def _check_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise UserError(f"{name} must be {' or '.join(choices)}, not {value!r}")
 
 
+def rescale(value: Any, numerator: int, denominator: int) -> Any:
+    """Return ``value * numerator / denominator``, rounded: how a size in a YAML file follows another."""
+    return round(value * numerator / denominator) if type(value) is int else value
+
+
+OmegaConf.register_new_resolver("rescale", rescale, replace=True)
 Options = TypeVar("Options", bound=LoadOptions)
 
 
@@ -150,8 +160,12 @@ def check(composed: DictConfig) -> RunConfig:
         UserError: an unknown or missing key, a value of the wrong type or out of range, a `_target_` outside the
             allowed packages or called with arguments it does not have.
     """
-    if not isinstance(composed.get("recipe"), DictConfig):
-        raise UserError(f"recipe must be one of configs/recipe/, not {composed.get('recipe')!r}")
+    for group in ("recipe", *GROUPS):
+        if not isinstance(composed.get(group), DictConfig):
+            hint = " (mixing=identity mixes nothing)" if group == "mixing" else ""
+            raise UserError(f"{group} must be one of configs/{group}/{hint}, not {composed.get(group)!r}")
+    if not is_small(OmegaConf.to_container(composed)):
+        raise UserError("the configuration has more than 1,000 values in a list, or is nested more than 16 deep")
     _check_keys(composed.recipe, Recipe, "recipe.")
     values = _resolved(composed, _Composed)
     components = {group: _component(group, values[group]) for group in GROUPS}
@@ -175,6 +189,28 @@ def check_options(composed: DictConfig, schema: type[Options]) -> Options:
     return options
 
 
+def nearest_key(key: str, node: DictConfig, known: Iterable[str] = ()) -> str:
+    """Return the end of a sentence about the unknown `key` of `node`, dotted from the root: what may be meant.
+
+    A key of the same name elsewhere in the configuration, or else one of the `known` keys (by default the node's own).
+    """
+    name = key.rpartition(".")[2]
+    paths = [path for path in _paths(OmegaConf.to_container(node._get_root())) if not path.startswith("hydra.")]
+    same = [path for path in paths if path.rpartition(".")[2] == name and path != key]
+    if same:
+        return f"did you mean {' or '.join(same)}?"
+    return nearest(name, known or {str(own) for own in node} - {"hydra"})
+
+
+def _paths(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all keys that hold a value."""
+    if not isinstance(node, dict):
+        yield prefix[:-1]
+        return
+    for key, value in node.items():
+        yield from _paths(value, f"{prefix}{key}.")
+
+
 def _resolved(composed: DictConfig, schema: type) -> dict[str, Any]:
     """Return `composed` as plain values, with the keys and types of the dataclass `schema`."""
     _check_keys(composed, schema)
@@ -194,7 +230,7 @@ def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:
     names = [entry.name for entry in known]
     for key in map(str, node):
         if key not in names:
-            raise UserError(f"unknown key {prefix}{key}; {nearest(key, names)}")
+            raise UserError(f"unknown key {prefix}{key}; {nearest_key(prefix + key, node, names)}")
     for entry in known:
         if entry.name not in node and entry.default is NO_DEFAULT and entry.default_factory is NO_DEFAULT:
             raise UserError(f"{prefix}{entry.name} is missing; give it, as in {prefix}{entry.name}=VALUE")
@@ -202,7 +238,7 @@ def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:
     for key in (entry.name for entry in known if _is_list(entry.type)):
         value = values.get(key)
         if not (value is None or isinstance(value, list) or OmegaConf.is_interpolation(node, key)):
-            raise UserError(f"{prefix}{key} should be a list, as in {prefix}{key}=[{value}], not {value}")
+            raise UserError(f"{prefix}{key} should be a list, as in '{prefix}{key}=[{value}]', not {value}")
 
 
 def _is_list(hint: Any) -> bool:
@@ -253,6 +289,11 @@ def _inside(module_path: str, places: tuple[str, ...]) -> bool:
     return any(module_path == place or module_path.startswith(place + ".") for place in places)
 
 
+def most_workers() -> int:
+    """Return how many worker processes per rank make sense on this machine."""
+    return max(16, 2 * (os.cpu_count() or 1))
+
+
 def _component(group: str, node: Any) -> Component:
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise UserError(f"{group} must be one of configs/{group}/ or have a _target_, not {node!r}")
@@ -271,6 +312,9 @@ def _component(group: str, node: Any) -> Component:
             raise UserError(f"unknown key {group}.{key}; {nearest(str(key), known)}")
         if hints.get(key) is float and type(value) is int:
             component.options[key] = value = float(value)  # so that p=1 and p=1.0 are the same run
+        most = most_workers() if key == "workers" else LIMITS.get(key)
+        if most is not None and type(value) is int and value > most:
+            raise UserError(f"{group}.{key}={value} is too large; give at most {most}")
         if not _fits(value, hints.get(key, Any)):
             raise UserError(f"{group}.{key}={value!r} should be of type {_type_name(hints[key])}")
     for key, parameter in parameters.items():

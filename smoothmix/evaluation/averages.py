@@ -39,7 +39,7 @@ def corruptions_of(constants: str, chosen: list[str] | None = None) -> list[str]
         UserError: none is chosen, or one that does not exist.
     """
     if chosen == []:
-        raise UserError("corruptions=[] evaluates nothing; name some, as in corruptions=[fog,snow], or leave it out")
+        raise UserError("corruptions=[] evaluates nothing; name some, as in 'corruptions=[fog,snow]', or leave it out")
     for name in chosen or ():
         if name not in CORRUPTIONS:
             raise UserError(f"there is no corruption {name}; {nearest(name, CORRUPTIONS)}")
@@ -119,14 +119,17 @@ def summarize(errors: Errors, clean: float, with_alexnet: bool) -> dict[str, flo
     return rows
 
 
-def table(errors: Errors, clean: float, with_alexnet: bool) -> str:
-    """Return all errors as text: a line per corruption, then the `clean` error and the averages."""
+def table(errors: Errors, clean: float, missing: Mapping[str, str], with_alexnet: bool) -> str:
+    """Return all errors as text: a line per corruption, the `clean` error, the averages, and why some are `missing`."""
     lines = []
     for name, mean in means(errors).items():
         row = " ".join(f"{error:6.2f}" for _, error in sorted(errors[name].items()))
         lines.append(f"{name:<18} {row}  {mean:6.2f}")
     rows = {"clean": clean, **summarize(errors, clean, with_alexnet)}
-    return "\n".join([*lines, *(f"{name:<53} {value:6.2f}" for name, value in rows.items())])
+    lines += [f"{name:<53} {value:6.2f}" for name, value in rows.items()]
+    lines += [f"not evaluated: {name}: {reason}" for name, reason in missing.items()]
+    lines += [f"incomplete: these averages leave out {', '.join(missing)}"] if missing else []
+    return "\n".join(lines)
 
 
 def _total(cells: Mapping[int, float]) -> float:

@@ -1,10 +1,13 @@
 """What a record must be before anyone counts with it: damaged and hand-made ones are refused."""
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+BRANCH = (dict, list, tuple, set)
 
 
 def parse_object(text: str) -> dict[str, Any]:
@@ -30,6 +33,20 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     return parse_object(path.read_text(encoding="utf-8"))
+
+
+def is_small(values: Any, depth: int = 16, most: int = 1000) -> bool:
+    """Whether nested lists and dicts have at most `depth` levels of at most `most` values each.
+
+    A file of a few bytes can hold a list of itself: what walks through all its values, as repr does, never ends.
+    """
+    level = [values]
+    for _ in range(depth):
+        branches = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, BRANCH))
+        level = list(itertools.islice(itertools.chain.from_iterable(branches), most + 1))
+        if not level or len(level) > most:
+            break
+    return not level
 
 
 def is_name(value: Any) -> bool:

@@ -43,12 +43,13 @@ def _status(main: Callable[[], int | None]) -> int | str | None:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        if not _has_lost_its_reader(sys.stdout.fileno()):
+        if not stdout_has_lost_its_reader():
             raise  # another pipe
         return 141
 
 
-def _has_lost_its_reader(pipe: int) -> bool:
+def stdout_has_lost_its_reader() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more, as after ``| head``."""
     poll = select.poll()
-    poll.register(pipe, 0)
+    poll.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -92,6 +92,12 @@ def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     if world_size == 1:
         return Ranks(place)
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(
+            f"WORLD_SIZE={world_size}, but {' and '.join(missing)} is not set; start several ranks with torchrun: "
+            "torchrun --nproc_per_node=2 train.py"
+        )
     if not dist.is_initialized():
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",

@@ -160,6 +160,48 @@ def test_a_configuration_that_refers_to_the_environment_is_refused(attempt, good
         assert "a-secret-value" not in sentence
 
 
+def nested(value, depth, copies=1):
+    """Lists of lists, `depth` deep, each `copies` times the same one: a few bytes, copies ** depth values."""
+    for _ in range(depth):
+        value = [value] * copies
+    return value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("mixing.sigma", nested(0.5, 10, copies=10), "it has too many values, or is nested too deeply"),
+        ("mixing.sigma", nested(0.5, 150), "it has too many values, or is nested too deeply"),
+        ("recipe.decay_epochs", [*range(1, 10**6)], "it has too many values, or is nested too deeply"),
+        ("model.depth", 6 * 10**5, "model.depth=600000 is too large; give at most 2000"),
+        (
+            "dataset",
+            {"name": "a", "_target_": "datasets.cifar10", "root": "x", "workers": 400},
+            "workers=400 is too large",
+        ),
+        ("dataset", {"name": "a", "_target_": "datasets.class_folders", "root": "x", "resize": 200000}, "at most 8192"),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_a_configuration_that_asks_for_too_much_is_refused_at_once(attempt, good, path, value, words):
+    assert words in attempt(changed(good[0], path, value))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "give either run=RUN_DIR or checkpoint=FILE"),
+        ({"run": "x", "checkpoint": "y"}, "give either run=RUN_DIR or checkpoint=FILE"),
+        ({"run": "x", "published": "cifar100/cutmix"}, "is about a file: give it as checkpoint=FILE"),
+        ({"run": "x", "weights": "worst"}, "weights must be best or last, not 'worst'"),
+        ({"run": "x", "batch_size": 0}, "batch_size must be at least 1, not 0"),
+    ],
+)
+def test_options_that_contradict_each_other(options, words):
+    with pytest.raises(UserError, match=words):
+        schema.LoadOptions(**options).check()
+
+
 def weights_of(kind, weights):
     name = "stem.0.weight"
     tensor = weights[name]

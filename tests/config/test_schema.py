@@ -182,7 +182,7 @@ def test_classes_of_torchvision_and_timm_are_admitted():
         ("recipe.epochs=abc", "recipe.epochs: Value 'abc'"),
         ("recipe.nesterov=7.5", "recipe.nesterov"),
         ("recipe.decay_epochs=[a]", "recipe.decay_epochs"),
-        ("recipe.decay_epochs=3", "recipe.decay_epochs should be a list, as in recipe.decay_epochs=[3], not 3"),
+        ("recipe.decay_epochs=3", "recipe.decay_epochs should be a list, as in 'recipe.decay_epochs=[3]', not 3"),
         ("seed=-1", "seed must be a finite number of at least 0, not -1"),
         ("precision=fp16", "precision must be auto, fp32 or bf16"),
         ("model.depth=2.5", "model.depth=2.5 should be of type int"),

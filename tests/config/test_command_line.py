@@ -1,0 +1,190 @@
+"""What the commands say to a wrong override, in --help, and at their end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from smoothmix.config import build, command_line
+from smoothmix.config.command_line import CONFIGS, compose
+from smoothmix.config.help import help_text
+from smoothmix.config.schema import check
+from smoothmix.utils.distributed import init_distributed
+from smoothmix.utils.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("experiment=smoothmix_c", "choose from cifar10/smoothmix_c, cifar100/smoothmix_c, imagenet/smoothmix_c"),
+        ("experiment=cifar100/smothmix_c", "there is no experiment/cifar100 smothmix_c; did you mean smoothmix_c?"),
+        ("mixing=cutmx", "there is no mixing cutmx; did you mean cutmix?"),
+        ("mixng=cutmix", "unknown key mixng; did you mean mixing?"),
+        ("recipe.epcohs=3", "unknown key recipe.epcohs; did you mean epochs?"),
+        ("lr=0.1", "unknown key lr; did you mean recipe.lr?"),
+        ("+lr=0.1", "unknown key lr; did you mean recipe.lr?"),
+        ("dataset.lr=0.1", "unknown key dataset.lr; did you mean recipe.lr?"),
+        ("table=1", "table=1 is an option of another command: python scripts/reproduce.py table=1 preset=quick"),
+        ("preset=quick", "preset=quick is an option of another command: python scripts/reproduce.py table=1"),
+        ("~mixing", "mixing must be one of configs/mixing/ (mixing=identity mixes nothing), not None"),
+        ("hydra/launcher=submitit_slurm", "python scripts/reproduce.py table=1 launcher=slurm"),
+        ("recipe.epochs", "cannot use recipe.epochs: overrides are KEY=VALUE"),
+        ("seed=0,1", "seed=0,1 is several values: add -m to run each of them, or give one list, as in 'seed=[0,1]'"),
+        ("output=a=b", "quote it for Hydra and for the shell: 'output="),
+        ("mixing=null", "Config group override must be a string or a list"),
+    ],
+)
+def test_a_wrong_override_is_one_sentence_that_names_the_right_one(override, words):
+    with pytest.raises(UserError) as error:
+        check(compose("train", [override]))
+    assert words in str(error.value)
+    assert len(str(error.value)) < 320
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("dataset.workers=400", "dataset.workers=400 is too large; give at most"),
+        ("dataset.resize=200000", "dataset.resize=200000 is too large; give at most 8192"),
+        ("model.depth=600000", "model.depth=600000 is too large; give at most 2000"),
+        (f"mixing.sigma=[{'0.1,' * 1001}0.1]", "more than 1,000 values in a list"),
+        (f"mixing.sigma={'[' * 20}{']' * 20}", "nested more than 16 deep"),
+        (f"mixing.sigma={'[' * 150}{']' * 150}", "an override is nested too deeply"),
+    ],
+)
+def test_what_a_configuration_may_ask_for_is_bounded(override, words):
+    with pytest.raises(UserError) as error:
+        check(compose("train", ["dataset=imagenet", override]))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(("side", "resize", "hole"), [(224, 256, 112), (96, 110, 48), (32, 37, 16)])
+def test_sizes_follow_the_image(side, resize, hole):
+    config = check(compose("train", ["dataset=imagenet", "mixing=cutout", f"dataset.image_size={side}"]))
+    options = config.dataset.options
+    assert (options["resize"], options["cutout_size"], config.mixing.options["size"]) == (resize, hole, hole)
+    given = ["dataset=imagenet", f"dataset.image_size={side}", "dataset.resize=300", "dataset.cutout_size=5"]
+    options = check(compose("train", given)).dataset.options
+    assert (options["resize"], options["cutout_size"]) == (300, 5)
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "eval_corruption"])
+def test_help_has_three_examples_and_the_meaning_of_every_key(name):
+    description = (ROOT / f"{name}.py").read_text().split('"""')[1]
+    assert description.count(f"\npython {name}.py ") + description.count(f"\npython {name}.py\n") == 3
+    shown = help_text(CONFIGS, name, description, ["mixing=cutmix", "dataset=imagenet", "recipe=cifar"])
+    keys = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()).keys() - {"defaults", "hydra"}
+    if name == "train":
+        groups = {group: getattr(check(compose("train", ["dataset=imagenet", "mixing=cutmix"])), group)
+                  for group in ("dataset", "mixing", "model")}  # fmt: skip
+        keys |= {key for component in groups.values() for key in component.options} | {"lr", "epochs"}
+        assert "recipe: cifar, cifar_cutmix, demo" in shown
+        assert "cifar100/smoothmix_c" in shown
+    for key in keys:
+        lines = [line for line in shown.splitlines() if line.strip().startswith(f"{key}:")]
+        assert lines, key
+        assert all("#" in line for line in lines), key
+
+
+def end(arguments, **options):
+    settings = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=settings, stderr=subprocess.PIPE, **options)
+
+
+def test_a_closed_pipe_ends_a_training_without_a_word(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = end(["train.py", "recipe.epochs=2", "recipe.decay_epochs=[]", f"output={tmp_path}"], stdout=writer)
+    assert process.communicate(timeout=120)[1] == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize("command", ["train.py", "eval.py", "eval_corruption.py"])
+@pytest.mark.parametrize("seconds", [0.3, 1.5])
+def test_an_interrupt_during_start_up_gives_no_traceback(tmp_path, command, seconds):
+    process = end([command, "--help"] if command != "train.py" else [command, f"output={tmp_path}"])
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=60)[1]
+    assert b"Traceback" not in printed
+    assert process.returncode in (0, 130, -signal.SIGINT)
+
+
+@pytest.fixture
+def fail(monkeypatch, capsys):
+    """Return a function that runs a task as train.py runs its own: (exit status, what it complained)."""
+
+    def run(task, *arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        monkeypatch.setenv("WORLD_SIZE", "1")
+        return command_line._main("train", task), capsys.readouterr().err
+
+    return run
+
+
+def raises(error):
+    def task(composed):
+        raise error
+
+    return task
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (lambda composed: torch.empty(2**55), "error: this machine is out of memory ("),
+        (raises(MemoryError()), "error: this machine is out of memory (MemoryError); choose a smaller batch"),
+        (raises(torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB")), "error: the GPU is out of memory (CUDA"),
+        (raises(UserError("lr=-1 is wrong")), "error: lr=-1 is wrong"),
+    ],
+)
+def test_a_failure_that_the_user_can_mend_is_one_sentence(fail, task, words):
+    status, complaint = fail(task)
+    assert status == 2
+    assert complaint.startswith(words)
+    assert complaint.count("\n") == 1
+
+
+def test_a_sweep_runs_its_other_jobs(fail):
+    seeds = []
+
+    def task(composed):
+        seeds.append(composed.seed)
+        if composed.seed == 1:
+            raise MemoryError
+
+    status, complaint = fail(task, "-m", "seed=0,1,2")
+    assert (status, seeds, complaint.count("error: ")) == (2, [0, 1, 2], 1)
+
+
+def test_a_bug_keeps_its_traceback(fail):
+    with pytest.raises(SystemExit) as stop:
+        fail(raises(ZeroDivisionError("a bug")))
+    assert stop.value.code == 1
+
+
+@pytest.mark.parametrize("missing", ["RANK", "MASTER_ADDR", "MASTER_PORT"])
+def test_ranks_without_torchrun_are_one_sentence(monkeypatch, missing):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(missing)
+    with pytest.raises(UserError, match=f"WORLD_SIZE=2, but {missing} is not set; start several ranks with torchrun"):
+        init_distributed("cpu")
+
+
+def test_pretrained_weights_without_a_network_are_one_sentence(monkeypatch):
+    def unreachable(*args, **options):
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("timm.create_model", unreachable)
+    config = check(compose("train", ["model=timm", "model.name=resnet18", "+model.pretrained=true"]))
+    with pytest.raises(UserError, match=r"cannot load the pretrained weights \(Name or service not known\)"):
+        build.model(config, 10, 32)
