@@ -26,34 +26,30 @@ def main(composed):
     names = corruptions_of(benchmark.constants, options.corruptions)
     run = load_run(options)
     if run.config.dataset.name != benchmark.dataset:
-        raise UserError(
-            f"{run.path} was trained on {run.config.dataset.name}, but {benchmark.title} is made of "
-            f"{benchmark.dataset}; choose the benchmark of {run.config.dataset.name}"
-        )
-    whole, size = run.data, options.images
-    subset = None if size is None else TestSubset(whole, size)
-    data, part = (whole, "") if subset is None else (subset, f", {size} of {whole.sizes['test']} images")
+        trained_on = f"{run.path} was trained on {run.config.dataset.name}"
+        raise UserError(f"{trained_on}, but {benchmark.title} is made of {benchmark.dataset}; choose its own benchmark")
+    subset = TestSubset(run.data, options.images) if options.images is not None else None
+    part = f", {options.images} of {run.data.sizes['test']} images" if subset else ""
     if options.source == "files":
         folder = Path(options.files or Path(run.config.dataset.options.get("root", "data"), benchmark.folder))
-        corrupted = open_files(benchmark, folder.expanduser(), whole, run.ranks, subset)
+        corrupted = open_files(benchmark, folder.expanduser(), run.data, run.ranks, subset)
     else:
-        corrupted = GeneratedImages(data, benchmark.constants, options.seed, run.ranks)
-    missing = corrupted.missing(names)
+        corrupted = GeneratedImages(subset or run.data, benchmark.constants, options.seed, run.ranks)
 
     def batches(name, severity):
-        return Normalized(corrupted.batches(name, severity, run.batch_size), whole.mean, whole.std)
+        return Normalized(corrupted.batches(name, severity, run.batch_size), run.data.mean, run.data.std)
 
-    clean_batches = data.eval_batches("test", run.batch_size * run.ranks.world_size, run.ranks)
-    names = [name for name in names if name not in missing]
-    path = run.path.with_name(f"{run.path.stem}.{benchmark.name}-{options.source}{f'-{size}' if size else ''}.json")
-    about = {"benchmark": benchmark.name, "source": corrupted.source + part, "data_fingerprint": whole.fingerprint}
+    clean_batches = (subset or run.data).eval_batches("test", run.batch_size * run.ranks.world_size, run.ranks)
+    missing = corrupted.missing(names)
+    path = run.record_path(benchmark.name, options.source, options.images)
+    about = run.identity() | {"benchmark": benchmark.name, "source": corrupted.source + part}
+    available = [name for name in names if name not in missing]
     record, clean = evaluate_benchmark(
-        run.model, batches, names, clean_batches, run.ranks, path, run.identity() | about, run.channels_last
+        run.model, batches, available, clean_batches, run.ranks, path, about, run.channels_last
     )
     if run.ranks.is_main:
-        print(f"{benchmark.title} ({about['source']}), top-1 error in %, severities 1 to 5 and their mean")
-        print(table(record.errors, clean, missing, with_alexnet=benchmark.constants == "imagenet"))
-        print(f"record: {record.path}")
+        title, with_alexnet = f"{benchmark.title} ({about['source']})", benchmark.constants == "imagenet"
+        print(table(title, record.errors, clean, missing, with_alexnet), f"record: {path}", sep="\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ def main(composed):
     from smoothmix.config.schema import check
     from smoothmix.training.trainer import Trainer
     from smoothmix.utils.distributed import init_distributed
-    from smoothmix.utils.errors import UserError
     from smoothmix.utils.files import write_text
 
     config = check(composed)
@@ -38,15 +37,7 @@ def main(composed):
         print(f"run directory: {directory}")
         if recipe.decay_epochs and recipe.learning_rate(recipe.epochs - 1) == recipe.lr:
             print(f"note: no epoch of recipe.decay_epochs={recipe.decay_epochs} is reached")
-    try:
-        trainer.fit()
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):  # torch's message
-            raise
-        raise UserError(
-            "the last batch of an epoch has one image per rank, and BatchNorm cannot train on that where its map is "
-            "one pixel; choose another recipe.batch_size or dataset.val_split"
-        ) from error
+    trainer.fit()
     if ranks.is_main:
         record = trainer.record(run_dir.config_hash(config))
         write_text(directory / "summary.json", json.dumps(record, indent=2) + "\n")

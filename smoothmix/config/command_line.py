@@ -110,6 +110,11 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     text = " ".join(str(error).split())
+    if "more than 1 value per channel" in text:  # torch's BatchNorm
+        return (
+            "the last batch of an epoch has one image per rank, and BatchNorm cannot train on that where its map is "
+            "one pixel; choose another recipe.batch_size or dataset.val_split"
+        )
     exhausted = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in exhausted):
         where = "the GPU" if "CUDA" in text or "CUBLAS" in text else "this machine"

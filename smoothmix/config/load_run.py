@@ -58,8 +58,14 @@ class LoadedRun:
             "dataset": self.config.dataset.name,
             "model": self.config.model.name,
             "method": self.config.method,
+            "data_fingerprint": self.data.fingerprint,
             **facts,
         }
+
+    def record_path(self, benchmark: str, source: str, images: int | None = None) -> Path:
+        """Return where the errors on a corrupted benchmark, or on this number of its images, are recorded."""
+        subset = "" if images is None else f"-{images}"
+        return self.path.with_name(f"{self.path.stem}.{benchmark}-{source}{subset}.json")
 
 
 def load_run(options: LoadOptions) -> LoadedRun:

@@ -119,9 +119,9 @@ def summarize(errors: Errors, clean: float, with_alexnet: bool) -> dict[str, flo
     return rows
 
 
-def table(errors: Errors, clean: float, missing: Mapping[str, str], with_alexnet: bool) -> str:
+def table(title: str, errors: Errors, clean: float, missing: Mapping[str, str], with_alexnet: bool) -> str:
     """Return all errors as text: a line per corruption, the `clean` error, the averages, and why some are `missing`."""
-    lines = []
+    lines = [f"{title}, top-1 error in %, severities 1 to 5 and their mean"]
     for name, mean in means(errors).items():
         row = " ".join(f"{error:6.2f}" for _, error in sorted(errors[name].items()))
         lines.append(f"{name:<18} {row}  {mean:6.2f}")
