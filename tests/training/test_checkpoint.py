@@ -7,11 +7,8 @@ import random
 import pytest
 import torch
 
-from smoothmix import SmoothMixC
 from smoothmix.training import checkpoint
-from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.trainer import Trainer
-from smoothmix.utils.distributed import Ranks
+from smoothmix.training.recipe import Settings
 from smoothmix.utils.errors import UserError
 
 
@@ -24,41 +21,22 @@ class Bomb:
 
 
 @pytest.fixture
-def trainer(tmp_path, tiny_data, tiny_model):
-    """Return a function that makes a trainer of three epochs in tmp_path / "run"."""
-
-    def make():
-        (tmp_path / "run").mkdir(exist_ok=True)
-        generator = torch.Generator()
-        return Trainer(
-            tiny_model(), SmoothMixC(num_classes=4, generator=generator), tiny_data(),
-            Recipe(name="test", epochs=3, batch_size=16, lr=0.05), Settings(checkpoint_every=2),
-            tmp_path / "run", Ranks(torch.device("cpu")), generator, {"who": "test"},
-        )  # fmt: skip
-
-    return make
+def trainer(make_trainer):
+    """Return a function that makes a trainer in tmp_path / "run"."""
+    return lambda: make_trainer(settings=Settings(checkpoint_every=2))
 
 
 @pytest.fixture
-def stopped(trainer, tmp_path, monkeypatch):
+def stopped(trainer, stop, tmp_path):
     """The state of a run that was stopped in the middle of its second epoch."""
-    broken = trainer()
-
-    def crash(*args, step=broken.state.optimizer.step):
-        step(*args)
-        if broken.state.epoch == 1 and broken.state.step == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(broken.state.optimizer, "step", crash)
-    with pytest.raises(KeyboardInterrupt):
-        broken.fit()
+    stop(trainer(), 9)
     state = checkpoint.load(tmp_path / "run" / "last.pt")
     assert (state["epoch"], state["step"]) == (1, 2)
     return state
 
 
 def refusal(trainer):
-    """Return the sentence with which a trainer refuses to go on."""
+    """Return the sentence with which a trainer refuses to resume."""
     with pytest.raises(UserError) as error:
         trainer().fit()
     assert str(error.value).isprintable()
@@ -69,7 +47,7 @@ def refusal(trainer):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_bomb_in_place_of_the_checkpoint_is_not_run(trainer, stopped, tmp_path, zipped, protocol):
     canary, path = tmp_path / "canary", tmp_path / "run" / "last.pt"
-    for previous in (tmp_path / "run").glob("last.*.pt"):  # nothing else to go on from
+    for previous in (tmp_path / "run").glob("last.*.pt"):  # nothing else to resume from
         previous.unlink()
     for place in ("model", "config", "history", "streams"):
         state = {**stopped, place: {"x": Bomb(canary)}}
@@ -93,7 +71,7 @@ def test_a_checkpoint_without_one_of_its_parts_is_one_sentence(trainer, stopped,
         if value == "gone":
             del state[key]
         checkpoint.save_atomically(state, path)
-        for previous in (tmp_path / "run").glob("last.*.pt"):  # nothing else to go on from
+        for previous in (tmp_path / "run").glob("last.*.pt"):  # nothing else to resume from
             previous.unlink()
         assert str(tmp_path / "run") in refusal(trainer), value
 

@@ -8,9 +8,7 @@ from torch import nn
 
 from smoothmix import Identity
 from smoothmix.training import checkpoint
-from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.trainer import Trainer
-from smoothmix.utils.distributed import Ranks
+from smoothmix.training.recipe import Settings
 from smoothmix.utils.errors import UserError
 
 
@@ -49,20 +47,52 @@ class Poison(nn.Module):
 @pytest.mark.parametrize("where", ["gradient", "activation"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("since", [2, 6, 9])  # in the first epoch, at its last step, in the second
-def test_it_ends_the_run_and_reaches_no_checkpoint(tmp_path, tiny_data, tiny_model, precision, where, value, since):
+def test_it_ends_the_run_and_reaches_no_checkpoint(make_trainer, tiny_model, precision, where, value, since):
     model = tiny_model()
     model.insert(6, Poison(where, value, since))
-    trainer = Trainer(
-        model, Identity(num_classes=4), tiny_data(), Recipe(name="test", epochs=3, batch_size=8, lr=0.05),
-        Settings(precision=precision, log_every=1000), tmp_path, Ranks(torch.device("cpu")), torch.Generator(), {},
-    )  # fmt: skip
+    settings = Settings(precision=precision, log_every=1000)
+    trainer = make_trainer(model=model, mixing=Identity(num_classes=4), settings=settings)
     with pytest.raises(UserError, match=r"is not finite \(NaN or infinite\) by step \d of epoch"):
         trainer.fit()
-    metrics = tmp_path / "metrics.jsonl"
+    metrics = trainer.directory / "metrics.jsonl"
     lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
     assert len(lines) == (since > 6)
     for name in ("last.pt", "best.pt"):
-        assert (tmp_path / name).exists() == (since > 6)
+        assert (trainer.directory / name).exists() == (since > 6)
         if since > 6:
-            state = checkpoint.load(tmp_path / name)
+            state = checkpoint.load(trainer.directory / name)
             assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_reaches_no_checkpoint(make_trainer):
+    trainer = make_trainer(settings=Settings(log_every=2))
+    real, steps = trainer.mixing, 0
+
+    def poisoned(images, labels):
+        nonlocal steps
+        steps += 1
+        images, targets = real(images, labels)
+        return (images * float("nan") if steps == 8 else images), targets
+
+    trainer.mixing = poisoned
+    with pytest.raises(UserError, match=r"the loss is not finite .* by step 2 of epoch 2"):
+        trainer.fit()
+    saved = checkpoint.load(trainer.directory / "last.pt")
+    assert saved["epoch"] == 1
+    assert all(tensor.isfinite().all() for tensor in saved["model"].values())
+
+
+def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(make_trainer, monkeypatch):
+    trainer = make_trainer(epochs=1)
+    step = trainer.state.optimizer.step
+
+    def poisoned(*args):
+        if trainer.state.step == 5:  # the last step, so that no later loss can tell
+            next(iter(trainer.model.parameters())).grad[0, 0, 0, 0] = float("inf")
+        return step(*args)
+
+    monkeypatch.setattr(trainer.state.optimizer, "step", poisoned)
+    monkeypatch.setattr("smoothmix.training.trainer.evaluate", lambda *a, **k: {"top1_error": 0.0})
+    with pytest.raises(UserError, match="momentum is not finite"):
+        trainer.fit()
+    assert not (trainer.directory / "last.pt").exists()

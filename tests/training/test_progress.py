@@ -1,3 +1,5 @@
+"""Layers that change as the training goes on, and those that draw, on several ranks."""
+
 import os
 import subprocess
 import sys
@@ -10,10 +12,7 @@ from torch import nn
 from models import PyramidNet
 from models.dropblock import DropBlock
 from smoothmix import Identity
-from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.training.trainer import Trainer, set_progress
-from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.signals import Stopped
+from smoothmix.training.trainer import set_progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,31 +29,6 @@ class Listener(nn.Module):
         return x
 
 
-@pytest.fixture
-def make_trainer(tmp_path, tiny_data):
-    def make(name, model, epochs=4):
-        directory = tmp_path / name
-        directory.mkdir(exist_ok=True)
-        return Trainer(
-            model,
-            Identity(num_classes=4),
-            tiny_data(),
-            Recipe(name="test", epochs=epochs, batch_size=16, lr=0.05),
-            Settings(),
-            directory,
-            Ranks(torch.device("cpu")),
-            torch.Generator(),
-            {},
-        )
-
-    return make
-
-
-def pyramidnet(**options):
-    torch.manual_seed(0)
-    return PyramidNet(8, alpha=6, num_classes=4, bottleneck=False, **options)
-
-
 def test_every_listening_layer_is_told_and_the_others_are_left_alone():
     model = nn.Sequential(nn.ReLU(), nn.Sequential(Listener(), nn.Dropout()), Listener())
     set_progress(model, 0.25)
@@ -63,49 +37,21 @@ def test_every_listening_layer_is_told_and_the_others_are_left_alone():
 
 def test_the_trainer_tells_the_share_of_the_epochs_that_is_done(make_trainer, tiny_model):
     listener = Listener()
-    make_trainer("run", nn.Sequential(listener, tiny_model())).fit()
+    make_trainer(model=nn.Sequential(listener, tiny_model()), epochs=4).fit()
     assert listener.heard == [0, 0.25, 0.5, 0.75]
 
 
 def test_a_scheduled_dropblock_follows_the_trainer(make_trainer, monkeypatch):
-    model = pyramidnet(drop_block_keep=[1.0, 1.0, 0.6], drop_block_size=2, drop_block_schedule="linear")
+    options = {"drop_block_keep": [1.0, 1.0, 0.6], "drop_block_size": 2, "drop_block_schedule": "linear"}
+    model = PyramidNet(8, alpha=6, num_classes=4, bottleneck=False, **options)
     (layer,) = [module for module in model.modules() if isinstance(module, DropBlock)]
-    trainer, rates = make_trainer("run", model), []
+    trainer, rates = make_trainer(model=model, mixing=Identity(num_classes=4), epochs=4, batch_size=16), []
     step = trainer.state.optimizer.step
     monkeypatch.setattr(
         trainer.state.optimizer, "step", lambda *a: (rates.append(layer.drop_rate.item()), step(*a))[1]
     )
     trainer.fit()
     assert rates == pytest.approx([0] * 3 + [0.1] * 3 + [0.2] * 3 + [0.3] * 3)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"drop_path_rate": 0.25},
-        {"drop_block_keep": [1.0, 0.8, 0.8], "drop_block_size": 2, "drop_block_schedule": "linear"},
-        {"shake_drop": 0.5},
-    ],
-)
-def test_a_run_stopped_at_any_step_and_started_again_is_the_unbroken_run(make_trainer, monkeypatch, options):
-    unbroken = make_trainer("unbroken", pyramidnet(**options))
-    unbroken.fit()
-    plain = make_trainer("plain", pyramidnet())
-    plain.fit()
-    weights = unbroken.model.state_dict()
-    assert any(not torch.equal(tensor, weights[name]) for name, tensor in plain.model.state_dict().items())
-    for stop_at in (2, 6, 10):
-        requests = iter(range(1, 1000))
-        monkeypatch.setattr(
-            "smoothmix.utils.signals.StopSignal.requested",
-            lambda _, stop_at=stop_at, requests=requests: next(requests) == stop_at,
-        )
-        with pytest.raises(Stopped):
-            make_trainer(f"stopped{stop_at}", pyramidnet(**options)).fit()
-        monkeypatch.undo()
-        resumed = make_trainer(f"stopped{stop_at}", pyramidnet(**options))
-        resumed.fit()
-        assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.model.state_dict().items())
 
 
 def test_two_ranks_draw_for_themselves_and_keep_the_same_weights(tmp_path):

@@ -14,11 +14,11 @@ from models.dropblock import DropBlock
 from models.shakedrop import ShakeDrop
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
 from smoothmix.training import checkpoint, step
-from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.recipe import Settings
 from smoothmix.training.step import Graphed
-from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.signals import Stopped, StopSignal
+from smoothmix.utils.signals import StopSignal
+from tests.training.runs import assert_same_run
 
 CPU = Ranks(torch.device("cpu"))
 METHODS = ["CenterGaussian", "CutMix", "Cutout", "HideAndSeek", "Identity", "LabelSmoothing", "Mixup", "SmoothMixC",
@@ -82,25 +82,15 @@ def as_on_a_gpu(monkeypatch):
 
 
 @pytest.fixture
-def make_trainer(tmp_path, tiny_data, tiny_model):
-    """Return trainers of 5 full batches and a partial one an epoch, three epochs, the last at a lower rate."""
+def make(make_trainer, tiny_model):
+    """Return a function that makes trainers of three epochs of 5 full batches and a partial one, the last slower."""
 
-    def make(name, mixing=SmoothMixC, *, graphed=False, data=None, layer=None, epochs=3, **settings):
-        (tmp_path / name).mkdir(exist_ok=True)
+    def make(name, mixing=SmoothMixC, *, graphed=False, layer=None, **options):
         generator, model = torch.Generator(), tiny_model()
         if layer is not None:
             model.insert(3, layer())
-        trainer = Trainer(
-            model,
-            mixing(num_classes=4, generator=generator) if mixing is not v2.CutMix else mixing(num_classes=4),
-            data or tiny_data(),
-            Recipe(name="test", epochs=epochs, batch_size=8, lr=0.05, decay_epochs=[2]),
-            Settings(**settings),
-            tmp_path / name,
-            CPU,
-            generator,
-            {},
-        )
+        mixing = mixing(num_classes=4) if mixing is v2.CutMix else mixing(num_classes=4, generator=generator)
+        trainer = make_trainer(name, model=model, mixing=mixing, generator=generator, **options)
         if graphed:
             trainer.launch = Graphed(8, generator, recorded(trainer), lambda function: function())
         return trainer
@@ -114,19 +104,10 @@ def dropout_draws_on_the_device(monkeypatch):
     monkeypatch.setattr(step, "host_generators", lambda: ())
 
 
-def assert_same_run(one, other):
-    for ours, theirs in zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs)
-    momenta = [[entry["momentum_buffer"] for entry in run.state.optimizer.state.values()] for run in (one, other)]
-    assert all(map(torch.equal, *momenta))
-    assert [row["train_loss"] for row in one.state.history] == [row["train_loss"] for row in other.state.history]
-    assert [row["test_loss"] for row in one.state.history] == [row["test_loss"] for row in other.state.history]
-
-
 @pytest.mark.parametrize("method", METHODS)
-def test_a_replayed_run_is_the_eager_run(make_trainer, dropout_draws_on_the_device, method):
+def test_a_replayed_run_is_the_eager_run(make, dropout_draws_on_the_device, method):
     """Draws, learning rate, statistics, momentum, totals and the partial batch, bit for bit."""
-    runs = [make_trainer(name, getattr(smoothmix, method), graphed=name == "graph") for name in ("eager", "graph")]
+    runs = [make(name, getattr(smoothmix, method), graphed=name == "graph") for name in ("eager", "graph")]
     for trainer in runs:
         trainer.fit()
     assert runs[1].launch.replays
@@ -136,50 +117,46 @@ def test_a_replayed_run_is_the_eager_run(make_trainer, dropout_draws_on_the_devi
 @pytest.mark.parametrize(
     "layer", [partial(DropBlock, 0.7, 3, "linear"), partial(ShakeDrop, 0.5)], ids=["DropBlock", "ShakeDrop"]
 )
-def test_layers_that_draw_or_change_with_the_epoch_go_on_in_a_replay(make_trainer, dropout_draws_on_the_device, layer):
-    runs = [make_trainer(name, graphed=name == "graph", layer=layer) for name in ("eager", "graph")]
+def test_layers_that_draw_or_change_with_the_epoch_go_on_in_a_replay(make, dropout_draws_on_the_device, layer):
+    runs = [make(name, graphed=name == "graph", layer=layer) for name in ("eager", "graph")]
     for trainer in runs:
         trainer.fit()
     assert_same_run(*runs)
 
 
-@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"channels_last": True}], ids=str)
-def test_bf16_and_channels_last_are_replayed(make_trainer, dropout_draws_on_the_device, settings):
-    runs = [make_trainer(name, graphed=name == "graph", **settings) for name in ("eager", "graph")]
+@pytest.mark.parametrize("settings", [Settings(precision="bf16"), Settings(channels_last=True)])
+def test_bf16_and_channels_last_are_replayed(make, dropout_draws_on_the_device, settings):
+    runs = [make(name, graphed=name == "graph", settings=settings) for name in ("eager", "graph")]
     for trainer in runs:
         trainer.fit()
     assert_same_run(*runs)
 
 
-def test_three_views_of_workers_are_replayed(make_trainer, tiny_data, dropout_draws_on_the_device):
+def test_three_views_of_workers_are_replayed(make, tiny_data, dropout_draws_on_the_device):
     runs = []
     for name in ("eager", "graph"):
         data = tiny_data(augment="augmix", workers=0)
-        runs.append(make_trainer(name, Identity, graphed=name == "graph", data=data))
+        runs.append(make(name, Identity, graphed=name == "graph", data=data))
         runs[-1].fit()
     assert_same_run(*runs)
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 6, 9, 11])
-def test_a_replayed_run_stopped_at_any_step_goes_on_to_the_unbroken_end(
-    make_trainer, dropout_draws_on_the_device, monkeypatch, stop_at
+def test_a_replayed_run_stopped_at_any_step_resumes_to_the_unbroken_end(
+    make, dropout_draws_on_the_device, stop, stop_at
 ):
     """While it warms up, after the capture, at an epoch's last step, in the second epoch; then another capture."""
-    unbroken = make_trainer("unbroken")
+    unbroken = make("unbroken")
     unbroken.fit()
-    requests = iter(range(1, 1000))
-    with monkeypatch.context() as patch:
-        patch.setattr("smoothmix.utils.signals.StopSignal.requested", lambda self: next(requests) == stop_at)
-        with pytest.raises(Stopped):
-            make_trainer("stopped", graphed=True).fit()
-    resumed = make_trainer("stopped", graphed=True)
+    stop(make("stopped", graphed=True), stop_at)
+    resumed = make("stopped", graphed=True)
     resumed.fit()
     assert_same_run(unbroken, resumed)
     saved = checkpoint.load(resumed.directory / "last.pt")["optimizer"]["param_groups"][0]["lr"]
     assert float(saved) == pytest.approx(0.005)
 
 
-def test_the_recording_freezes_what_the_host_draws(make_trainer, dropout_draws_on_the_device):
+def test_the_recording_freezes_what_the_host_draws(make, dropout_draws_on_the_device):
     """The comparisons above can fail: this is what they would miss if the stand-in ran the host's part again."""
 
     class HostCoin(Identity):
@@ -190,14 +167,14 @@ def test_the_recording_freezes_what_the_host_draws(make_trainer, dropout_draws_o
     runs = []
     for name in ("eager", "graph"):
         random.seed(0)
-        runs.append(make_trainer(name, HostCoin, graphed=name == "graph"))
+        runs.append(make(name, HostCoin, graphed=name == "graph"))
         runs[-1].fit()
     ours, theirs = (trainer.model[0].weight for trainer in runs)
     assert not torch.equal(ours, theirs)
 
 
-def test_a_step_that_draws_on_the_host_stays_eager_and_says_so(make_trainer, capsys):
-    runs = [make_trainer(name, v2.CutMix, graphed=name == "graph") for name in ("eager", "graph")]
+def test_a_step_that_draws_on_the_host_stays_eager_and_says_so(make, capsys):
+    runs = [make(name, v2.CutMix, graphed=name == "graph") for name in ("eager", "graph")]
     for trainer in runs:
         trainer.fit()
     assert not runs[1].launch.replays
@@ -205,10 +182,10 @@ def test_a_step_that_draws_on_the_host_stays_eager_and_says_so(make_trainer, cap
     assert capsys.readouterr().out.count("draws numbers on the host") == 1
 
 
-def test_manifold_mixup_has_a_graph_for_each_layer(make_trainer, dropout_draws_on_the_device):
+def test_manifold_mixup_has_a_graph_for_each_layer(make, dropout_draws_on_the_device):
     runs = []
     for name in ("eager", "graph"):
-        trainer = make_trainer(name, partial(ManifoldMixup, stages=["1", "2"]), graphed=name == "graph", epochs=6)
+        trainer = make(name, partial(ManifoldMixup, stages=["1", "2"]), graphed=name == "graph", epochs=6)
         trainer.mixing.attach(trainer.model)
         trainer.fit()
         runs.append(trainer)
@@ -234,9 +211,9 @@ def test_only_full_batches_are_warmed_up_captured_and_replayed():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make_trainer, method):
+def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make, method):
     """From the gather of the crops to the optimiser, in what a capture would see."""
-    trainer = make_trainer("run", getattr(smoothmix, method))
+    trainer = make("run", getattr(smoothmix, method))
     trainer.network = trainer.model
     with StopSignal(CPU) as stop:
         trainer.train_epoch(stop)
@@ -248,13 +225,13 @@ def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make_trainer, 
     assert names & {"aten.index.Tensor", "aten.index_select.default"}
 
 
-def test_a_step_that_reads_a_value_is_noticed(make_trainer):
+def test_a_step_that_reads_a_value_is_noticed(make):
     class Reads(SmoothMixC):
         def draw_mask(self, images):
             mask = super().draw_mask(images)
             return mask if mask.mean() > 0 else mask + 0
 
-    trainer = make_trainer("run", Reads)
+    trainer = make("run", Reads)
     trainer.network = trainer.model.train()
     inputs = next(trainer.batches.inputs(0))
     with Recording(), pytest.raises(RuntimeError, match="not permitted"):

@@ -1,0 +1,195 @@
+"""A run that was stopped anywhere and resumed is the unbroken run, bit for bit; what cannot be resumed is refused."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+from models import PyramidNet
+from smoothmix import Identity, ManifoldMixup
+from smoothmix.training import checkpoint
+from smoothmix.training.recipe import Settings
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
+from tests.training.runs import assert_same_run, weights_of
+
+CONFIG = {"dataset": {"name": "d"}, "model": {"name": "m"}, "recipe": {"name": "r"}, "method": "x", "seed": 0}
+
+
+def manifold_mixup(make, data, name):
+    """The network is attached to, and the layers are drawn from torch's CPU generator, as dropout's masks are."""
+    trainer = make(name, mixing=ManifoldMixup(num_classes=4, stages=["1", "2"]), epochs=2)
+    trainer.mixing.generator = trainer.state.generator
+    trainer.mixing.attach(trainer.model)
+    return trainer
+
+
+def augmented(augment, workers, make, data, name):
+    return make(name, data=data(augment=augment, workers=workers), mixing=Identity(num_classes=4), epochs=2)
+
+
+def regularised(options, make, data, name):
+    torch.manual_seed(0)
+    model = PyramidNet(8, alpha=6, num_classes=4, bottleneck=False, **options)
+    return make(name, model=model, mixing=Identity(num_classes=4), batch_size=16, epochs=2)
+
+
+DROP_BLOCK = {"drop_block_keep": [1.0, 0.8, 0.8], "drop_block_size": 2, "drop_block_schedule": "linear"}
+CASES = {  # how a trainer is made; at which looks at the stop flag it stops: after each step and in the evaluation
+    "SmoothMixC": (lambda make, data, name: make(name), range(1, 19)),
+    "torchvision's CutMix": (lambda make, data, name: make(name, mixing=v2.CutMix(num_classes=4)), [9]),
+    "ManifoldMixup": (manifold_mixup, range(1, 12)),
+    "AugMix": (partial(augmented, "augmix", 0), [3, 6, 9]),
+    "AugMix in a worker": (partial(augmented, "augmix", 1), [3, 6, 9]),
+    "AutoAugment in a worker": (partial(augmented, "autoaugment", 1), [3, 6, 9]),
+    "stochastic depth": (partial(regularised, {"drop_path_rate": 0.25}), [2, 6]),
+    "DropBlock": (partial(regularised, DROP_BLOCK), [2, 6]),
+    "ShakeDrop": (partial(regularised, {"shake_drop": 0.5}), [2, 6]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_stopped_at_any_step_resumes_to_the_unbroken_end(make_trainer, tiny_data, stop, case):
+    make, stops = CASES[case]
+    unbroken = make(make_trainer, tiny_data, "unbroken")
+    unbroken.fit()
+    for number in stops:
+        stop(make(make_trainer, tiny_data, f"stopped{number}"), number)
+        torch.manual_seed(number)  # another process has drawn other numbers
+        resumed = make(make_trainer, tiny_data, f"stopped{number}")
+        resumed.fit()
+        assert_same_run(unbroken, resumed)
+
+
+@pytest.mark.parametrize("options", [{"drop_path_rate": 0.25}, DROP_BLOCK, {"shake_drop": 0.5}])
+def test_the_regularisers_above_change_the_weights(make_trainer, options):
+    runs = [regularised(given, make_trainer, None, f"{len(given)}") for given in ({}, options)]
+    for run in runs:
+        run.fit()
+    assert not torch.equal(*map(weights_of, runs))
+
+
+@pytest.fixture
+def crashed(make_trainer, monkeypatch):
+    """Return a function that makes a trainer whose process ends in step `at`, without a look at the stop flag."""
+
+    def make(name, at, **kwargs):
+        trainer = make_trainer(name, **kwargs)
+
+        def crash(*args, step=trainer.state.optimizer.step):
+            if trainer.state.epoch * 6 + trainer.state.step == at:
+                raise OSError("power cut")
+            return step(*args)
+
+        monkeypatch.setattr(trainer.state.optimizer, "step", crash)
+        with pytest.raises(OSError, match="power cut"):
+            trainer.fit()
+        return trainer.directory
+
+    return make
+
+
+def test_a_checkpoint_of_every_n_steps_resumes_to_the_same_end(make_trainer, crashed):
+    unbroken = make_trainer("unbroken")
+    unbroken.fit()
+    saved = checkpoint.load(crashed("run", 11, settings=Settings(checkpoint_every=2)) / "last.pt")
+    assert (saved["epoch"], saved["step"]) == (1, 4)
+    resumed = make_trainer(settings=Settings(checkpoint_every=2))
+    resumed.fit()
+    assert_same_run(unbroken, resumed)
+
+
+def test_each_start_is_recorded_with_what_ran(make_trainer, crashed, monkeypatch):
+    """Two starts at two commits; the top level of the record keeps the first. One that saved nothing is forgotten."""
+    commits = iter([("a" * 40, ""), ("b" * 40 + "-dirty", ""), (None, "git is not on the PATH")])
+    monkeypatch.setattr("smoothmix.utils.environment._git_commit", lambda: next(commits))
+    crashed("run", 2)
+    crashed("run", 10, settings=Settings(checkpoint_every=2))
+    trainer = make_trainer()
+    trainer.config = CONFIG
+    trainer.fit()
+    record = trainer.record("0123abcd")
+    first, second = record["starts"]
+    assert (first["epoch"], first["step"], first["git_commit"]) == (1, 0, "b" * 40 + "-dirty")
+    assert (second["epoch"], second["step"], second["git_commit"]) == (2, 4, None)
+    assert second["git_note"] == "git is not on the PATH"
+    assert record["git_commit"] == first["git_commit"]
+    assert {"device", "threads", "versions", "command"} <= record.keys()
+    assert "git_note" not in record
+
+
+def test_best_is_written_when_the_process_ended_between_the_two_files(make_trainer):
+    trainer = make_trainer(epochs=1)
+    trainer.fit()
+    (trainer.directory / "best.pt").unlink()
+    make_trainer(epochs=1).fit()
+    best = checkpoint.load(trainer.directory / "best.pt")
+    assert all(torch.equal(best["model"][name], tensor) for name, tensor in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK damaged")])
+def test_a_lost_best_does_not_end_the_training(make_trainer, crashed, capsys, damage):
+    """The weights of epoch 1, the best, are lost: training resumes from last.pt, and the record says so."""
+    unbroken = make_trainer("unbroken", lr=1e-9)  # no later epoch is better
+    unbroken.fit()
+    assert unbroken.checkpoints.has_best()
+    directory = crashed("run", 8, lr=1e-9, settings=Settings(checkpoint_every=1))
+    damage(directory / "best.pt")
+    for _ in range(2):
+        resumed = make_trainer(lr=1e-9)
+        resumed.config = CONFIG
+        resumed.fit()
+        assert "best.pt is missing or damaged, and the weights of the best epoch so far" in capsys.readouterr().out
+    assert torch.equal(weights_of(unbroken), weights_of(resumed))
+    assert not (directory / "best.pt").exists()
+    record = resumed.record("")
+    assert (record["best"]["epoch"], record["best_weights"]) == (1, "lost")
+
+
+def test_a_better_epoch_later_makes_up_for_a_lost_best(make_trainer, crashed):
+    directory = crashed("run", 8, settings=Settings(checkpoint_every=1))
+    (directory / "best.pt").unlink()
+    resumed = make_trainer(epochs=8)
+    history = resumed.fit()
+    assert min(row["test_top1_error"] for row in history) < history[0]["test_top1_error"]
+    assert resumed.checkpoints.has_best()
+
+
+def test_metrics_lines_of_epochs_that_were_lost_are_dropped(make_trainer):
+    trainer = make_trainer()
+    trainer.fit()
+    metrics = trainer.directory / "metrics.jsonl"
+    whole = metrics.read_text()
+    metrics.write_text(whole + whole.splitlines()[-1] + '\n{"epoch": 9')
+    make_trainer().fit()
+    assert metrics.read_text() == whole
+
+
+def test_a_run_is_not_resumed_on_other_images(make_trainer, tiny_data):
+    make_trainer(epochs=1).fit()
+    with pytest.raises(UserError, match="trained on other images"):
+        make_trainer(data=tiny_data(seed=1), epochs=2).fit()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(make_trainer):
+    make_trainer(epochs=1).fit()
+    other = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    with pytest.raises(UserError, match="holds another architecture"):
+        make_trainer(model=other, epochs=2).fit()
+
+
+def test_a_run_is_resumed_in_the_precision_it_began_in(make_trainer):
+    make_trainer(epochs=1, settings=Settings(precision="bf16")).fit()
+    with pytest.raises(UserError, match="was trained in bf16, and precision=auto means fp32 on cpu"):
+        make_trainer(epochs=2).fit()
+
+
+def test_a_middle_of_an_epoch_needs_the_same_number_of_ranks(make_trainer, crashed, monkeypatch):
+    crashed("run", 5, settings=Settings(checkpoint_every=4))
+    trainer = make_trainer()
+    trainer.checkpoints.ranks = Ranks(torch.device("cpu"), 0, 2)
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: [value, value])
+    with pytest.raises(UserError, match="middle of epoch 1 by 1 ranks on cpu, and now there are 2 ranks on cpu"):
+        trainer.checkpoints.resume(3, 6)

@@ -1,0 +1,149 @@
+"""SIGTERM and SIGUSR2: the step is finished, the state saved, and the process left as it was."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from smoothmix import Identity
+from smoothmix.training import checkpoint
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.signals import Stopped
+from tests.training.runs import assert_same_run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_saves_and_leaves_and_the_handlers_are_put_back(make_trainer, number):
+    before = signal.getsignal(number)
+    trainer = make_trainer(epochs=10_000)
+    mixing, steps = trainer.mixing, 0
+
+    def mixing_and_kill(images, labels):
+        nonlocal steps
+        steps += 1
+        if steps == 15:
+            os.kill(os.getpid(), number)
+        return mixing(images, labels)
+
+    trainer.mixing = mixing_and_kill
+    with pytest.raises(SystemExit) as stopped:
+        trainer.fit()
+    assert stopped.value.code == 128 + number
+    assert signal.getsignal(number) is before
+    saved = checkpoint.load(trainer.directory / "last.pt")
+    assert (saved["epoch"], saved["step"]) == (2, 3)  # the step that was under way, of 6 per epoch
+
+
+def hang_at(number, batches):
+    """Yield the batches; at the given one, hang and be signalled meanwhile."""
+    for i, batch in enumerate(batches):
+        if i == number:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            threading.Event().wait(60)
+        yield batch
+
+
+class Hanging:
+    """Evaluation batches of which the first never comes."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return hang_at(0, self.batches)
+
+
+@pytest.mark.parametrize("where", ["training", "evaluation"])
+def test_a_signal_while_a_batch_is_waited_for_saves_and_leaves_at_once(make_trainer, where):
+    unbroken = make_trainer("unbroken")
+    unbroken.fit()
+    trainer = make_trainer()
+    if where == "training":
+        inputs = trainer.batches.inputs
+        trainer.batches.inputs = lambda epoch, step: hang_at(2, inputs(epoch, step))
+    else:
+        trainer.eval_batches["test"] = Hanging(trainer.eval_batches["test"])
+    start = time.monotonic()
+    with pytest.raises(Stopped) as stopped:
+        trainer.fit()
+    assert time.monotonic() - start < 30
+    assert stopped.value.code == 128 + signal.SIGTERM
+    saved = checkpoint.load(trainer.directory / "last.pt")
+    assert (saved["epoch"], saved["step"]) == (0, 2 if where == "training" else 6)
+    resumed = make_trainer()
+    resumed.fit()
+    assert_same_run(unbroken, resumed)
+
+
+def test_sigterm_ends_a_run_whose_workers_hang(tmp_path):
+    """The real command, its real workers stopped: it leaves with what is saved, and without them."""
+    for split, name, i in itertools.product(("train", "val"), ("ant", "bee"), range(8)):
+        path = tmp_path / "images" / split / name / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (30 * i, 0, 200 * (name == "bee"))).save(path)
+    options = [f"dataset.root={tmp_path / 'images'}", "dataset.image_size=32", "dataset.resize=32", "device=cpu"]
+    options += ["recipe.epochs=1000", "recipe.batch_size=4", "model.depth=8", "model.alpha=3", "dataset.workers=2"]
+    command = [sys.executable, "train.py", "dataset=folder", "dataset.name=two", *options, "recipe.decay_epochs=[]"]
+    process = subprocess.Popen(
+        [*command, f"output={tmp_path / 'runs'}"],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    workers = [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        time.sleep(2)  # what was prefetched is used up
+        process.terminate()
+        said, _ = process.communicate(timeout=90)
+        assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    finally:
+        for pid in (process.pid, *workers):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "SIGTERM: saved epoch" in said
+    (path,) = (tmp_path / "runs").rglob("last.pt")
+    assert checkpoint.load(path)["epoch"] >= 1
+
+
+def test_only_a_run_that_was_stopped_and_saved_writes_the_file(make_trainer, monkeypatch, tmp_path):
+    """Not one that finished, and not one that failed."""
+    file = tmp_path / "stopped.txt"
+    monkeypatch.setenv("SMOOTHMIX_STOPPED", str(file))
+    make_trainer("finished", epochs=1).fit()
+    assert not file.exists()
+
+    failing = make_trainer("failing", epochs=1, mixing=Identity(num_classes=4))
+    failing.mixing = lambda images, labels: os.kill(os.getpid(), signal.SIGTERM) or images / 0
+    with pytest.raises(Exception, match="unpack"):
+        failing.fit()
+    assert not file.exists()
+
+    trainer = make_trainer("stopped", epochs=1)
+    save = trainer.save
+    monkeypatch.setattr(trainer, "save", lambda: (save(), os.kill(os.getpid(), signal.SIGTERM)))
+    with pytest.raises(Stopped):  # a signal during the last save is not lost
+        trainer.fit()
+    assert file.read_text() == f"all 1 epochs in {trainer.directory}\n"
+
+    monkeypatch.setenv("SMOOTHMIX_STOPPED", str(tmp_path / "nowhere" / "stopped"))
+    trainer = make_trainer("unwritable", epochs=1)
+    monkeypatch.setattr(trainer.checkpoints, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(UserError, match="cannot write"):
+        trainer.fit()
