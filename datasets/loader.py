@@ -106,8 +106,6 @@ def stop_workers(reference: "weakref.ref[DataLoader]") -> None:
     """End the workers of a loader that may be gone."""
     loader = reference()
     if loader is not None and loader._iterator is not None:
-        for worker in getattr(loader._iterator, "_workers", ()):
-            worker.kill()  # one that is stopped, or waits for storage, would keep this process from ending
         loader._iterator._shutdown_workers()
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from multiprocessing import active_children
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
@@ -83,4 +84,14 @@ class StopSignal:
             print(f"{name}: saved {position}; run the same command again to resume", flush=True)
             if marker := os.environ.get("SMOOTHMIX_STOPPED"):
                 write_text(Path(marker), position + "\n")
+        _kill_children()
         raise Stopped(128 + number)
+
+
+def _kill_children() -> None:
+    """End the data workers: those that are stopped, or wait for storage, would keep this process from ending."""
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error for each
+    for child in active_children():
+        child.kill()
+        child.join(1)
+    signal.signal(signal.SIGCHLD, handler)
