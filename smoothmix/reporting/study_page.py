@@ -99,6 +99,13 @@ def made_with(study: Study) -> str:
     return "\n".join(f"- {name}: {value or 'not recorded'}" for name, value in facts.items())
 
 
+def evidence(line: Any) -> str:
+    """Return one line of what `verdicts.judge` made as text: the comparison, its effect, n and p."""
+    p = _p(line.p_holm if line.primary else line.p)
+    parts = [f"{_comparison(line)} {_effect(line)}".strip(), f"n = {line.n}", *([f"p = {p}"] if p else [])]
+    return ", ".join(parts).replace("p = <", "p <")
+
+
 def _asked(claim: Claim) -> str:
     if claim.stable:
         return "ratio < 1"

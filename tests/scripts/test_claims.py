@@ -2,8 +2,14 @@
 
 import json
 import math
+import os
+import re
+import shlex
 import shutil
+import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,11 +18,13 @@ from scipy import stats
 
 import scripts.claims
 import scripts.reproduction.studies
+from scripts.reproduction.claims import KEYS
 from scripts.reproduction.filled_tables import cells_of
-from scripts.reproduction.tables import load_table
+from scripts.reproduction.tables import Table, load_table
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.reporting.claims import ENDPOINTS
 
+ROOT = Path(__file__).parents[2]
 NAMES = ("dataset", "model", "method", "recipe", "config_hash", "seed")
 
 
@@ -175,3 +183,33 @@ def test_mistakes(claims, low_data, tmp_path):
         status, _, complaint = claims("table=low_data", "study")
         assert (status, complaint.count("\n")) == (2, 1)
         assert "make it again from the runs" in complaint
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_claims(tmp_path):
+    text = (ROOT / "docs" / "claims.md").read_text()
+    printed = []
+    for line in re.findall(r"^    python scripts/(.*)$", text, re.M):
+        program, *arguments = shlex.split(line)
+        command = [sys.executable, ROOT / "scripts" / program, *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        printed.append(done.stdout)
+    run, judged, planned, written, again = printed
+    assert "9 runs: 0 done, 0 running elsewhere, 9 to run" in run
+    assert judged == written == again
+    columns = re.findall(r"^\| claim .*$", text, re.M)[0].split("|")
+    assert {column.strip() for column in columns} <= {cell.strip() for cell in judged.splitlines()[2].split("|")}
+    assert len(re.findall(r"^\| SmoothMix_C", planned, re.M)) == 3
+    files = {path.name for path in (tmp_path / "outputs" / "digits_study").iterdir()}
+    assert {"README.md", "differences.svg", "curves.svg"} <= files
+
+
+def test_the_page_on_claims_lists_all_keys_and_endpoints():
+    """The tables of docs/claims.md against the schema."""
+    text = (ROOT / "docs" / "claims.md").read_text()
+    keys = {key for cell in re.findall(r"^\| (`.*?) \|", text, re.M) for key in re.findall(r"`(\w+)`", cell)}
+    assert keys == {field.name for field in fields(Table)} - {"name"} | KEYS - {"margin"}
+    (endpoints,) = re.findall(r"^\| `endpoint` \| (.*) \|$", text, re.M)
+    assert set(re.findall(r"`(\w+)`", endpoints)) == set(ENDPOINTS)
