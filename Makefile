@@ -1,4 +1,5 @@
-# Everything runs in .venv, which is built from requirements.txt once and again when that file changes.
+# Everything runs in .venv, which is built from requirements.txt once and again when that file changes. imagecorruptions is
+# installed for its photographs of frost alone, without what it depends on.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -30,6 +31,7 @@ lint: .venv/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2
 	touch $@
 
 clean:

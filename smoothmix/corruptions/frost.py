@@ -64,7 +64,7 @@ def _photographs() -> list[Tensor]:
     Raises:
         ImportError: the package or one of the files is not there, or a file has another size.
     """
-    remedy = "the frost photographs are missing; run `pip install --no-deps imagecorruptions`"
+    remedy = "the frost photographs are missing; run `pip install --no-deps imagecorruptions==1.1.2`"
     spec = find_spec("imagecorruptions")
     if spec is None or spec.origin is None:
         raise ImportError(remedy)

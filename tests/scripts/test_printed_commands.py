@@ -1,0 +1,80 @@
+"""Commands that are printed or documented, read as bash and zsh read them, and composed as Hydra composes them."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from scripts.reproduction.jobs import jobs_of
+from scripts.reproduction.launch import launch
+from scripts.reproduction.tables import CONFIGS, load_table, table_runs
+from smoothmix.config.run_directory import run_directory
+from smoothmix.config.schema import check
+
+ROOT = Path(__file__).parents[2]
+SHELLS = [shell for shell in (["bash"], ["zsh", "-f"]) if shutil.which(shell[0])]
+PROGRAMS = ("python", "torchrun", "sbatch", "make", "pip", "tar", "STAGE=")
+AWKWARD = "é, it's lr=0.1 (x) [1]"
+
+
+def words_of(lines):
+    """Return the arguments of each command; every shell must read the same ones."""
+    commands = [shlex.split(line, comments=True) for line in lines]
+    text = "".join(f"printf '%s\\n' {line}\nprintf '\\n'\n" for line in lines)
+    for shell in SHELLS:
+        done = subprocess.run([*shell, "-o", "interactivecomments" if shell[0] == "zsh" else "posix"], input=text,
+                              cwd=ROOT, capture_output=True, text=True)  # fmt: skip
+        assert done.stderr == ""
+        assert [block.splitlines() for block in done.stdout.split("\n\n")[:-1]] == commands
+    return commands
+
+
+def composed(words):
+    """Return what a command line of train.py or an evaluation composes to; of a sweep, the first run."""
+    (script,) = (word for word in words if word.endswith((".py", "train.sbatch")))
+    overrides = [word for word in words[words.index(script) + 1 :] if word != "-m"]
+    if "-m" in words:
+        overrides = [word if "[" in word else word.split(",")[0] for word in overrides]
+    name = Path(script).stem  # train.sbatch hands its arguments to train.py
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(name, overrides)
+
+
+def test_the_printed_commands_are_those_of_the_runs(tmp_path, capsys):
+    overrides = [f'output="{tmp_path}/{AWKWARD}"', f'dataset.root="{tmp_path}/{AWKWARD}"']
+    jobs = []
+    for name in ("1", "4", "low_data"):
+        assert launch([f"table={name}", "seeds=2", "source=generate", "launcher=print", *overrides]) == 0
+        jobs += jobs_of(load_table(name), table_runs(load_table(name), overrides=tuple(overrides), seeds=2), "generate")
+    lines = iter(words_of(capsys.readouterr().out.splitlines()))
+    for job in jobs:
+        assert run_directory(check(composed(next(lines)))) == job.directory
+        if job.benchmark:
+            evaluation = composed(next(lines))
+            assert Path(evaluation.run) == job.directory
+            assert (evaluation.source, evaluation.dataset.root) == ("generate", f"{tmp_path}/{AWKWARD}")
+            assert (evaluation.weights, evaluation.images) == (job.table.weights, job.table.images)
+    assert list(lines) == []
+
+
+def documented(page):
+    """Return the commands in the blocks of a page."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"^    (\S.*)$", page.read_text(encoding="utf-8"), re.M)
+    return [line for line in lines if line.startswith(PROGRAMS)]
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
+)
+def test_documented_commands_can_be_pasted(page):
+    for words in words_of(documented(page)):
+        for script in (word for word in words if re.fullmatch(r"[\w./]+\.(py|sbatch)", word)):
+            assert (ROOT / script).exists() or "vertical_concat" in script, script
+        if any(word.endswith(("train.py", "train.sbatch")) for word in words):
+            composed(words)
