@@ -14,10 +14,10 @@ from models.pyramidnet import PyramidBlock
 from scripts.benchmarks import step_gpu
 from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
 from scripts.benchmarks.trainers import MODELS, trainer_of
-from smoothmix.evaluation.classification import full_precision
 from smoothmix.training.step import WARM_UP
 from smoothmix.training.trainer import Trainer, numerics
 from smoothmix.utils.distributed import init_distributed
+from smoothmix.utils.precision import full_precision
 
 PLAIN = "plain: fp32, NCHW, eager"
 OURS = {

@@ -68,8 +68,7 @@ def _defocus(images: Tensor, setting: Defocus, draws: Draws) -> Tensor:
             shifted[row, column, row : row + len(kernel), column : column + len(kernel)] = kernel / largest
     bank = shifted.view(TILE * TILE, 1, size, size).to(images.device)
     padded = F.pad(images.float(), (half,) * 4, mode="reflect").flatten(0, 1)[:, None]
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        tiles = F.conv2d(padded, bank, stride=TILE)
+    tiles = F.conv2d(padded, bank, stride=TILE)
     blurred = F.pixel_shuffle(tiles, TILE).view(images.shape)
     # Many a sum under an even disk is a whole grey level. The sum is exact so far; float64 leaves it on the side of
     # that level on which the rounded weight puts it in the original.
@@ -112,7 +111,7 @@ def smear(images: Tensor, setting: Motion, angle: Tensor) -> Tensor:
 
 
 def _angle(images: Tensor, setting: Motion, generator: Generator | None) -> Draws:
-    return (torch.rand(len(images), generator=generator, device=images.device) * 90 - 45,)
+    return (torch.rand(len(images), dtype=torch.float32, generator=generator, device=images.device) * 90 - 45,)
 
 
 def _motion(images: Tensor, setting: Motion, draws: Draws) -> Tensor:

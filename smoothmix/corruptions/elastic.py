@@ -19,8 +19,8 @@ class _Setting(NamedTuple):
 def _sample(images: Tensor, setting: _Setting, generator: Generator | None) -> Draws:
     """Draw U(-1, 1) for the three points (N, 3, 2), x before y, and for the displacements (N, 2, S, S), x first."""
     count, side, device = len(images), images.shape[-1], images.device
-    points = torch.rand(count, 3, 2, generator=generator, device=device)
-    fields = torch.rand(count, 2, side, side, generator=generator, device=device)
+    points = torch.rand(count, 3, 2, dtype=torch.float32, generator=generator, device=device)
+    fields = torch.rand(count, 2, side, side, dtype=torch.float32, generator=generator, device=device)
     return points.mul_(2).sub_(1), fields.mul_(2).sub_(1)
 
 

@@ -11,7 +11,7 @@ _Setting = tuple[float, float]  # strength; how much less each finer level of th
 def _sample(images: Tensor, setting: _Setting, generator: Generator | None) -> Draws:
     """Draw U(-1, 1) for every point of the cloud: (N, M, M), M being the next power of two of the images' side."""
     size = 1 << (images.shape[-1] - 1).bit_length()
-    kicks = torch.rand(len(images), size, size, generator=generator, device=images.device)
+    kicks = torch.rand(len(images), size, size, dtype=torch.float32, generator=generator, device=images.device)
     return (kicks.mul_(2).sub_(1),)
 
 

@@ -20,6 +20,7 @@ from smoothmix.corruptions.glass import GLASS_BLUR
 from smoothmix.corruptions.noise import GAUSSIAN_NOISE, IMPULSE_NOISE, SHOT_NOISE, SPECKLE_NOISE
 from smoothmix.corruptions.snow import SNOW
 from smoothmix.corruptions.spatter import SPATTER
+from smoothmix.utils.precision import full_precision
 
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": GAUSSIAN_NOISE,
@@ -83,6 +84,7 @@ def sample(
     return CORRUPTIONS[name].sample(images, setting, generator)
 
 
+@full_precision()
 def apply(images: Tensor, name: str, severity: int, benchmark: str, draws: Draws) -> Tensor:
     """Return `images` corrupted with the random numbers `draws`: a pure function; no JPEG at the end."""
     setting = _setting(images, name, severity, benchmark)
@@ -92,10 +94,10 @@ def apply(images: Tensor, name: str, severity: int, benchmark: str, draws: Draws
 def _setting(images: Tensor, name: str, severity: int, benchmark: str) -> Any:
     if name not in CORRUPTIONS:
         close = difflib.get_close_matches(name, CORRUPTIONS, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(CORRUPTIONS)}"
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(CORRUPTIONS)}"
         raise ValueError(f"unknown corruption {name!r}; {hint}")
     if benchmark not in SIDES:
-        raise ValueError(f"unknown benchmark {benchmark!r}; there is {', '.join(SIDES)}")
+        raise ValueError(f"unknown benchmark {benchmark!r}; choose from {', '.join(SIDES)}")
     if severity not in SEVERITIES:
         raise ValueError(f"severity must be 1, 2, 3, 4 or 5, not {severity!r}")
     side = SIDES[benchmark]

@@ -7,7 +7,7 @@ from smoothmix.corruptions.corruption import Corruption, Draws
 
 
 def _normal(images: Tensor, setting: float, generator: Generator | None) -> Draws:
-    return (torch.randn(images.shape, generator=generator, device=images.device),)
+    return (torch.randn(images.shape, dtype=torch.float32, generator=generator, device=images.device),)
 
 
 def _add_gaussian(images: Tensor, std: float, draws: Draws) -> Tensor:
@@ -21,7 +21,7 @@ def _add_speckle(images: Tensor, std: float, draws: Draws) -> Tensor:
 
 
 def _count_photons(images: Tensor, rate: float, generator: Generator | None) -> Draws:
-    return (torch.poisson(images * (rate / 255), generator=generator),)
+    return (torch.poisson(images.float() * (rate / 255), generator=generator),)
 
 
 def _expose(images: Tensor, rate: float, draws: Draws) -> Tensor:
@@ -30,7 +30,7 @@ def _expose(images: Tensor, rate: float, draws: Draws) -> Tensor:
 
 
 def _uniform(images: Tensor, amount: float, generator: Generator | None) -> Draws:
-    return (torch.rand(images.shape, generator=generator, device=images.device),)
+    return (torch.rand(images.shape, dtype=torch.float32, generator=generator, device=images.device),)
 
 
 def _salt_and_pepper(images: Tensor, amount: float, draws: Draws) -> Tensor:

@@ -22,9 +22,9 @@ class Snow(NamedTuple):
 
 
 def _noise_and_angle(images: Tensor, setting: Snow, generator: Generator | None) -> Draws:
-    side = images.shape[-1]
-    noise = torch.randn(len(images), side, side, generator=generator, device=images.device)
-    angle = torch.rand(len(images), generator=generator, device=images.device) * 90 - 135
+    count, side, device = len(images), images.shape[-1], images.device
+    noise = torch.randn(count, side, side, dtype=torch.float32, generator=generator, device=device)
+    angle = torch.rand(count, dtype=torch.float32, generator=generator, device=device) * 90 - 135
     return noise, angle
 
 

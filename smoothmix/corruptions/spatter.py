@@ -23,8 +23,8 @@ class _Setting(NamedTuple):
 
 def _sample(images: Tensor, setting: _Setting, generator: Generator | None) -> Draws:
     """Draw standard normal noise (N, S, S)."""
-    side = images.shape[-1]
-    return (torch.randn(len(images), side, side, generator=generator, device=images.device),)
+    count, side, device = len(images), images.shape[-1], images.device
+    return (torch.randn(count, side, side, dtype=torch.float32, generator=generator, device=device),)
 
 
 def _apply(images: Tensor, setting: _Setting, draws: Draws) -> Tensor:

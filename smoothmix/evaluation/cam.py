@@ -5,9 +5,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.precision import full_precision
 
 
 @torch.no_grad()
+@full_precision()
 def class_activation_maps(model: nn.Module, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Return what each place of an image adds to the logit of a class, and the logits.
 

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,22 +9,12 @@ from torch.nn import functional as F
 
 from smoothmix.utils.data import Batch, Batches
 from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.precision import full_precision
 
 
 def batch_size(device: torch.device) -> int:
     """Return how many images to evaluate at once: on a CPU so few that their activations stay in its cache."""
     return 500 if device.type == "cuda" else 50
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep float32 convolutions on a GPU from using TF32 (torch's default there)."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 @torch.no_grad()

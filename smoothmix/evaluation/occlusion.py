@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from smoothmix.evaluation.cam import class_activation_maps, share_inside
-from smoothmix.evaluation.classification import full_precision
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
@@ -118,14 +117,13 @@ def measure(
     model.eval()
     found: dict[str, dict[str, list[Tensor]]] = {name: {"probability": [], "share": []} for name in CONDITIONS}
     pieces = zip(*(torch.split(tensor, batch_size) for tensor in (images, labels, corners)), strict=True)
-    with full_precision():
-        for batch, classes, places in pieces:
-            mask = boxes(places, side, images.shape[-1])
-            for condition, values in found.items():
-                seen = normalize(occlude(batch.float() / 255, places, side, condition))
-                maps, logits = class_activation_maps(model, seen, classes)
-                values["probability"].append(logits.softmax(dim=1).gather(1, classes[:, None])[:, 0])
-                values["share"].append(share_inside(maps, mask))
+    for batch, classes, places in pieces:
+        mask = boxes(places, side, images.shape[-1])
+        for condition, values in found.items():
+            seen = normalize(occlude(batch.float() / 255, places, side, condition))
+            maps, logits = class_activation_maps(model, seen, classes)
+            values["probability"].append(logits.softmax(dim=1).gather(1, classes[:, None])[:, 0])
+            values["share"].append(share_inside(maps, mask))
     return {
         condition: {name: torch.cat(pieces).double().cpu() for name, pieces in values.items()}
         for condition, values in found.items()

@@ -3,6 +3,7 @@
 A mask holds the share of the image itself; the rest, 1 - mask, is its partner's. A mask of ones changes nothing.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ def blend(images: Tensor, targets: Tensor, partner: Tensor, mask: Tensor) -> tup
         targets: (N, K), class probabilities, float32.
         partner: (N,), int64: image i is blended with image partner[i].
         mask: float32 in [0, 1], the share of image i itself; (N, 1, H, W), with 1 for a dimension that is constant,
-            as in (1, 1, H, W), one mask for the whole batch, or (N, 1, 1, 1), one number an image.
+            as in (1, 1, H, W), one mask for the whole batch, or (N, 1, 1, 1), one number per image.
 
     Returns:
         Blended images, in the shape and dtype of `images`, and targets (N, K), float32. The inputs are not modified.
@@ -36,18 +37,19 @@ def mix_images(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     Where the mask is exactly 1 or 0 the result is a copy of one image's pixel, bit for bit, whatever the other holds.
     Any tensor (N, ...) that broadcasts with `mask` will do, hidden activations too.
     """
-    return _mix_pair(images, images[partner], mask.to(images.dtype))
+    return mix_pair(images, images[partner], mask.to(images.dtype))
 
 
-def _mix_pair(images: Tensor, others: Tensor, mask: Tensor) -> Tensor:
+def mix_pair(images: Tensor, others: Tensor, mask: Tensor) -> Tensor:
+    """Return mask * images + (1 - mask) * others, all of one dtype; see `mix_images`."""
     # where, because 0 times a NaN or an infinity is a NaN.
     mixed = torch.where(mask == 1, images, torch.lerp(others, images, mask))
     return torch.where(mask == 0, others, mixed)
 
 
-def _may_read(images: Tensor) -> bool:
-    """Whether reading the mask costs nothing: on a GPU the host would wait; autograd and compilers cannot follow."""
-    return images.device.type == "cpu" and not images.requires_grad and not torch.compiler.is_compiling()
+def _may_read(tensor: Tensor) -> bool:
+    """Whether reading values costs nothing: on a GPU the host would wait; autograd and compilers cannot follow."""
+    return tensor.device.type == "cpu" and not tensor.requires_grad and not torch.compiler.is_compiling()
 
 
 def _mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ def _mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     box = _box(mask != 0)
     images, others, mask = images[box], mixed[box], mask[box]
     if bool((mask == 0).any()):
-        others.copy_(_mix_pair(images, others, mask))
+        others.copy_(mix_pair(images, others, mask))
         return mixed
     others.lerp_(images, mask)
     if bool((own := mask == 1).any()):
@@ -107,8 +109,8 @@ def mix_targets(targets: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
 def to_targets(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Check a batch and return its labels as class probabilities (N, K), float32.
 
-    The values of the labels are not checked, since reading them would make the host wait for the device: a label
-    outside [0, K) becomes a row of zeros. Data sets check their labels when they load them.
+    A class index outside [0, K) is an error on a CPU. On a GPU the host would have to wait to see it: there the target
+    is NaN in every class, and so is the loss.
 
     Args:
         images: (N, C, H, W), floating.
@@ -117,7 +119,7 @@ def to_targets(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
     Raises:
         TypeError: not tensors, images that are not floating, or class indices that are not integers.
-        ValueError: shapes that do not fit one another, or two devices.
+        ValueError: shapes that do not fit one another, two devices, or (on a CPU) a class index outside [0, K).
     """
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
         raise TypeError(
@@ -130,17 +132,25 @@ def to_targets(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         raise ValueError(f"images have shape {tuple(images.shape)}: pass a batch of shape (N, C, H, W).")
     if labels.ndim not in (1, 2):
         raise ValueError(f"labels have shape {tuple(labels.shape)}: pass class indices (N,) or probabilities (N, K).")
-    if len(images) != len(labels):
-        raise ValueError(f"there are {len(images)} images but {len(labels)} labels: pass one label an image.")
+    if images.shape[0] != labels.shape[0]:
+        raise ValueError(f"there are {images.shape[0]} images but {labels.shape[0]} labels: pass one label per image.")
     if images.device != labels.device:
         raise ValueError(f"images are on {images.device} and labels on {labels.device}: move both to one device.")
     if labels.ndim == 2:
         if labels.shape[1] != num_classes:
             raise ValueError(
-                f"labels have {labels.shape[1]} columns but num_classes is {num_classes}: pass one column a class."
+                f"labels have {labels.shape[1]} columns but num_classes is {num_classes}: pass one column per class."
             )
         return labels.float()
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"class indices are {labels.dtype}: convert them with labels.long().")
     # A comparison, not torch.nn.functional.one_hot, which reads the labels on the host.
-    return (labels[:, None] == torch.arange(num_classes, device=labels.device)).float()
+    targets = (labels[:, None] == torch.arange(num_classes, device=labels.device)).float()
+    outside = (labels < 0) | (labels >= num_classes)
+    if not _may_read(labels):
+        return targets.masked_fill_(outside[:, None], math.nan)
+    if bool(outside.any()):
+        raise ValueError(
+            f"a class index is {labels[outside][0]}, outside 0 to {num_classes - 1}: correct the labels or num_classes."
+        )
+    return targets

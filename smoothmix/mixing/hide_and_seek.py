@@ -22,8 +22,8 @@ class HideAndSeek(Strategy):
     Args:
         num_classes, p, generator: see `Strategy`.
         per_sample: a grid for each image, as in the source; False hides the same patches in the whole batch.
-        grids: sides of the patches in pixels, whole numbers >= 0, at least one above 0. The default is the authors' for
-            ImageNet.
+        grids: sides of the patches in pixels of an image of `image_size`, whole numbers >= 0 and below it, at least
+            one above 0. The default is the authors' for ImageNet.
         image_size: the image size min(H, W) that `grids` are meant for, in pixels. For images of another size they are
             scaled in proportion and rounded, to 1 pixel at least: the default is 2, 5, 6 and 8 pixels on 32.
         hide_prob: probability that a patch is hidden, in [0, 1].
@@ -49,6 +49,11 @@ class HideAndSeek(Strategy):
         if not isinstance(self.image_size, int) or self.image_size < 1:
             raise ValueError(
                 f"image_size is {self.image_size!r}: pass the image size that grids are meant for, in pixels."
+            )
+        if max(self.grids) >= self.image_size:
+            raise ValueError(
+                f"grids is {self.grids}, in pixels of images of {self.image_size}: pass sides below image_size, or the "
+                "image_size that these sides are meant for."
             )
         if not 0 <= self.hide_prob <= 1:
             raise ValueError(f"hide_prob is {self.hide_prob}: pass the probability of hiding a patch, between 0 and 1.")

@@ -8,10 +8,28 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 from torch.utils.hooks import RemovableHandle
 
-from smoothmix.mixing.blend import blend, label_weight, mix_images, mix_targets, to_targets
+from smoothmix.mixing.blend import blend, label_weight, mix_pair, mix_targets, to_targets
 from smoothmix.mixing.mixup import Mixup
+
+
+class _Permuted(torch.autograd.Function):
+    """``x[partner]`` for a permutation, so that the gradient is a gather as well, not a sum into zeros."""
+
+    @staticmethod
+    def forward(x: Tensor, partner: Tensor) -> Tensor:
+        return x[partner]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (partner,) = ctx.saved_tensors
+        return gradients[0][partner.argsort()], None
 
 
 class Pending(NamedTuple):
@@ -33,7 +51,9 @@ class ManifoldMixup(Mixup):
 
     A call draws layer, weight and partners. At layer 0 it mixes the images, exactly as `Mixup` does; otherwise it
     returns them as they are with mixed targets, and the next forward pass in training mode mixes the output of that
-    stage. So run the network once on every batch that comes out of here. Evaluation mode is left alone.
+    stage. So run the network once on every batch that comes out of here, in the process of the training loop.
+    Evaluation mode is left alone. Gradient checkpointing of a stage, or of anything around it, would repeat the forward
+    pass without the mix and is refused in the backward pass; that of blocks inside a stage works.
 
     The layer is drawn on the host, from torch's default CPU generator, so nothing waits for the device. A CUDA graph
     holds one layer only, so `plan` draws the layer ahead of a call, to choose the graph by. At a stage the weight is
@@ -86,8 +106,11 @@ class ManifoldMixup(Mixup):
         """Mix the images, or have the next forward pass mix a stage's output; see `Strategy.__call__`.
 
         Raises:
-            RuntimeError: no network is attached, or it did not run on the last batch.
+            RuntimeError: no network is attached, it did not run on the last batch, or this is a worker of a
+                `DataLoader`, which has no network.
         """
+        if get_worker_info() is not None:
+            raise RuntimeError("ManifoldMixup mixes inside the network: call it in the training loop, not in a worker.")
         if not self._hooks:
             raise RuntimeError("ManifoldMixup is not attached to a network: call attach(model) first.")
         if self._pending is not None:
@@ -118,6 +141,11 @@ class ManifoldMixup(Mixup):
 
     def _mix(self, stage: str, module: nn.Module, args: Any, output: Any) -> Tensor | None:
         """The forward hook of a stage: return what replaces its output, or None to leave it."""
+        if module.training and _in_backward():
+            raise RuntimeError(
+                f"gradient checkpointing runs {stage!r} again in the backward pass, where ManifoldMixup cannot repeat "
+                "its mix: checkpoint the blocks inside the stages only, or nothing."
+            )
         pending = self._pending
         if pending is None or pending.stage != stage or not module.training:
             return None
@@ -129,4 +157,10 @@ class ManifoldMixup(Mixup):
                 "one tensor (N, ...)."
             )
         mask = pending.mask.view(-1, *[1] * (output.ndim - 1))
-        return mix_images(output, pending.partner, mask)
+        others: Tensor = _Permuted.apply(output, pending.partner)  # type: ignore[no-untyped-call]
+        return mix_pair(output, others, mask.to(output.dtype))
+
+
+def _in_backward() -> bool:
+    """Whether this forward pass is a part of a backward pass, as when gradient checkpointing recomputes it."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

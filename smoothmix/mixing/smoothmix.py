@@ -1,6 +1,5 @@
 """SmoothMix (Lee et al., CVPR Workshops 2020): two images blended by a mask without strong edges."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ class SmoothMix(Strategy):
 
     Args:
         num_classes, p, per_sample, generator: see `Strategy`.
-        sigma: (low, high) of the spread, as fractions of the image size min(H, W), 0 <= low <= high.
+        sigma: (low, high) of the spread, as fractions of the image size min(H, W), 0 <= low <= high <= 1, high > 0.
 
     Raises:
         ValueError: `sigma` that is not such a pair, and what `Strategy` raises.
@@ -32,9 +31,10 @@ class SmoothMix(Strategy):
         super().__post_init__()
         sigma = self.sigma
         numbers = isinstance(sigma, Sequence) and all(isinstance(value, int | float) for value in sigma)
-        if not numbers or len(sigma) != 2 or not 0 <= sigma[0] <= sigma[1] < math.inf:
+        if not numbers or len(sigma) != 2 or not (0 <= sigma[0] <= sigma[1] <= 1 and sigma[1] > 0):
             raise ValueError(
-                f"sigma is {sigma}: pass (low, high) as fractions of the image size, finite and 0 <= low <= high."
+                f"sigma is {sigma}: pass (low, high) as fractions of the image size min(H, W), not as pixels: "
+                "0 <= low <= high <= 1 and high > 0."
             )
         self.sigma = (float(sigma[0]), float(sigma[1]))
 
@@ -84,10 +84,11 @@ class SmoothMixS(SmoothMix):
     Args:
         num_classes, p, per_sample, generator: see `Strategy`.
         sigma: (low, high) of the square's side, as fractions of min(H, W). The default is the paper's.
-        k: half-width of the border as a fraction of the side, >= 0; 0 is a hard square. The default is the paper's.
+        k: half-width of the border as a fraction of the side, in [0, 1]; 0 is a hard square. The default is the
+            paper's.
 
     Raises:
-        ValueError: `k` that is not a finite number of 0 or more, and what `SmoothMix` raises.
+        ValueError: `k` outside [0, 1], and what `SmoothMix` raises.
     """
 
     p: float = 0.5
@@ -97,9 +98,10 @@ class SmoothMixS(SmoothMix):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.k < math.inf:
+        if not 0 <= self.k <= 1:
             raise ValueError(
-                f"k is {self.k}: pass the border's half-width as a fraction of the side, finite and 0 or more."
+                f"k is {self.k}: pass the border's half-width as a fraction of the square's side, not as pixels, "
+                "between 0 and 1."
             )
 
     def mask(self, size: tuple[int, int], center: tuple[Tensor, Tensor], sigma: Tensor) -> Tensor:

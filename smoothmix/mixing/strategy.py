@@ -1,9 +1,11 @@
 """What all strategies share: the draws, the p-coin and the call."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from smoothmix.mixing.blend import blend, to_targets
 
@@ -24,7 +26,8 @@ class Strategy:
         p: probability of mixing, in [0, 1].
         per_sample: draw a mask and a p-coin for each image instead of one for the whole batch.
         generator: source of all randomness, on the images' device; None is the device's default generator. A public
-            attribute: set it, or save its state, at any time.
+            attribute: set it, or save its state, at any time. In a worker process of a `DataLoader`, whose copies would
+            all draw the same, it is seeded anew, once, from its own next number and the seed of the worker.
 
     Raises:
         ValueError: `num_classes` below 1 or `p` outside [0, 1].
@@ -34,6 +37,7 @@ class Strategy:
     p: float
     per_sample: bool
     generator: torch.Generator | None = field(default=None, repr=False)
+    _seed_of_worker: int | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_classes, int) or self.num_classes < 1:
@@ -48,15 +52,16 @@ class Strategy:
 
         Args:
             images: (N, C, H, W), float32, bfloat16 or float16, of any memory format. Not modified.
-            labels: (N,), class indices, or (N, K), class probabilities. Class indices are not checked against K (see
-                `smoothmix.mixing.to_targets`).
+            labels: (N,), class indices, or (N, K), class probabilities. On a GPU an index outside [0, K) makes NaN
+                targets, so that the loss shows it (see `smoothmix.mixing.to_targets`).
 
         Returns:
             Images in the shape, dtype and memory format of `images`, and targets (N, K), float32, which sum to 1 where
             the labels do. What the coin leaves unmixed equals the input bit for bit.
 
         Raises:
-            TypeError, ValueError: images or labels of a wrong type or shape, or a generator on another device.
+            TypeError, ValueError: images or labels of a wrong type or shape, a class index outside [0, K) on a CPU, or
+                a generator on another device.
         """
         targets = to_targets(images, labels, self.num_classes)
         mask = self.draw_mask(images)
@@ -68,9 +73,9 @@ class Strategy:
         raise NotImplementedError(f"{type(self).__name__} must say how to draw its masks, in sample().")
 
     def draw_mask(self, images: Tensor) -> Tensor:
-        """Draw the masks for a batch, one or one an image, and toss the p-coin: where it says no, the mask is ones."""
-        self._check_generator(images)
-        n = len(images) if self.per_sample else 1
+        """Draw the masks for a batch, one or one per image, and toss the p-coin: where it says no, the mask is ones."""
+        self._prepare_generator(images)
+        n = images.shape[0] if self.per_sample else 1  # len() would be frozen by a compiler
         height, width = images.shape[-2:]
         mask = self.sample(n, (height, width), images.device)
         coin = self.uniform(n, 0, 1, images.device) < self.p
@@ -78,18 +83,18 @@ class Strategy:
 
     def draw_partner(self, images: Tensor) -> Tensor:
         """Draw a permutation of the batch, int64 (N,): the partner of every image, which may be itself."""
-        self._check_generator(images)
+        self._prepare_generator(images)
         # The order of random keys, not torch.randperm: a draw and a sort are one code path on the device for any N,
         # with nothing for the host to wait on, so a CUDA graph can hold them.
-        return self.uniform(len(images), 0, 1, images.device).argsort()
+        return self.uniform(images.shape[0], 0, 1, images.device).argsort()
 
     def uniform(self, n: int, low: float, high: float, device: torch.device | str) -> Tensor:
         """Draw `n` numbers from U(low, high), float32 (n,)."""
-        return low + (high - low) * torch.rand(n, dtype=torch.float32, device=device, generator=self.generator)
+        return low + (high - low) * torch.rand(n, dtype=torch.float32, device=device, **self._source)
 
     def whole(self, n: int, below: int, device: torch.device | str) -> Tensor:
         """Draw `n` whole numbers from 0 to `below` - 1, int64 (n,)."""
-        return torch.randint(below, (n,), device=device, generator=self.generator)
+        return torch.randint(below, (n,), device=device, **self._source)
 
     def beta(self, n: int, alpha: float, device: torch.device | str) -> Tensor:
         """Draw `n` numbers from Beta(alpha, alpha), float32 (n,).
@@ -100,16 +105,42 @@ class Strategy:
         if alpha == 1:
             return self.uniform(n, 0, 1, device)
         shape = torch.full((2, n), alpha + 1.0, dtype=torch.float32, device=device)
-        log_gamma = torch._standard_gamma(shape, generator=self.generator).log()
+        log_gamma = torch._standard_gamma(shape, **self._source).log()
         # 1 - U lies in (0, 1], where the logarithm is finite.
-        log_uniform = torch.log1p(-torch.rand(2, n, dtype=torch.float32, device=device, generator=self.generator))
+        log_uniform = torch.log1p(-torch.rand(2, n, dtype=torch.float32, device=device, **self._source))
         # Below 1e-30 the draw is a fair coin anyway, and the quotient would no longer fit into float32.
         first, second = log_gamma + log_uniform / max(alpha, 1e-30)
         return torch.sigmoid(first - second)
 
-    def _check_generator(self, images: Tensor) -> None:
-        if self.generator is not None and self.generator.device.type != images.device.type:
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled. A process that is spawned cannot open the state of a generator, but its bytes."""
+        state = self.__dict__.copy()
+        if self.generator is not None:
+            state["generator"] = str(self.generator.device), bytes(self.generator.get_state().tolist())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if state["generator"] is not None:
+            device, drawn = state["generator"]
+            self.generator = torch.Generator(device)
+            self.generator.set_state(torch.tensor(list(drawn), dtype=torch.uint8))
+
+    @property
+    def _source(self) -> dict[str, Any]:
+        """The keyword that names a generator of one's own; compilers refuse even None there."""
+        return {} if self.generator is None else {"generator": self.generator}
+
+    def _prepare_generator(self, images: Tensor) -> None:
+        if self.generator is None:
+            return
+        if self.generator.device.type != images.device.type:
             raise ValueError(
                 f"the generator is on {self.generator.device} and the images on {images.device}: "
                 f"build it with torch.Generator(device={images.device.type!r})."
             )
+        worker = get_worker_info()
+        if worker is not None and worker.seed != self._seed_of_worker:
+            own = torch.randint(2**62, (), device=self.generator.device, generator=self.generator)
+            self.generator.manual_seed(int(own) ^ worker.seed)
+            self._seed_of_worker = worker.seed

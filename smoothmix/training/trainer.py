@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from smoothmix.evaluation.classification import batch_size, evaluate, full_precision
+from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.mixing.identity import Identity
 from smoothmix.training.checkpoint import Checkpoints
 from smoothmix.training.log import RunLog
@@ -23,6 +23,7 @@ from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import environment_of, start
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.precision import full_precision
 from smoothmix.utils.signals import StopSignal, WaitInterrupted
 
 

@@ -96,11 +96,11 @@ CIFAR, IMAGENET = (torch.zeros(1, 3, side, side, dtype=torch.uint8) for side in 
     ("images", "arguments", "sentence"),
     [
         (CIFAR, ("gausian_noise", 1), r"unknown corruption 'gausian_noise'; did you mean gaussian_noise\?"),
-        (CIFAR, ("xyz", 1), "unknown corruption 'xyz'; there is gaussian_noise, shot_noise"),
+        (CIFAR, ("xyz", 1), "unknown corruption 'xyz'; choose from gaussian_noise, shot_noise"),
         (CIFAR, ("fog", 0), "severity must be 1, 2, 3, 4 or 5, not 0"),
         (CIFAR, ("fog", 6), "severity must be 1, 2, 3, 4 or 5, not 6"),
         (CIFAR, ("fog", 2.5), "severity must be 1, 2, 3, 4 or 5, not 2.5"),
-        (CIFAR, ("fog", 1, "cifar10"), "unknown benchmark 'cifar10'; there is cifar, imagenet"),
+        (CIFAR, ("fog", 1, "cifar10"), "unknown benchmark 'cifar10'; choose from cifar, imagenet"),
         (CIFAR.float(), ("fog", 1), r"uint8 images \(N, 3, 32, 32\), not torch.float32 \(1, 3, 32, 32\)"),
         (CIFAR, ("fog", 1, "imagenet"), r"uint8 images \(N, 3, 224, 224\), not torch.uint8 \(1, 3, 32, 32\)"),
         (IMAGENET, ("fog", 1), r"not torch.uint8 \(1, 3, 224, 224\); resize them, or choose the other benchmark"),

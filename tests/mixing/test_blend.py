@@ -1,5 +1,7 @@
 """Exactness: what is not mixed is the input, bit for bit, and hard masks copy pixels."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -111,7 +113,7 @@ def test_hidden_activations_can_be_mixed():
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("soft", [False, True])
 def test_inputs_are_not_modified(method, soft):
-    images = torch.randn(6, 3, 8, 8)
+    images = torch.randn(6, 3, 12, 12)
     labels = torch.rand(6, 4).softmax(1) if soft else torch.randint(4, (6,))
     images_before, labels_before = images.clone(), labels.clone()
     for seed in range(5):
@@ -128,15 +130,32 @@ def test_identity_and_label_smoothing_return_the_images_themselves():
     assert targets.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
 
 
+@pytest.mark.parametrize("per_sample", [False, True])
 @pytest.mark.parametrize("method", ALL)
-def test_float64_and_gradients_pass_through(method):
-    images = torch.randn(4, 3, 8, 8, dtype=torch.float64, requires_grad=True)
-    mixed, _ = method(num_classes=4, p=1.0)(images, torch.arange(4))
-    assert mixed.dtype == torch.float64
-    mixed.sum().backward()
-    assert torch.isfinite(images.grad).all()
+def test_the_gradient_is_that_of_a_linear_map(method, per_sample):
+    """With the draws fixed, mixing is linear: <weights, mix(x)> = <gradient, x> for every x."""
+    strategy = method(num_classes=4, p=1.0, per_sample=per_sample)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    images, others, weights = torch.randn(3, 4, 3, 12, 12, dtype=torch.float64)
+    images.requires_grad_()
+
+    def mix(x):
+        torch.set_rng_state(state)
+        return strategy(x, torch.arange(4))[0]
+
+    (gradient,) = torch.autograd.grad((mix(images) * weights).sum(), images)
+    for x in (images.detach(), others):
+        torch.testing.assert_close((gradient * x).sum(), (mix(x) * weights).sum())
 
 
-def test_labels_outside_the_classes_give_a_row_of_zeros():
-    """Documented: reading the values would make the host wait, so data sets check them."""
-    assert to_targets(torch.zeros(2, 1, 1, 1), torch.tensor([3, -1]), 3).tolist() == [[0, 0, 0], [0, 0, 0]]
+@pytest.mark.parametrize("label", [3, -1])
+def test_where_values_may_not_be_read_a_label_outside_the_classes_makes_the_loss_nan(label, monkeypatch):
+    monkeypatch.setattr(import_module("smoothmix.mixing.blend"), "_may_read", lambda tensor: False)
+    images, labels = torch.zeros(3, 1, 2, 2), torch.tensor([2, label, 0])
+    targets = to_targets(images, labels, 3)
+    assert targets.isnan().tolist() == [[False] * 3, [True] * 3, [False] * 3]
+    assert targets[::2].tolist() == [[0, 0, 1], [1, 0, 0]]
+    for method in (Identity, LabelSmoothing, SmoothMixC):
+        _, targets = method(num_classes=3)(images, labels)
+        assert torch.nn.functional.cross_entropy(torch.zeros(3, 3), targets).isnan()

@@ -80,11 +80,15 @@ def as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(BLEND, "_may_read", lambda images: False)
 
 
+def on_meta():
+    return torch.empty(5, 3, 12, 12, device="meta"), torch.empty(5, dtype=torch.long, device="meta")
+
+
 @pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_no_operation_reads_values(strategy):
     with NoHostReads():
-        strategy(torch.randn(5, 3, 8, 8), torch.arange(5) % 4)
+        strategy(torch.randn(5, 3, 12, 12), torch.arange(5) % 4)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
@@ -92,11 +96,11 @@ def test_no_operation_reads_values(strategy):
 def test_runs_on_tensors_without_values(strategy):
     """Fake and meta tensors hold no numbers, so that item() and bool() raise; meta also refuses CPU tensors beside."""
     with FakeTensorMode():
-        images, targets = strategy(torch.randn(5, 3, 8, 8, dtype=torch.bfloat16), torch.zeros(5, dtype=torch.long))
-    assert (images.shape, images.dtype, targets.shape) == ((5, 3, 8, 8), torch.bfloat16, (5, 4))
+        images, targets = strategy(torch.randn(5, 3, 12, 12, dtype=torch.bfloat16), torch.zeros(5, dtype=torch.long))
+    assert (images.shape, images.dtype, targets.shape) == ((5, 3, 12, 12), torch.bfloat16, (5, 4))
     if getattr(strategy, "alpha", 1.0) != 1.0:
         return  # torch has no meta version of the gamma draw
-    images, targets = strategy(torch.empty(5, 3, 8, 8, device="meta"), torch.empty(5, dtype=torch.long, device="meta"))
+    images, targets = strategy(*on_meta())
     assert images.device.type == targets.device.type == "meta"
 
 
@@ -104,7 +108,7 @@ def test_runs_on_tensors_without_values(strategy):
 def test_the_draw_of_the_layer_reads_nothing_on_the_device(attempt):
     """On the meta device the real draw works: it does not touch the images' device."""
     strategy = WithNetwork(None, False)
-    images, targets = strategy(torch.empty(5, 3, 8, 8, device="meta"), torch.empty(5, dtype=torch.long, device="meta"))
+    images, targets = strategy(*on_meta())
     assert images.device.type == targets.device.type == "meta"
 
 
@@ -112,11 +116,11 @@ def test_the_draw_of_the_layer_reads_nothing_on_the_device(attempt):
 def test_the_checks_notice_a_read():
     strategy = ReadsTheMask(num_classes=4)
     with NoHostReads(), pytest.raises(AssertionError, match="waits for the device"):
-        strategy(torch.randn(5, 3, 8, 8), torch.arange(5) % 4)
+        strategy(torch.randn(5, 3, 12, 12), torch.arange(5) % 4)
     with FakeTensorMode(), pytest.raises(Exception, match=r"_local_scalar_dense|[Dd]ata.dependent"):
-        strategy(torch.randn(5, 3, 8, 8), torch.zeros(5, dtype=torch.long))
+        strategy(torch.randn(5, 3, 12, 12), torch.zeros(5, dtype=torch.long))
     with pytest.raises(RuntimeError, match="meta"):
-        strategy(torch.empty(5, 3, 8, 8, device="meta"), torch.empty(5, dtype=torch.long, device="meta"))
+        strategy(*on_meta())
 
 
 def test_a_mask_is_read_on_a_cpu_only_and_unseen_by_autograd_and_the_compiler():

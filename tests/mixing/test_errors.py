@@ -32,7 +32,7 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
         ({"num_classes": 2.5}, r"num_classes is 2\.5: pass"),
     ],
 )
-def test_common_knobs(method, arguments, sentence):
+def test_common_arguments(method, arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         method(**{"num_classes": 3, **arguments})
 
@@ -41,8 +41,12 @@ def test_common_knobs(method, arguments, sentence):
     ("build", "sentence"),
     [
         (lambda: SmoothMixS(num_classes=3, k=-0.2), r"k is -0\.2: pass the border's half-width"),
+        (lambda: SmoothMixS(num_classes=3, k=4), r"k is 4: .* a fraction of the square's side, not as pixels"),
         (lambda: SmoothMixS(num_classes=3, k=math.nan), r"k is nan: pass"),
         (lambda: SmoothMixS(num_classes=3, k=math.inf), r"k is inf: pass"),
+        (lambda: SmoothMixC(num_classes=3, sigma=[8, 16]), r"sigma is \[8, 16\]: .* as fractions .*, not as pixels"),
+        (lambda: SmoothMixS(num_classes=3, sigma=(0, 32)), r"sigma is \(0, 32\): .* as fractions"),
+        (lambda: SmoothMixC(num_classes=3, sigma=(0, 0)), r"sigma is \(0, 0\): .* high > 0"),
         (lambda: SmoothMixC(num_classes=3, sigma=(0.5, 0.25)), r"sigma is \(0\.5, 0\.25\): pass \(low, high\)"),
         (lambda: SmoothMixC(num_classes=3, sigma=(-0.5, 0.25)), r"sigma is \(-0\.5, 0\.25\): pass"),
         (lambda: SmoothMixC(num_classes=3, sigma=(math.nan, 0.25)), r"sigma is \(nan, 0\.25\): pass"),
@@ -56,8 +60,10 @@ def test_common_knobs(method, arguments, sentence):
         (lambda: CutMix(num_classes=3, alpha=math.inf), r"alpha is inf: pass"),
         (lambda: Cutout(num_classes=3, size=0), r"size is 0: pass the side of the hole in pixels"),
         (lambda: Cutout(num_classes=3, size=-16), r"size is -16: pass"),
-        (lambda: Cutout(num_classes=3, size=8.5), r"size is 8\.5: pass"),
+        (lambda: Cutout(num_classes=3, size=0.5), r"size is 0\.5: pass .* in pixels"),
+        (lambda: Cutout(num_classes=3, size=16)(IMAGES, LABELS), r"size is 16: a hole .* pixels .* 8 x 8 whole"),
         (lambda: CenterGaussian(num_classes=3, spread=-1), r"spread is -1: pass the centre's standard deviation"),
+        (lambda: CenterGaussian(num_classes=3, spread=0.125), r"spread is 0\.125: .* in pixels, not as a fraction"),
         (lambda: CenterGaussian(num_classes=3, spread=math.inf), r"spread is inf: pass"),
         (lambda: CenterGaussian(num_classes=3, spread=math.nan), r"spread is nan: pass"),
         (lambda: CenterGaussian(num_classes=3, sigma=(0.5, 0.25)), r"sigma is \(0\.5, 0\.25\): pass"),
@@ -66,6 +72,7 @@ def test_common_knobs(method, arguments, sentence):
         (lambda: HideAndSeek(num_classes=3, grids=(0, -4)), r"grids is \(0, -4\): pass"),
         (lambda: HideAndSeek(num_classes=3, grids=(0, 2.5)), r"grids is \(0, 2\.5\): pass"),
         (lambda: HideAndSeek(num_classes=3, grids=16), r"grids is 16: pass"),
+        (lambda: HideAndSeek(num_classes=3, image_size=32), r"grids is \(0, .*, 56\), in pixels of images of 32"),
         (lambda: HideAndSeek(num_classes=3, image_size=0), r"image_size is 0: pass the image size that grids"),
         (lambda: HideAndSeek(num_classes=3, image_size=32.5), r"image_size is 32\.5: pass"),
         (lambda: HideAndSeek(num_classes=3, hide_prob=1.5), r"hide_prob is 1\.5: pass .* between 0 and 1\."),
@@ -74,7 +81,7 @@ def test_common_knobs(method, arguments, sentence):
         (lambda: LabelSmoothing(num_classes=3, smoothing=math.nan), r"smoothing is nan: pass"),
     ],
 )
-def test_knobs_of_each_method(build, sentence):
+def test_arguments_of_each_strategy(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()
 
@@ -90,10 +97,12 @@ def test_knobs_of_each_method(build, sentence):
         (IMAGES, LABELS.float(), TypeError, r"class indices are torch\.float32: convert them with labels\.long\(\)\."),
         (IMAGES, LABELS.bool(), TypeError, r"class indices are torch\.bool: convert"),
         (IMAGES[0], LABELS, ValueError, r"images have shape \(3, 8, 8\): pass a batch of shape \(N, C, H, W\)\."),
-        (IMAGES, LABELS[:3], ValueError, r"there are 4 images but 3 labels: pass one label an image\."),
+        (IMAGES, LABELS[:3], ValueError, r"there are 4 images but 3 labels: pass one label per image\."),
+        (IMAGES, LABELS + 1, ValueError, r"a class index is 3, outside 0 to 2: correct the labels or num_classes\."),
+        (IMAGES, LABELS - 1, ValueError, r"a class index is -1, outside 0 to 2"),
         (IMAGES, LABELS[0], ValueError, r"labels have shape \(\): pass class indices"),
         (IMAGES, torch.zeros(4, 3, 1), ValueError, r"labels have shape \(4, 3, 1\): pass class indices"),
-        (IMAGES, torch.zeros(4, 5), ValueError, r"labels have 5 columns but num_classes is 3: pass one column a class"),
+        (IMAGES, torch.zeros(4, 5), ValueError, r"labels have 5 columns but num_classes is 3: pass one column per"),
         (IMAGES, LABELS.to("meta"), ValueError, r"images are on cpu and labels on meta: move both to one device\."),
     ],
 )
@@ -110,6 +119,6 @@ def test_generator_of_another_device(method):
         strategy(IMAGES.to("meta"), LABELS.to("meta"))
 
 
-def test_unknown_knob():
+def test_unknown_argument():
     with pytest.raises(TypeError, match="sigmaa"):
         SmoothMixC(num_classes=3, sigmaa=(0.1, 0.2))

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from models import PyramidNet
 from smoothmix import ManifoldMixup, Mixup
+from smoothmix.mixing.manifold_mixup import _Permuted
 
 N, CLASSES = 6, 5
 PYRAMIDNET, RESNET = ("stem", "layer1", "layer2", "layer3"), ("bn1", "layer1", "layer2", "layer3")
@@ -221,6 +223,65 @@ def test_under_autocast():
         assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
         mixed, targets = attached(reference, layer)(images, labels)
         torch.testing.assert_close(logits.float(), reference(mixed), atol=0.15, rtol=0.1)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, part, reentrant):
+        super().__init__()
+        self.part, self.reentrant = part, reentrant
+
+    def forward(self, x):
+        return checkpoint(self.part, x, use_reentrant=self.reentrant)
+
+
+def gradients(model, layer):
+    images, targets = attached(model, layer)(*batch())
+    F.cross_entropy(model(images.requires_grad_()), targets).backward()
+    return [parameter.grad for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("layer", range(5))
+def test_gradient_checkpointing_inside_the_stages_gives_the_same_gradients(layer, reentrant):
+    model = pyramidnet()
+    for stage in (model.stem, model.layer1, model.layer2, model.layer3):
+        for index, block in enumerate(stage):
+            stage[index] = Checkpointed(block, reentrant)
+    for ours, theirs in zip(gradients(model, layer), gradients(pyramidnet(), layer), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("layer", range(5))
+def test_gradient_checkpointing_of_a_stage_or_around_it_is_refused(layer, reentrant):
+    inside, around = pyramidnet(), pyramidnet()
+    inside.forward_features = lambda x: F.relu(
+        inside.norm(inside.layer3(checkpoint(inside.layer2, inside.layer1(inside.stem(x)), use_reentrant=reentrant)))
+    )
+    whole = around.forward_features
+    around.forward_features = lambda x: checkpoint(whole, x, use_reentrant=reentrant)
+    refusal = r"gradient checkpointing runs '\w+' again in the backward pass, where"
+    with pytest.raises(RuntimeError, match=refusal):
+        gradients(around, layer)
+    if reentrant or layer == 3:
+        with pytest.raises(RuntimeError, match=refusal):
+            gradients(inside, layer)
+    else:  # without a mix in the stage, the recomputation stops inside it, early enough
+        for ours, theirs in zip(gradients(inside, layer), gradients(pyramidnet(), layer), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_of_the_partners_is_one_gather_with_the_bits_of_indexing(memory_format):
+    x = torch.randn(7, 3, 5, 4, generator=seeded()).contiguous(memory_format=memory_format).requires_grad_()
+    partner, weights = torch.randperm(7, generator=seeded()), torch.randn(7, 3, 5, 4, generator=seeded(4))
+    found, expected = (
+        torch.autograd.grad((permuted * weights).sum(), x) for permuted in (_Permuted.apply(x, partner), x[partner])
+    )
+    assert torch.equal(*found, *expected)
+    with torch.profiler.profile() as profile:
+        _Permuted.apply(x, partner).sum().backward()
+    assert "aten::index_put_" not in {event.name for event in profile.events()}
 
 
 def test_every_parameter_has_a_gradient_at_every_layer():

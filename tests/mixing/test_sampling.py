@@ -270,7 +270,7 @@ def test_a_saved_generator_state_continues_the_sequence(method):
 def test_own_generator_leaves_the_global_one_alone():
     state = torch.get_rng_state()
     for method in ALL:
-        method(num_classes=4, p=1.0, generator=seeded())(torch.zeros(4, 3, 8, 8), torch.arange(4))
+        method(num_classes=4, p=1.0, generator=seeded())(torch.zeros(4, 3, 12, 12), torch.arange(4))
     assert torch.equal(torch.get_rng_state(), state)
 
 

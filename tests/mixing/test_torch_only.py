@@ -32,7 +32,7 @@ else:
 
 import smoothmix
 
-images, labels = torch.randn(4, 3, 8, 8), torch.arange(4)
+images, labels = torch.randn(4, 3, 12, 12), torch.arange(4)
 for name in smoothmix.__all__:
     if not name[0].isupper():
         continue

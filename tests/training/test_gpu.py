@@ -9,11 +9,11 @@ from torchvision.transforms import v2
 
 from models import PyramidNet
 from smoothmix import CutMix, Cutout, HideAndSeek, Identity, ManifoldMixup, Mixup, SmoothMixC, SmoothMixS
-from smoothmix.evaluation.classification import full_precision
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer, numerics
 from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.precision import full_precision
 from smoothmix.utils.signals import Stopped, StopSignal
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
