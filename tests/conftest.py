@@ -1,11 +1,70 @@
-"""A data set and networks small enough to train many times."""
+"""Reproducible tests, the states of torch that surround a call, and a data set and a network small enough to train."""
+
+import random
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 from datasets.in_memory import InMemoryData
+
+settings.register_profile("same examples", deadline=None, derandomize=True, database=None)
+settings.register_profile("random exploration", deadline=None, max_examples=1000, print_blob=True)
+EXPLORES = pytest.StashKey[bool]()
+
+
+def pytest_configure(config):
+    """The slow suite runs the property tests as well, and draws new examples each time."""
+    config.stash[EXPLORES] = config.option.markexpr == "slow"
+    settings.load_profile("random exploration" if config.stash[EXPLORES] else "same examples")
+
+
+def pytest_itemcollected(item):
+    if item.config.stash[EXPLORES] and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Whatever a test draws without a seed of its own is the same each time, and in any order of the tests."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@contextmanager
+def _switched(get, change, value):
+    before = get()
+    change(value)
+    try:
+        yield
+    finally:
+        change(before)
+
+
+SURROUNDINGS = {
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "default dtype": lambda: _switched(torch.get_default_dtype, torch.set_default_dtype, torch.float64),
+    "inference mode": torch.inference_mode,
+    "gradients": torch.enable_grad,
+    "deterministic": lambda: _switched(
+        torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, True
+    ),
+    "two threads": lambda: _switched(torch.get_num_threads, torch.set_num_threads, 2),
+    "bfloat16 products": lambda: _switched(
+        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"
+    ),
+}
+
+
+@pytest.fixture(params=SURROUNDINGS)
+def surroundings(request):
+    """Return a context manager: a state of torch in which a call must give what it gives elsewhere."""
+    with torch.no_grad(), _switched(torch.get_num_threads, torch.set_num_threads, 1):
+        yield SURROUNDINGS[request.param]
 
 
 @pytest.fixture

@@ -49,13 +49,13 @@ def scatter(side: int, setting: Glass, offsets: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor, sigma: float) -> Tensor:
-    """Blur uint8 images in float64, adding in the order of scipy, and truncate as the original.
+    """Blur uint8 images in float64, adding in the order of NumPy and scipy, and truncate as the original.
 
     The order matters: even areas lie on whole grey levels, up to a rounding that decides what truncation makes of them.
     """
     radius = int(4 * sigma + 0.5)
     taps = torch.exp(-0.5 / sigma**2 * torch.arange(-radius, radius + 1, dtype=torch.float64) ** 2)
-    weights = (taps / taps.sum()).tolist()
+    weights = (taps / sum(taps.tolist())).tolist()  # torch's sum has another order
     blurred = images.double().div_(255)
     for dim in (-2, -1):
         side = images.shape[dim]

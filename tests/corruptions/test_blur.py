@@ -4,43 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from smoothmix.corruptions.blur import (
-    DEFOCUS_BLUR,
-    GAUSSIAN_BLUR,
-    MOTION_BLUR,
-    ZOOM_BLUR,
-    Defocus,
-    Motion,
-    disk,
-    smear,
-)
-
-BLURS = {"defocus_blur": DEFOCUS_BLUR, "zoom_blur": ZOOM_BLUR, "gaussian_blur": GAUSSIAN_BLUR}
-
-
-@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
-@pytest.mark.parametrize("name", BLURS)
-def test_images_are_the_original_s(reference, name, benchmark, severity):
-    reference = reference(benchmark)
-    before = reference.clean.clone()
-    setting = getattr(BLURS[name], benchmark)[severity - 1]
-    error = BLURS[name].apply(reference.clean, setting, ()).int() - reference.corrupted(name, severity)
-    assert error.abs().max() <= 1
-    assert (error == 0).float().mean() > 0.98
-    assert torch.equal(reference.clean, before)
-
-
-@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
-def test_the_original_s_angles_give_its_images(reference, benchmark, severity):
-    reference = reference(benchmark)
-    random = reference.random_state("motion_blur", severity)
-    angles = torch.tensor([random.uniform(-45, 45) for _ in reference.clean], dtype=torch.float64)
-    setting = getattr(MOTION_BLUR, benchmark)[severity - 1]
-    error = MOTION_BLUR.apply(reference.clean, setting, (angles,)).int() - reference.corrupted("motion_blur", severity)
-    assert error.abs().max() <= 1
-    assert (error == 0).float().mean() > 0.9999
+from smoothmix.corruptions.blur import DEFOCUS_BLUR, MOTION_BLUR, Defocus, Motion, disk, smear
 
 
 @pytest.mark.parametrize("setting", DEFOCUS_BLUR.cifar + DEFOCUS_BLUR.imagenet)
@@ -83,28 +47,9 @@ def test_a_trail_is_the_sum_over_its_pixels(angle):
             assert torch.equal(out[:, row, column], expected)
 
 
-@pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
-def test_own_angles_blur_as_much_as_the_original_s(reference, benchmark):
-    reference = reference(benchmark)
-    setting = getattr(MOTION_BLUR, benchmark)[2]
-    runs = []
-    for seed in range(8):
-        draws = MOTION_BLUR.sample(reference.clean, setting, torch.Generator().manual_seed(seed))
-        runs.append((MOTION_BLUR.apply(reference.clean, setting, draws).double() - reference.clean).abs().mean())
-    runs = torch.stack(runs)
-    theirs = (reference.corrupted("motion_blur", 3).double() - reference.clean).abs().mean()
-    assert abs(runs.mean() - theirs) < max(0.03 * theirs, 3 * runs.std())
-
-
-def test_angles_follow_the_seed_fill_the_range_and_differ_between_images():
+def test_angles_fill_the_range():
     images = torch.zeros(1000, 3, 4, 4, dtype=torch.uint8)
-
-    def run(seed):
-        return MOTION_BLUR.sample(images, Motion(6, 1), torch.Generator().manual_seed(seed))[0]
-
-    angles = run(0)
-    assert torch.equal(angles, run(0))
-    assert not torch.equal(angles, run(1))
+    (angles,) = MOTION_BLUR.sample(images, Motion(6, 1), torch.Generator().manual_seed(0))
     assert angles.unique().numel() > 990
     assert -45 <= angles.min() < -44
     assert 44 < angles.max() <= 45

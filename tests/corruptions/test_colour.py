@@ -5,19 +5,6 @@ import torch
 
 from smoothmix.corruptions.colour import BRIGHTNESS, CONTRAST, SATURATE
 
-CORRUPTIONS = {"brightness": BRIGHTNESS, "contrast": CONTRAST, "saturate": SATURATE}
-
-
-@pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_outputs_of_the_original_code(reference, benchmark, name):
-    reference, corruption = reference(benchmark), CORRUPTIONS[name]
-    for severity, setting in enumerate(getattr(corruption, benchmark), start=1):
-        difference = corruption.apply(reference.clean, setting, ()).int() - reference.corrupted(name, severity)
-        assert difference.abs().max() <= 1
-        # The rounding of the mean decides a few values of contrast.
-        assert (difference == 0).double().mean() >= (0.998 if name == "contrast" else 1)
-
 
 @pytest.fixture
 def pixels():
@@ -68,10 +55,3 @@ def test_contrast_keeps_the_mean_of_each_channel():
         corrupted[0, :, :, :2].float(), torch.tensor([75.0, 125.0]).expand(3, 4, 2), atol=1, rtol=0
     )
     torch.testing.assert_close(corrupted[1, 2].float(), torch.full((4, 4), 40.0), atol=1, rtol=0)
-
-
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_input_is_left_alone(pixels, name):
-    before = pixels.clone()
-    CORRUPTIONS[name].apply(pixels, CORRUPTIONS[name].cifar[2], ())
-    assert torch.equal(pixels, before)

@@ -6,18 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothmix.corruptions.digital import JPEG_COMPRESSION, PIXELATE, through_jpeg
-
-CORRUPTIONS = {"pixelate": PIXELATE, "jpeg_compression": JPEG_COMPRESSION}
-
-
-@pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_outputs_of_the_original_code(reference, benchmark, name):
-    reference, corruption = reference(benchmark), CORRUPTIONS[name]
-    for severity, setting in enumerate(getattr(corruption, benchmark), start=1):
-        corrupted = corruption.apply(reference.clean, setting, ())
-        assert torch.equal(corrupted, reference.corrupted(name, severity))
+from smoothmix.corruptions.digital import PIXELATE, through_jpeg
 
 
 def draw(side, count=2):
@@ -66,10 +55,3 @@ def test_pixelate_has_the_pixels_of_pillow(benchmark, severity):
         return small.resize((side, side), Image.Resampling.BOX)
 
     assert torch.equal(PIXELATE.apply(images, setting, ()), each_with_pillow(images, resized))
-
-
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_input_is_left_alone(name):
-    images = draw(32)
-    CORRUPTIONS[name].apply(images, CORRUPTIONS[name].cifar[2], ())
-    assert torch.equal(images, draw(32))

@@ -23,21 +23,6 @@ def photographs(monkeypatch):
     frost._textures.cache_clear()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("imagecorruptions") is None, reason="needs the photographs of frost")
-@pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
-@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
-def test_the_outputs_of_the_original_code(reference, benchmark, severity):
-    reference = reference(benchmark)
-    state, side = reference.random_state("frost", severity), reference.clean.shape[-1]
-    draws = []
-    for _ in reference.clean:
-        which = state.randint(5)
-        height, width = SIZES[benchmark][which]
-        draws.append((which, state.randint(0, height - side), state.randint(0, width - side)))
-    corrupted = FROST.apply(reference.clean, getattr(FROST, benchmark)[severity - 1], tuple(torch.tensor(draws).T))
-    assert torch.equal(corrupted, reference.corrupted("frost", severity))
-
-
 @pytest.mark.parametrize(("side", "step"), [(32, 5), (224, 1)])
 def test_a_loop_over_drawn_photographs(photographs, side, step):
     images = torch.randint(0, 256, (5, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)

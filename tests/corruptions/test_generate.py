@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from smoothmix.corruptions import CORRUPTIONS, SIDES, apply, corrupt, sample
+from smoothmix.corruptions.corruption import no_draws
 from smoothmix.corruptions.digital import through_jpeg
 
 ROOT = Path(__file__).parents[2]
 HAS_FROST = importlib.util.find_spec("imagecorruptions") is not None
 NAMES = [
-    pytest.param(name, marks=pytest.mark.skipif(not HAS_FROST, reason="needs the photographs of frost"))
-    if name == "frost"
-    else name
+    pytest.param(name, marks=pytest.mark.skipif(name == "frost" and not HAS_FROST, reason="needs photographs of frost"))
     for name in CORRUPTIONS
 ]
+RANDOM = [param for param in NAMES if CORRUPTIONS[param.values[0]].sample is not no_draws]
 
 
 def smooth_images(benchmark, count=2):
@@ -54,6 +54,34 @@ def test_corrupt_samples_and_applies(name):
         assert not torch.equal(found, images)
         assert all(len(draw) == len(images) for draw in draws)
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("benchmark", SIDES)
+@pytest.mark.parametrize("name", RANDOM)
+def test_draws_come_from_the_generator_alone_and_differ_between_images(name, benchmark):
+    images = smooth_images(benchmark, 1).repeat(3, 1, 1, 1)
+    before = images.clone()
+
+    def run(seed):
+        return corrupt(images, name, 4, benchmark, torch.Generator().manual_seed(seed), save_as_jpeg=False)
+
+    first, state = run(0), torch.get_rng_state()
+    assert torch.equal(run(0), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(images, before)
+    assert (run(1) != first).flatten(1).any(1).all()
+    assert len(first.flatten(1).unique(dim=0)) == 3
+
+
+@pytest.mark.parametrize("benchmark", SIDES)
+def test_the_surroundings_of_a_call_change_nothing(benchmark, surroundings):
+    images = smooth_images(benchmark)
+    for name in [name for name in CORRUPTIONS if name != "frost" or HAS_FROST]:
+        for severity in (1, 4) if benchmark == "cifar" else (4,):
+            expected = corrupt(images, name, severity, benchmark, generator())
+            with surroundings():
+                found = corrupt(images, name, severity, benchmark, generator())
+            assert torch.equal(found, expected), name
 
 
 def test_torchs_own_generator_is_the_default():

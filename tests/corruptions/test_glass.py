@@ -1,29 +1,10 @@
-import numpy as np
-import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothmix.corruptions.glass import GLASS_BLUR, Glass, scatter
 
 
-@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
-def test_the_original_s_draws_give_its_images(reference, benchmark, severity):
-    reference = reference(benchmark)
-    setting = getattr(GLASS_BLUR, benchmark)[severity - 1]
-    random = reference.random_state("glass_blur", severity)
-    written = reference.clean.shape[-1] - 2 * setting.distance
-    shape = (setting.passes, written, written, 2)  # drawn at once or pair by pair, the numbers are the same
-    offsets = np.stack([random.randint(-setting.distance, setting.distance, shape) for _ in reference.clean])
-    error = GLASS_BLUR.apply(reference.clean, setting, (torch.from_numpy(offsets),)).int()
-    error -= reference.corrupted("glass_blur", severity)
-    assert error.abs().max() <= 2
-    assert (error.abs() <= 1).float().mean() > 0.999
-    assert (error == 0).float().mean() > 0.999
-
-
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_copies_are_those_of_the_loop(data):
     distance = data.draw(st.integers(1, 4))
@@ -48,21 +29,6 @@ def test_the_longest_chain_is_followed_to_its_end():
     offsets = torch.tensor([1, 0], dtype=torch.int8).expand(1, 1, 60, 60, 2)  # each pixel copies its right neighbour
     shown = scatter(64, Glass(1.0, 2, 1), offsets).view(64, 64)
     assert (shown[3:63, 3:63] == shown[3:63, 63:]).all()
-
-
-@pytest.mark.parametrize(("benchmark", "severity"), [("cifar", 2), ("cifar", 5), ("imagenet", 1), ("imagenet", 5)])
-def test_own_draws_blur_as_much_as_the_original_s(reference, benchmark, severity):
-    reference = reference(benchmark)
-    setting = getattr(GLASS_BLUR, benchmark)[severity - 1]
-    runs = []
-    for seed in range(6):
-        draws = GLASS_BLUR.sample(reference.clean, setting, torch.Generator().manual_seed(seed))
-        change = GLASS_BLUR.apply(reference.clean, setting, draws).double() - reference.clean
-        runs.append(torch.stack([change.abs().mean(), change.square().mean().sqrt(), change.mean()]))
-    runs = torch.stack(runs)
-    change = reference.corrupted("glass_blur", severity).double() - reference.clean
-    theirs = torch.stack([change.abs().mean(), change.square().mean().sqrt(), change.mean()])
-    assert ((runs.mean(0) - theirs).abs() < torch.maximum(0.03 * theirs.abs(), 4 * runs.std(0))).all()
 
 
 def test_offsets_follow_the_seed_fill_the_range_and_differ_between_images():

@@ -1,4 +1,5 @@
 import csv
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,20 @@ def test_alexnets_own_rows_have_an_mce_of_100():
     rows = as_errors(averages.ALEXNET)
     assert averages.mean_corruption_error(rows) == pytest.approx(100)
     assert averages.relative_mean_corruption_error(rows, averages.ALEXNET_CLEAN) == pytest.approx(100)
+
+
+def test_a_twentieth_corruption_leaves_the_benchmark_as_it_is(monkeypatch):
+    monkeypatch.setitem(CORRUPTIONS, "hail", CORRUPTIONS["snow"])
+    spec = spec_from_file_location("averages_with_hail", averages.__file__)
+    anew = module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    rows = as_errors(anew.ALEXNET) | {"hail": dict.fromkeys(anew.SEVERITIES, 50.0)}
+    summary = anew.summarize(rows, anew.ALEXNET_CLEAN, with_alexnet=True)
+    assert (summary["mCE"], summary["relative mCE"]) == (pytest.approx(100), pytest.approx(100))
+    assert "mean over 16 corruptions" in summary
+    assert anew.corruptions_of("imagenet") == list(averages.BENCHMARK)
+    assert anew.corruptions_of("cifar") == list(CORRUPTIONS)
+    assert len(averages.BENCHMARK) == 15
 
 
 def test_mce_weighs_each_corruption_by_alexnets_error():

@@ -44,6 +44,15 @@ def test_the_mean_of_the_map_and_the_bias_make_the_logit(make):
     assert maps.std() > 0.01
 
 
+def test_the_surroundings_of_a_call_change_nothing(surroundings):
+    model, images, classes = settled(pyramidnet()), torch.randn(4, 3, 32, 32), torch.tensor([3, 0, 4, 3])
+    expected = class_activation_maps(model, images, classes)
+    with surroundings():
+        found = class_activation_maps(model, images, classes)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 class Flat(nn.Module):
     """Has forward_features and a linear layer, but takes the maximum of the map."""
 

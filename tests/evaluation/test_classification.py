@@ -43,6 +43,16 @@ class Once(nn.Module):
         return nn.functional.one_hot((label - label % 2), 10).float()
 
 
+def test_the_surroundings_of_an_evaluation_change_nothing(surroundings):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 20))
+    batches = [(torch.randn(50, 3, 8, 8), torch.arange(50) % 20) for _ in range(3)]
+    expected = evaluate(model, batches, CPU)
+    with surroundings():
+        found = evaluate(model, batches, CPU)
+    assert found.pop("loss") == pytest.approx(expected.pop("loss"), rel=1e-6)  # threads add in an order of their own
+    assert found == expected
+
+
 def test_batches_of_any_size_are_weighted_by_their_images():
     labels = torch.arange(10)
     batches = [

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothmix import HideAndSeek
@@ -26,7 +26,6 @@ def slow_masks(sides, hide_prob, choices, coins, size):
     return masks
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     n=st.integers(1, 5),
     height=st.integers(1, 40),
@@ -113,7 +112,6 @@ def test_each_grid_is_as_likely():
     assert torch.equal(masks[:, 0, 0, 0] == 0, area > 0)  # the patch in the corner
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(1, 6),
     height=st.integers(1, 33),

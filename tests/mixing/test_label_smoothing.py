@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from smoothmix import LabelSmoothing
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     n=st.integers(1, 6),
     classes=st.integers(1, 12),

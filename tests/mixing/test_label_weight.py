@@ -7,7 +7,7 @@ fault of OpenMixup's SmoothMix, which gives the weight of the pasted image to th
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smoothmix import CenterGaussian, CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
@@ -39,7 +39,6 @@ def pixel_share(images):
     return images.float().mean(dim=(2, 3))
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     build=st.sampled_from(MIXING),
     n=st.integers(1, 7),
@@ -89,7 +88,6 @@ def test_swapped_label_weights_would_be_seen():
     assert (targets.flip(1) - pixel_share(mixed)).abs().max() > 0.3
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(1, 6),
     size=st.integers(1, 25),

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import timm
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
@@ -71,7 +71,6 @@ def by_hand(parts, head, images, layer, partner, weights):
     return head(x)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(1, 6),
     side=st.integers(1, 9),

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothmix import box_mask, gaussian_mask, square_mask
@@ -17,7 +17,6 @@ def slow(size, value):
     return torch.tensor([[value(row + 0.5, column + 0.5) for column in range(size[1])] for row in range(size[0])])
 
 
-@settings(max_examples=60, deadline=None)
 @given(size=SIZES, y=POSITIONS, x=POSITIONS, sigma=st.floats(0.3, 30))
 def test_gaussian_equals_double_loop(size, y, x, sigma):
     expected = slow(size, lambda r, c: math.exp(-((r - y) ** 2 + (c - x) ** 2) / (2 * sigma**2)))
@@ -43,7 +42,6 @@ def square_profile(distance, side, k):
     return min(max(0.5 + (side / 2 - distance) / (2 * k * side), 0.0), 1.0)
 
 
-@settings(max_examples=60, deadline=None)
 @given(size=SIZES, y=POSITIONS, x=POSITIONS, sigma=st.floats(0.5, 20), k=st.floats(0.05, 2))
 def test_square_equals_double_loop(size, y, x, sigma, k):
     expected = slow(size, lambda r, c: square_profile(abs(r - y), sigma, k) * square_profile(abs(c - x), sigma, k))
@@ -83,7 +81,6 @@ def test_square_without_a_side_is_empty(k, center):
     assert tiny.sum() == 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(size=SIZES, y=st.integers(-3, 16), x=st.integers(-3, 16), height=st.integers(0, 20), width=st.integers(0, 20))
 def test_box_equals_slicing_at_whole_centres(size, y, x, height, width):
     """The convention of the Cutout and CutMix codes: [c - s//2, c + s//2), cut off at the border."""
@@ -94,7 +91,6 @@ def test_box_equals_slicing_at_whole_centres(size, y, x, height, width):
     assert torch.equal(box_mask(size, (y, x), (height, width)), expected)
 
 
-@settings(max_examples=40, deadline=None)
 @given(size=SIZES, y=POSITIONS, x=POSITIONS, height=st.floats(0, 20), width=st.floats(0, 20))
 def test_box_equals_double_loop(size, y, x, height, width):
     y, x, height, width = (float(torch.tensor(v).mul(8).round() / 8) for v in (y, x, height, width))  # exact in float32

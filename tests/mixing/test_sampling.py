@@ -267,6 +267,23 @@ def test_a_saved_generator_state_continues_the_sequence(method):
     assert not torch.equal(strategy(images, labels)[0], expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_the_surroundings_of_a_call_change_nothing(surroundings, per_sample, dtype):
+    images, labels = torch.randn(6, 3, 40, 40).to(dtype), torch.arange(6)
+    for method, arguments in [(method, {}) for method in ALL] + [(Mixup, {"alpha": 0.2}), (CutMix, {"alpha": 0.2})]:
+        strategy = method(num_classes=6, per_sample=per_sample, **arguments)
+        for seed in range(3):
+            strategy.generator = seeded(seed)
+            expected = strategy(images, labels)
+            strategy.generator = seeded(seed)
+            with surroundings():
+                found = strategy(images, labels)
+            for ours, theirs in zip(found, expected, strict=True):
+                assert ours.dtype == theirs.dtype
+                assert torch.equal(ours, theirs), strategy
+
+
 def test_own_generator_leaves_the_global_one_alone():
     state = torch.get_rng_state()
     for method in ALL:

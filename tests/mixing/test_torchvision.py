@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from smoothmix.mixing import blend, cutmix_mask
@@ -31,7 +31,6 @@ class Fixed:
         return torch.tensor([self.value])
 
 
-@settings(max_examples=30, deadline=None)
 @given(lam=st.floats(0, 1, width=32))
 def test_mixup_agrees(lam):
     images, labels = batch(9, 7)
@@ -43,13 +42,12 @@ def test_mixup_agrees(lam):
     torch.testing.assert_close(targets, expected_targets, atol=1e-6, rtol=0)
 
 
-@settings(max_examples=200, deadline=None)
 @given(lam=st.floats(0, 1, width=32), height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**31))
 def test_cutmix_agrees(lam, height, width, seed):
     """Same box, odd sides and cut-off corners included: every pixel is equal."""
     for side in (height, width):  # float64 there and float32 here may fall on either side of a whole number
         length = (1 - lam) ** 0.5 * side
-        assume(abs(length - round(length)) > 1e-4 or length in (0, side))
+        assume(lam in (0, 1) or abs(length - round(length)) > 1e-4)
     images, labels = batch(height, width)
     theirs = v2.CutMix(num_classes=CLASSES)
     theirs._dist = Fixed(lam)
