@@ -23,8 +23,7 @@ class Cutout(Strategy):
         size: side of the hole in pixels, a whole number > 0; an odd side loses one pixel (see `box_mask`).
 
     Raises:
-        ValueError: `size` that is not a whole number above 0 or, in a call, leaves no pixel of any image; and what
-            `Strategy` raises.
+        ValueError: `size` that is not a whole number above 0, and what `Strategy` raises.
     """
 
     p: float = 1.0
@@ -43,10 +42,5 @@ class Cutout(Strategy):
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` masks, (n, 1, H, W): 0 in the hole, 1 around it."""
-        if self.size // 2 >= max(size):
-            raise ValueError(
-                f"size is {self.size}: a hole of that many pixels hides every image of {size[0]} x {size[1]} whole; "
-                "pass a smaller side."
-            )
         center = self.whole(n, size[0], device), self.whole(n, size[1], device)
         return 1 - box_mask(size, center, (self.size, self.size))

@@ -61,7 +61,6 @@ def test_common_arguments(method, arguments, sentence):
         (lambda: Cutout(num_classes=3, size=0), r"size is 0: pass the side of the hole in pixels"),
         (lambda: Cutout(num_classes=3, size=-16), r"size is -16: pass"),
         (lambda: Cutout(num_classes=3, size=0.5), r"size is 0\.5: pass .* in pixels"),
-        (lambda: Cutout(num_classes=3, size=16)(IMAGES, LABELS), r"size is 16: a hole .* pixels .* 8 x 8 whole"),
         (lambda: CenterGaussian(num_classes=3, spread=-1), r"spread is -1: pass the centre's standard deviation"),
         (lambda: CenterGaussian(num_classes=3, spread=0.125), r"spread is 0\.125: .* in pixels, not as a fraction"),
         (lambda: CenterGaussian(num_classes=3, spread=math.inf), r"spread is inf: pass"),

@@ -91,7 +91,7 @@ def test_swapped_label_weights_would_be_seen():
 @given(
     n=st.integers(1, 6),
     size=st.integers(1, 25),
-    height=st.integers(13, 19),
+    height=st.integers(1, 19),
     width=st.integers(1, 19),
     per_sample=st.booleans(),
     seed=st.integers(0, 2**31),

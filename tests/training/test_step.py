@@ -74,12 +74,6 @@ def recorded(trainer):
     return capture
 
 
-def strategy(name):
-    """The class, with a hole that fits images of 8 pixels."""
-    method = getattr(smoothmix, name)
-    return partial(method, size=4) if name == "Cutout" else method
-
-
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     """On a CPU, where nobody has to wait, a mask may be looked at before it is applied."""
@@ -113,7 +107,7 @@ def dropout_draws_on_the_device(monkeypatch):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_replayed_run_is_the_eager_run(make, dropout_draws_on_the_device, method):
     """Draws, learning rate, statistics, momentum, totals and the partial batch, bit for bit."""
-    runs = [make(name, strategy(method), graphed=name == "graph") for name in ("eager", "graph")]
+    runs = [make(name, getattr(smoothmix, method), graphed=name == "graph") for name in ("eager", "graph")]
     for trainer in runs:
         trainer.fit()
     assert runs[1].launch.replays
@@ -219,7 +213,7 @@ def test_only_full_batches_are_warmed_up_captured_and_replayed():
 @pytest.mark.parametrize("method", METHODS)
 def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make, method):
     """From the gather of the crops to the optimiser, in what a capture would see."""
-    trainer = make("run", strategy(method))
+    trainer = make("run", getattr(smoothmix, method))
     trainer.network = trainer.model
     with StopSignal(CPU) as stop:
         trainer.train_epoch(stop)
