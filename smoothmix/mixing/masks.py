@@ -3,8 +3,8 @@
 All three are products of one profile along y and one along x (Eq. 6). The pixel with index i sits at i + 0.5, so an
 image of height H spans 0 to H. Positions and lengths are in pixels and need not be whole.
 
-Every argument but `size` is a number or a tensor of shape (N,), one entry a sample. Numbers alone give a mask of shape
-(H, W) on torch's default device; with a tensor among them the mask has shape (N, 1, H, W), on the tensor's device.
+Every argument but `size` is a number or a tensor of shape (N,), one entry per sample. Numbers alone give a mask of
+shape (H, W) on torch's default device; with a tensor among them its shape is (N, 1, H, W), on the tensor's device.
 Masks are float32 with values in [0, 1]. Numbers are checked; the values inside a tensor are not, because reading
 them would make the host wait for the device.
 """
@@ -120,7 +120,7 @@ def _as_column(name: str, value: Number, device: torch.device | None) -> Tensor:
     """Return float32 (N, 1) for a tensor (N,), and (1,) for a number, to broadcast with positions along one side."""
     if isinstance(value, Tensor):
         if value.ndim > 1:
-            raise ValueError(f"{name} has shape {tuple(value.shape)}: pass a number or one entry a sample, shape (N,).")
+            raise ValueError(f"{name} has shape {tuple(value.shape)}: pass a number or one per sample, shape (N,).")
         return value.float()[..., None]
     if not math.isfinite(value):
         raise ValueError(f"{name} is {value}: pass a finite number of pixels.")

@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 import pickle
 
 import pytest
@@ -40,9 +39,9 @@ def batch(side=16, n=N):
     return torch.randn(n, 3, side, side, generator=seeded(1)), torch.arange(n) % CLASSES
 
 
-def attached(model, layer=None, **knobs):
+def attached(model, layer=None, **arguments):
     """A strategy on `model`; with `layer`, always mixing there."""
-    strategy = ManifoldMixup(**{"num_classes": CLASSES, "generator": seeded(), "stages": PYRAMIDNET} | knobs)
+    strategy = ManifoldMixup(**{"num_classes": CLASSES, "generator": seeded(), "stages": PYRAMIDNET} | arguments)
     strategy.attach(model)
     if layer is not None:
         strategy.draw_layer = lambda: layer
@@ -82,10 +81,10 @@ def by_hand(parts, head, images, layer, partner, weights):
 )
 def test_at_the_image_it_is_mixup(n, side, alpha, p, per_sample, dtype, seed):
     images, labels = torch.randn(n, 3, side, side).to(dtype), torch.arange(n) % CLASSES
-    knobs = {"num_classes": CLASSES, "alpha": alpha, "p": p, "per_sample": per_sample}
-    strategy = attached(nn.Sequential(nn.Identity()), 0, stages=["0"], generator=seeded(seed), **knobs)
+    arguments = {"num_classes": CLASSES, "alpha": alpha, "p": p, "per_sample": per_sample}
+    strategy = attached(nn.Sequential(nn.Identity()), 0, stages=["0"], generator=seeded(seed), **arguments)
     mixed, targets = strategy(images, labels)
-    expected_images, expected_targets = Mixup(generator=seeded(seed), **knobs)(images, labels)
+    expected_images, expected_targets = Mixup(generator=seeded(seed), **arguments)(images, labels)
     assert torch.equal(mixed, expected_images)
     assert torch.equal(targets, expected_targets)
 
@@ -278,18 +277,9 @@ def test_the_gradient_of_the_partners_is_one_gather_with_the_bits_of_indexing(me
         torch.autograd.grad((permuted * weights).sum(), x) for permuted in (_Permuted.apply(x, partner), x[partner])
     )
     assert torch.equal(*found, *expected)
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         _Permuted.apply(x, partner).sum().backward()
     assert "aten::index_put_" not in {event.name for event in profile.events()}
-
-
-def test_every_parameter_has_a_gradient_at_every_layer():
-    """What several processes need: the same parameters take part in every step."""
-    for layer in range(5):
-        model = pyramidnet()
-        images, targets = attached(model, layer)(*batch())
-        F.cross_entropy(model(images), targets).backward()
-        assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_attaching_again_takes_the_first_hooks_off():
@@ -321,44 +311,6 @@ def test_the_network_stays_what_it_was():
     assert torch.equal(pickle.loads(pickle.dumps(model)).eval()(images), pyramidnet().eval()(images))
 
 
-def test_inputs_are_not_modified():
-    images, labels = batch()
-    before = images.clone()
-    for layer in range(5):
-        model = pyramidnet()
-        mixed, _ = attached(model, layer)(images, labels)
-        model(mixed)
-    assert torch.equal(images, before)
-
-
-KNOBS = {
-    "num_classes": (CLASSES, CLASSES + 1),
-    "p": (0.0, 1.0),
-    "per_sample": (False, True),
-    "alpha": (0.5, 5.0),
-    "stages": (["stem"], ["layer2"]),
-    "generator": (1, 2),
-}
-
-
-@pytest.mark.parametrize("knob", inspect.signature(ManifoldMixup).parameters)
-def test_every_knob_changes_something(knob):
-    images, labels = batch()
-
-    def run(value):
-        arguments = {"num_classes": CLASSES, "generator": 1, "stages": ["layer1"], knob: value}
-        arguments["generator"] = seeded(arguments["generator"])
-        model = pyramidnet()
-        mixed, targets = attached(model, 1, **arguments)(images, labels)
-        return model(mixed), targets
-
-    (logits_a, targets_a), (logits_b, targets_b) = (run(value) for value in KNOBS[knob])
-    if knob == "num_classes":
-        assert (targets_a.shape[1], targets_b.shape[1]) == (CLASSES, CLASSES + 1)
-    else:
-        assert not torch.equal(logits_a, logits_b)
-
-
 def test_defaults():
     defaults = {name: parameter.default for name, parameter in inspect.signature(ManifoldMixup).parameters.items()}
     del defaults["num_classes"]
@@ -369,19 +321,17 @@ def test_defaults():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "sentence"),
+    ("arguments", "sentence"),
     [
         ({"stages": "layer1"}, r"stages is 'layer1': pass different names of the network's modules, at least one\."),
         ({"stages": []}, r"stages is \[\]: pass"),
         ({"stages": [1, 2]}, r"stages is \[1, 2\]: pass"),
         ({"stages": ["a", "a"]}, r"stages is \['a', 'a'\]: pass different"),
-        ({"alpha": math.nan}, r"alpha is nan: pass"),
-        ({"p": 2}, r"p is 2: pass"),
     ],
 )
-def test_wrong_knobs_get_a_sentence(knobs, sentence):
+def test_wrong_arguments_get_a_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
-        ManifoldMixup(**{"num_classes": 3} | knobs)
+        ManifoldMixup(**{"num_classes": 3} | arguments)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """A strategy in a DataLoader's `collate_fn`: each worker and epoch draws its own numbers, reproducibly."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -71,6 +74,16 @@ def test_in_the_main_process_the_generator_is_left_as_it_is():
     collated = Mixed(other)(list(zip(images, labels, strict=True)))
     for found, expected in zip(strategy(images, labels), collated, strict=True):
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda strategy: pickle.loads(pickle.dumps(strategy))])
+def test_a_copy_draws_on_from_the_same_state(twin):
+    strategy = SmoothMixC(num_classes=8, generator=torch.Generator().manual_seed(5))
+    strategy(*DATA.tensors)
+    other = twin(strategy)
+    assert repr(other) == repr(strategy)
+    for _ in range(2):
+        assert all(map(torch.equal, other(*DATA.tensors), strategy(*DATA.tensors)))
 
 
 def test_manifold_mixup_has_no_network_there():

@@ -1,11 +1,8 @@
 import pytest
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torchvision.ops import drop_block2d
 
 from models.dropblock import DropBlock, draw_seeds, drop_blocks
-
-MAPS = [(7, 7), (14, 7), (8, 4), (32, 4), (5, 2)]  # side of the feature map, side of a block
 
 
 def slow_drop_blocks(x, seeds, block):
@@ -16,19 +13,17 @@ def slow_drop_blocks(x, seeds, block):
     return x * kept / kept.mean()
 
 
-@pytest.mark.parametrize(("side", "block"), MAPS)
-def test_the_dropped_share_is_the_nominal_one(side, block):
-    torch.manual_seed(0)
-    out = DropBlock(0.9, block).train()(torch.ones(40, 500, side, side))
-    assert (out == 0).float().mean().item() == pytest.approx(0.1, abs=0.015)
+@pytest.mark.parametrize(
+    ("keep_prob", "side", "block", "tolerance"),
+    [
+        *((0.9, side, block, 0.015) for side, block in [(7, 7), (14, 7), (8, 4), (32, 4), (5, 2)]),
+        *((keep_prob, 8, 1, 0.01) for keep_prob in (0.5, 0.75, 0.975)),  # blocks of one pixel do not overlap
+    ],
+)
+def test_the_dropped_share_is_the_nominal_one(keep_prob, side, block, tolerance):
+    out = DropBlock(keep_prob, block).train()(torch.ones(40, 500, side, side))
+    assert (out == 0).float().mean().item() == pytest.approx(1 - keep_prob, abs=tolerance)
     assert out.mean().item() == pytest.approx(1, abs=1e-5)  # what is left stands for all
-
-
-@pytest.mark.parametrize("keep_prob", [0.5, 0.75, 0.975])
-def test_the_dropped_share_follows_keep_prob(keep_prob):
-    torch.manual_seed(0)
-    out = DropBlock(keep_prob, 1).train()(torch.ones(20, 100, 8, 8))  # blocks of one pixel do not overlap
-    assert (out == 0).float().mean().item() == pytest.approx(1 - keep_prob, abs=0.01)
 
 
 @pytest.mark.parametrize(("height", "width", "block"), [(7, 7, 7), (14, 14, 7), (9, 12, 3), (5, 5, 1), (6, 11, 5)])
@@ -59,17 +54,6 @@ def test_blocks_are_cut_out_where_the_seeds_are(size, block):
     seeds = (torch.rand(3, 5, size[0] - block + 1, size[1] - block + 1) < 0.1).double()
     torch.testing.assert_close(drop_blocks(x, seeds, block), slow_drop_blocks(x, seeds, block))
     assert seeds.sum() > 0
-
-
-def test_the_corners_of_the_map_can_be_dropped_and_blocks_are_whole():
-    x = torch.ones(1, 4, 6, 6)
-    seeds = torch.zeros(1, 4, 3, 3)
-    for channel, (i, j) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
-        seeds[0, channel, i, j] = 1
-    out = drop_blocks(x, seeds, 4)
-    assert (out == 0).sum(dim=(2, 3)).tolist() == [[16] * 4]
-    assert [out[0, 0, 0, 0], out[0, 1, 0, 5], out[0, 2, 5, 0], out[0, 3, 5, 5]] == [0] * 4
-    assert out.max().item() == pytest.approx(36 / 20)
 
 
 def test_seeds_are_drawn_with_gamma_for_each_image_and_channel_alone():
@@ -146,17 +130,6 @@ def test_dtype_and_memory_format_are_kept(dtype):
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert (out == 0).float().mean().item() == pytest.approx(0.1, abs=0.04)
     assert out.float().mean().item() == pytest.approx(1, abs=0.01)
-
-
-def test_the_host_never_waits():
-    with FakeTensorMode():  # which has no values to give to the host
-        drop = DropBlock(0.9, 4, "linear").train()
-        x = torch.randn(2, 3, 8, 8, requires_grad=True)
-        drop.set_progress(0.3)
-        drop(x).sum().backward()
-        assert x.grad.shape == x.shape
-        with pytest.raises(DataDependentOutputException):
-            drop(x).sum().item()
 
 
 @pytest.mark.parametrize(

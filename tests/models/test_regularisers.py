@@ -37,6 +37,16 @@ def resnet(name="resnet26", **options):
     return timm_model(name, 5, zero_init_last=False, **options)
 
 
+EVERY_NETWORK = pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        pytest.param(build, options, id=f"{build.__name__} {name}")
+        for build, table in ((pyramidnet, PYRAMIDNET), (resnet, RESNET))
+        for name, options in table.items()
+    ],
+)
+
+
 def blocks_of(network):
     stages = [getattr(network, f"layer{i}", ()) for i in range(1, 5)]
     return [block for stage in stages for block in stage]
@@ -51,14 +61,14 @@ def assert_same_weights(one, other):
 # --- weights --------------------------------------------------------------------------------------------------------
 
 
-@EVERY_PYRAMIDNET
-def test_pyramidnets_weights_are_those_without(options):
-    assert_same_weights(pyramidnet(**options), pyramidnet())
+@EVERY_NETWORK
+def test_the_weights_are_those_without(build, options):
+    assert_same_weights(build(**options), build())
 
 
 @EVERY_RESNET
-@pytest.mark.parametrize("name", ["resnet26", "resnet18", "resnet26d"])
-def test_resnets_weights_are_those_without(name, options):
+@pytest.mark.parametrize("name", ["resnet18", "resnet26d"])
+def test_other_resnets_weights_are_those_without(name, options):
     assert_same_weights(resnet(name, **options), resnet(name))
 
 
@@ -90,19 +100,6 @@ def test_resnet_is_itself_in_evaluation(name, options):
     regularised, plain = resnet(name, **options), resnet(name)
     assert torch.equal(regularised.eval()(x), plain.eval()(x))
     assert not torch.equal(regularised.train()(x), plain.train()(x))
-
-
-def test_shakedrop_scales_the_branches_in_evaluation():
-    shaken, plain = pyramidnet(shake_drop=0.5).eval(), pyramidnet().eval()
-    x = torch.randn(2, 16, 32, 32)
-    for i, (block, same) in enumerate(zip(shaken.layer1, plain.layer1, strict=True), start=1):
-        channels, full = x.shape[1], same(x)
-        shortcut = F.pad(x, (0, 0, 0, 0, 0, full.shape[1] - channels))
-        torch.testing.assert_close(block(x) - shortcut, (full - shortcut) * (1 - 0.5 * i / 6), rtol=1e-3, atol=1e-5)
-        x = full
-
-
-# --- rates ----------------------------------------------------------------------------------------------------------
 
 
 def with_branch_of_ones(block):
@@ -233,38 +230,20 @@ def two_steps(network, images, labels, precision="fp32"):
     return losses
 
 
-@EVERY_PYRAMIDNET
+@EVERY_NETWORK
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_pyramidnet_trains_and_the_draws_follow_the_seed(options, precision):
-    torch.manual_seed(1)
-    images, labels = torch.randn(2, 3, 32, 32), torch.tensor([0, 1])
-    results = []
-    for seed in (0, 0, 1):
-        network = pyramidnet(**options)
-        torch.manual_seed(seed)
-        results.append(two_steps(network, images, labels, precision))
-        assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
-    assert results[0] == results[1] != results[2]
-
-
-@EVERY_RESNET
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_resnet_trains_and_the_draws_follow_the_seed(options, precision):
-    torch.manual_seed(1)
+def test_it_trains_and_the_draws_follow_the_seed(build, options, precision):
     images, labels = torch.randn(2, 3, 64, 64), torch.tensor([0, 1])
     results = []
     for seed in (0, 0, 1):
-        network = resnet(**options)
+        network = build(**options)
         torch.manual_seed(seed)
         results.append(two_steps(network, images, labels, precision))
         assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
     assert results[0] == results[1] != results[2]
 
 
-@pytest.mark.parametrize(
-    ("build", "options"),
-    [(pyramidnet, options) for options in PYRAMIDNET.values()] + [(resnet, options) for options in RESNET.values()],
-)
+@EVERY_NETWORK
 def test_the_host_never_waits(build, options):
     with FakeTensorMode():  # which has no values to give to the host
         network = build(**options).train()

@@ -1,16 +1,18 @@
+from functools import cache
+
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models.shakedrop import ShakeDrop, draw_scales, shake
 
 DRAWS = 20_000
 
 
-def many_scales(drop_prob, images=3):
+@cache
+def many_scales(drop_prob):
     torch.manual_seed(0)
-    x = torch.empty(images, 1)
+    x = torch.empty(3, 1)
     scales = [draw_scales(x, drop_prob) for _ in range(DRAWS)]
     return torch.stack([forward for forward, _ in scales]), torch.stack([backward for _, backward in scales])
 
@@ -48,13 +50,6 @@ def test_evaluation_multiplies_by_the_expectation_and_draws_nothing():
     assert torch.equal(ShakeDrop(0.25).eval()(x), x * 0.75)
     assert torch.equal(ShakeDrop(0.0).eval()(x), x)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_evaluation_is_the_mean_of_training():
-    torch.manual_seed(1)
-    drop, x = ShakeDrop(0.5), torch.randn(4, 2, 3, 3)
-    mean = sum(drop.train()(x) for _ in range(DRAWS)) / DRAWS
-    torch.testing.assert_close(mean, drop.eval()(x), rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize("b", [0.0, 1.0])
@@ -98,13 +93,6 @@ def test_dtype_and_memory_format_are_kept(dtype):
         out.sum().backward()
         assert out.dtype is x.grad.dtype is dtype
         assert out.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_the_host_never_waits():
-    with FakeTensorMode():
-        x = torch.randn(3, 4, 5, 5, requires_grad=True)
-        ShakeDrop(0.5).train()(x).sum().backward()
-        assert x.grad.shape == x.shape
 
 
 @pytest.mark.parametrize("drop_prob", [-0.1, 1.0, float("nan")])
