@@ -25,12 +25,12 @@ __all__ = ["LAWS", "Entry", "Law", "Report", "check_mixing"]
 
 
 class Law(NamedTuple):
-    """A law: its name, what it says, the check, and the argument that make() must have for it to say anything."""
+    """A law: its name, what it says, the check, and the arguments that make() must have for it to say anything."""
 
     name: str
     sentence: str
     check: Callable[[Subject], str]
-    needs: str = "num_classes"
+    needs: tuple[str, ...] = ()
 
 
 LAWS = (
@@ -42,10 +42,11 @@ LAWS = (
     Law("input_kept", "The images and labels that were passed are not modified.", exact.input_kept),
     Law("format_kept", "Images keep their dtype, device and memory format.", exact.format_kept),
     Law("seed", "The same seed gives the same result, others differ.", chance.seeded),
-    Law("p", "p is the probability of mixing: applied once, never at 0, always at 1.", chance.probability, "p"),
+    Law("p", "p is the probability of mixing: applied once, never at 0, always at 1.", chance.probability, ("p",)),
     Law("pairs", "Every image can be the partner of every other.", chance.pairs),
     Law("positions", "Every position can occur, borders included, on images that are not square.", chance.positions),
-    Law("independent", "With per_sample, images of a batch are drawn independently.", chance.independent, "per_sample"),
+    Law("independent", "With per_sample, every image has a draw of its own.", chance.independent, ("per_sample",)),
+    Law("coin", "With per_sample, every image has a p-coin of its own.", chance.coin, ("p", "per_sample")),
     Law("arguments", "Every argument changes something.", exact.arguments),
     Law("compile", "torch.compile gives the same results.", exact.compiled),
     Law("export", "torch.export gives the same results.", exact.exported),
@@ -102,8 +103,8 @@ def _compilers_quiet() -> Iterator[None]:
 def _entry(law: Law, subject: Subject) -> Entry:
     if law.name in subject.not_applicable:
         return Entry(law.name, law.sentence, NOT_APPLICABLE, subject.not_applicable[law.name])
-    if not subject.takes(law.needs):
-        return Entry(law.name, law.sentence, NOT_APPLICABLE, f"make() has no argument {law.needs}")
+    if missing := [name for name in law.needs if not subject.takes(name)]:
+        return Entry(law.name, law.sentence, NOT_APPLICABLE, f"make() has no argument {missing[0]}")
     try:
         return Entry(law.name, law.sentence, PASS, law.check(subject))
     except Broken as broken:

@@ -69,7 +69,11 @@ OURS: dict[str, Make] = {
     "Cutout": declare(pairs=NO_PARTNER)(partial(smoothmix.Cutout, size=4)),
     "HideAndSeek": declare(pairs=NO_PARTNER)(smoothmix.HideAndSeek),
     "Identity": declare(
-        p=ALONE, pairs=NO_PARTNER, seed=ALONE, arguments="p, per_sample and generator have nothing to act on"
+        p=ALONE,
+        coin=ALONE,
+        pairs=NO_PARTNER,
+        seed=ALONE,
+        arguments="p, per_sample and generator have nothing to act on",
     )(smoothmix.Identity),
     "LabelSmoothing": declare(
         label_weight="labels are smoothed, images stay", rounding="images stay", pairs=NO_PARTNER

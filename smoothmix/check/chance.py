@@ -118,52 +118,53 @@ def positions(subject: Subject) -> str:
 
 
 def independent(subject: Subject) -> str:
-    """Count how often two images of a batch are above the median at once, by each feature of their draws."""
-    n, size, draws = 6, (12, 16), 600
-    features = _features(subject, n, size, draws)
-    tests = [(name, 0, other) for name in features for other in (1, n - 1)]
+    """Look at the amount of what an image takes from elsewhere, and at the height and side where it lies."""
+    n, (height, width), draws = 6, (12, 16), 600
+    images = one_hot_channels(n, height, width)
+    own = _own_maps(subject.build(0, num_classes=n, per_sample=True), images, draws, tuple(range(n)))
+    rest = 1 - own
+    amount = rest.sum(dim=(2, 3))
+    mass = amount.clamp_min(1e-6)
+    y, x = torch.arange(height) + 0.5, torch.arange(width) + 0.5
+    features = {
+        "the share": amount,
+        "the height": (rest.sum(dim=3) * y).sum(dim=2) / mass,
+        "the side": (rest.sum(dim=2) * x).sum(dim=2) / mass,
+    }
+    return _unrelated(features, amount > 1e-6)
+
+
+def coin(subject: Subject) -> str:
+    """Look at which images of a batch are mixed."""
+    n, draws = 6, 600
+    images = one_hot_channels(n, 8, 8)
+    operation = subject.build(1, num_classes=n, p=0.5, per_sample=True)
+    results = [call(operation, images, torch.arange(n), "p=0.5, per_sample=True") for _ in range(draws)]
+    mixed = torch.stack([_changed(images, *result) for result in results]).float()
+    return _unrelated({"the coin": mixed}, torch.ones_like(mixed, dtype=torch.bool))
+
+
+def _unrelated(features: dict[str, Tensor], valid: Tensor) -> str:
+    """Count how often two images of a batch are above the median at once, by each feature of shape (draws, n)."""
     noise = torch.Generator().manual_seed(0)
+    tests = [(name, other) for name in features for other in (1, valid.shape[1] - 1)]
     extreme, shown = -1.0, "nothing varies"
-    for name, one, other in tests:
-        values, valid = features[name]
-        both = values[valid[:, one] & valid[:, other]]
+    for name, other in tests:
+        both = features[name][valid[:, 0] & valid[:, other]]
         if len(both) < 50:  # too few were touched to tell anything
             continue
         # Ties are broken at random, so that exactly half is above whatever the law of the feature.
-        order = [torch.rand(len(both), generator=noise).argsort() for _ in range(2)]
-        above = [_upper_half(both[:, column], random) for column, random in zip((one, other), order, strict=True)]
+        above = [_upper_half(both[:, i], torch.rand(len(both), generator=noise).argsort()) for i in (0, other)]
         count = int((above[0] & above[1]).sum())
         low, high = agreement_interval(len(both), ALPHA / len(tests))
         numbers = (
-            f"{name} of images {one} and {other}: both above their medians in {count} of {len(both)} batches, chance "
+            f"{name} of images 0 and {other}: both above their medians in {count} of {len(both)} batches, chance "
             f"allows {low} to {high} (false alarms {ALPHA:.0e})"
         )
         if not low <= count <= high:
             raise Broken(numbers)
         extreme, shown = max((extreme, shown), (abs(count - (low + high) / 2) / (high - low), numbers))
     return f"{len(tests)} tests; the farthest from the middle: {shown}"
-
-
-def _features(subject: Subject, n: int, size: tuple[int, int], draws: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return by name the feature (draws, n) of each image, and where it says something (draws, n)."""
-    images = one_hot_channels(n, *size)
-    own = _own_maps(subject.build(0, num_classes=n, per_sample=True), images, draws, tuple(range(n)))
-    rest = 1 - own
-    amount = rest.sum(dim=(2, 3))
-    touched = amount > 1e-6
-    y, x = (torch.arange(length, dtype=torch.float32) + 0.5 for length in size)
-    mass = amount.clamp_min(1e-6)
-    features = {
-        "the share": (amount, touched),
-        "the height": ((rest.sum(dim=3) * y).sum(dim=2) / mass, touched),
-        "the side": ((rest.sum(dim=2) * x).sum(dim=2) / mass, touched),
-    }
-    if subject.takes("p"):
-        operation = subject.build(1, num_classes=n, p=0.5, per_sample=True)
-        results = [call(operation, images, torch.arange(n), "p=0.5, per_sample=True") for _ in range(draws)]
-        coins = torch.stack([_changed(images, *result) for result in results]).float()
-        features["the coin"] = (coins, torch.ones_like(coins, dtype=torch.bool))
-    return features
 
 
 def _changed(images: Tensor, mixed: Tensor, targets: Tensor) -> Tensor:

@@ -110,14 +110,14 @@ class Subject:
 
 
 def call(operation: Operation, images: Tensor, labels: Tensor, context: str = "") -> tuple[Tensor, Tensor]:
-    """Return the operation's images and targets.
+    """Return the operation's images and targets; it gets copies, which it may modify.
 
     Raises:
         Broken: it raises, whatever it raises, or returns something else; names the batch.
     """
     batch = f"on images {describe(images)} and labels {describe(labels)}{', ' * bool(context)}{context}"
     try:
-        result = operation(images, labels)
+        result = operation(images.clone(), labels.clone())
     except Exception as error:
         raise Broken(f"{short(error)} ({batch})") from error
     if not isinstance(result, tuple | list) or len(result) != 2 or not all(isinstance(x, Tensor) for x in result):
@@ -178,7 +178,9 @@ def name_of(make: Any) -> str:
 def describe(value: Any) -> str:
     """Return the shape and dtype of a tensor, or the types of what is no tensor."""
     if isinstance(value, Tensor):
-        layout = ", channels_last" if value.ndim == 4 and not value.is_contiguous() else ""
+        layout = "" if value.is_contiguous() else ", not contiguous"
+        if layout and value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last):
+            layout = ", channels_last"
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}{layout}"
     if isinstance(value, tuple | list):
         return f"{len(value)} values ({', '.join(describe(x) for x in value)})"

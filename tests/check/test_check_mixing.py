@@ -22,7 +22,7 @@ NOT_OURS = {
     "CenterGaussian": {"positions"},
     "Cutout": {"pairs"},
     "HideAndSeek": {"pairs"},
-    "Identity": {"p", "pairs", "seed", "arguments"},
+    "Identity": {"p", "coin", "pairs", "seed", "arguments"},
     "LabelSmoothing": {"label_weight", "rounding", "pairs"},
     "ManifoldMixup": {"export"},
 }

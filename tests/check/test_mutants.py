@@ -225,7 +225,7 @@ class OneHeightForAll(SmoothMixC):
         return y[:1].expand(n), x
 
 
-@breaks("independent")
+@breaks("coin")
 class OneCoinForAll(SmoothMixC):
     def draw_mask(self, images):
         mask = self.sample(len(images) if self.per_sample else 1, tuple(images.shape[-2:]), images.device)
