@@ -162,9 +162,7 @@ def test_killed_it_goes_on_and_ends_with_the_same_record(run, trained, tmp_path)
     assert process.wait() == -signal.SIGKILL
     assert 1 <= sum(map(len, errors(run, "generate").values())) < 20
     evaluate(f"run={run}", *asked)
-    stored, expected = (
-        json.loads((folder / "best.digits_c-generate.json").read_text()) for folder in (run, whole)
-    )
+    stored, expected = (json.loads((folder / "best.digits_c-generate.json").read_text()) for folder in (run, whole))
     assert len(stored["starts"]) == 2
     assert stored["starts"][1]["errors"] >= 1
     for fact in ("command", "git_commit", "starts"):

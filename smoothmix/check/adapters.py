@@ -63,23 +63,29 @@ def _manifold_mixup(
     return _WithNetwork(generator, num_classes=num_classes, p=p, per_sample=per_sample, alpha=alpha)
 
 
+_NOT_APPLICABLE: dict[str, dict[str, str]] = {
+    "CenterGaussian": {"positions": "the centre is meant to lie near the middle"},
+    "Cutout": {"pairs": NO_PARTNER},
+    "HideAndSeek": {"pairs": NO_PARTNER},
+    "Identity": {
+        "seed": ALONE,
+        "p": ALONE,
+        "coin": ALONE,
+        "pairs": NO_PARTNER,
+        "arguments": "p, per_sample and generator have nothing to act on",
+    },
+    "LabelSmoothing": {
+        "label_weight": "labels are smoothed, images stay",
+        "rounding": "images stay",
+        "pairs": NO_PARTNER,
+    },
+    "ManifoldMixup": {"export": "the layer is drawn on the host, and a graph holds one"},
+}
+# Holes of the default size would cover the small images of the checks.
+_MAKES: dict[str, Make] = {"Cutout": partial(smoothmix.Cutout, size=4), "ManifoldMixup": _manifold_mixup}
+
 OURS: dict[str, Make] = {
-    "CenterGaussian": declare(positions="the centre is meant to lie near the middle")(smoothmix.CenterGaussian),
-    "CutMix": declare()(smoothmix.CutMix),
-    "Cutout": declare(pairs=NO_PARTNER)(partial(smoothmix.Cutout, size=4)),
-    "HideAndSeek": declare(pairs=NO_PARTNER)(smoothmix.HideAndSeek),
-    "Identity": declare(
-        p=ALONE,
-        coin=ALONE,
-        pairs=NO_PARTNER,
-        seed=ALONE,
-        arguments="p, per_sample and generator have nothing to act on",
-    )(smoothmix.Identity),
-    "LabelSmoothing": declare(
-        label_weight="labels are smoothed, images stay", rounding="images stay", pairs=NO_PARTNER
-    )(smoothmix.LabelSmoothing),
-    "ManifoldMixup": declare(export="the layer is drawn on the host, and a graph holds one")(_manifold_mixup),
-    "Mixup": declare()(smoothmix.Mixup),
-    "SmoothMixC": declare()(smoothmix.SmoothMixC),
-    "SmoothMixS": declare()(smoothmix.SmoothMixS),
+    name: declare(**_NOT_APPLICABLE.get(name, {}))(_MAKES.get(name, getattr(smoothmix, name)))
+    for name in sorted(smoothmix.__all__)
+    if name[0].isupper()
 }

@@ -65,9 +65,7 @@ def test_batches_are_channels_last_and_the_last_is_partial(data):
 
 
 def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(data):
-    runs = {
-        (seed, epoch): collect(data.train_batches(8, seed).epoch(epoch)) for seed in (0, 1) for epoch in (0, 1)
-    }
+    runs = {(seed, epoch): collect(data.train_batches(8, seed).epoch(epoch)) for seed in (0, 1) for epoch in (0, 1)}
     assert all(sorted(labels.tolist()) == list(range(53)) for _, labels in runs.values())
     keys = list(runs)
     for i, a in enumerate(keys):

@@ -18,9 +18,7 @@ TEST = 23  # images: three chunks of 8, 8 and 7
 
 def array_data(side=32, test=TEST):
     rng = np.random.default_rng(0)
-    train, test = (
-        (rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8), np.arange(n) % 4) for n in (4, test)
-    )
+    train, test = ((rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8), np.arange(n) % 4) for n in (4, test))
     return InMemoryData(train, test, list("abcd"), (0.5,) * 3, (0.25,) * 3)
 
 

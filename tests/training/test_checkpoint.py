@@ -61,9 +61,7 @@ def test_a_bomb_in_place_of_the_checkpoint_is_not_run(trainer, stopped, tmp_path
     assert canary.exists()
 
 
-@pytest.mark.parametrize(
-    "key", ["data", "step", "epoch", "history", "streams", "totals", "optimizer", "world_size"]
-)
+@pytest.mark.parametrize("key", ["data", "step", "epoch", "history", "streams", "totals", "optimizer", "world_size"])
 def test_a_checkpoint_without_one_of_its_parts_is_one_sentence(trainer, stopped, tmp_path, key):
     path = tmp_path / "run" / "last.pt"
     for value in ("gone", None, {"x": 1}, [1], "x", -1, 10**9):

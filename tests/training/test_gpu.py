@@ -137,7 +137,5 @@ def test_deterministic_runs_resume_bit_for_bit(make_trainer, monkeypatch, step):
 
 
 def test_bf16_learns_as_fp32_does(make_trainer):
-    losses = [
-        make_trainer(precision, precision=precision).fit()[-1]["train_loss"] for precision in ("fp32", "bf16")
-    ]
+    losses = [make_trainer(precision, precision=precision).fit()[-1]["train_loss"] for precision in ("fp32", "bf16")]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)

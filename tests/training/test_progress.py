@@ -47,9 +47,7 @@ def test_a_scheduled_dropblock_follows_the_trainer(make_trainer, monkeypatch):
     (layer,) = [module for module in model.modules() if isinstance(module, DropBlock)]
     trainer, rates = make_trainer(model=model, mixing=Identity(num_classes=4), epochs=4, batch_size=16), []
     step = trainer.state.optimizer.step
-    monkeypatch.setattr(
-        trainer.state.optimizer, "step", lambda *a: (rates.append(layer.drop_rate.item()), step(*a))[1]
-    )
+    monkeypatch.setattr(trainer.state.optimizer, "step", lambda *a: (rates.append(layer.drop_rate.item()), step(*a))[1])
     trainer.fit()
     assert rates == pytest.approx([0] * 3 + [0.1] * 3 + [0.2] * 3 + [0.3] * 3)
 
