@@ -35,6 +35,7 @@ def main(composed):
     if ranks.is_main:
         lock = run_dir.lock(directory, config)
         print(f"run directory: {directory}")
+        print(trainer.describe())
         if recipe.decay_epochs and recipe.learning_rate(recipe.epochs - 1) == recipe.lr:
             print(f"note: no epoch of recipe.decay_epochs={recipe.decay_epochs} is reached")
     trainer.fit()

@@ -6,7 +6,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ def _beside_the_work(device: torch.device) -> Callable[[tuple[Tensor, ...]], tup
 
     The host runs ahead of the GPU, so a batch crosses the bus while the GPU still works on the one before it.
     """
-    aside = torch.cuda.Stream(device)
+    aside = _copy_stream(device)
 
     def move(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         with torch.cuda.stream(aside):
@@ -83,6 +83,11 @@ def _beside_the_work(device: torch.device) -> Callable[[tuple[Tensor, ...]], tup
         return moved
 
     return move
+
+
+@cache  # one for every loader: memory that one stream frees, another cannot reuse
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 def make_loader(items: Dataset, batches: object, workers: int, device: torch.device) -> DataLoader:

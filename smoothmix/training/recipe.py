@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
@@ -49,11 +49,14 @@ class Recipe:
             raise ValueError(f"recipe.decay_epochs must be ascending epochs from 1 on, not {self.decay_epochs}")
 
 
+VOLTA, AMPERE = (7, 0), (8, 0)  # compute capabilities from which on there are tensor cores, and TF32
+
+
 @dataclass(frozen=True)
 class Execution:
     """The settings for which ``auto`` may be given, as they are on the device."""
 
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "tf32", "bf16", "fp16"]
     channels_last: bool
     step: Literal["eager", "graph"]
 
@@ -62,8 +65,9 @@ class Execution:
 class Settings:
     """How a run is executed.
 
-    `precision` is ``fp32`` or ``bf16`` (autocast of the forward pass; weights, BatchNorm statistics and loss stay
-    float32, evaluation is always float32), `channels_last` the memory format of images and weights, `step` ``eager`` or
+    `precision` is ``fp32``, ``tf32`` (float32 whose products a GPU rounds to 10 bits of mantissa), ``bf16`` or ``fp16``
+    (autocast of the forward pass, for fp16 with a scaled loss; weights, BatchNorm statistics and loss stay float32).
+    Evaluation is always float32. `channels_last` is the memory format of images and weights, `step` ``eager`` or
     ``graph`` (one CUDA graph). Each may be ``auto``, see `on`. `checkpoint_every` counts steps, 0 meaning at the end of
     epochs only; `evaluate_every` counts epochs, the last being always evaluated.
     """
@@ -83,7 +87,7 @@ class Settings:
         _at_least("evaluate_every", self.evaluate_every, 1)
         _at_least("checkpoint_every", self.checkpoint_every, 0)
         _at_least("log_every", self.log_every, 1)
-        _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
+        _one_of("precision", self.precision, ("auto", "fp32", "tf32", "bf16", "fp16"))
         _one_of("step", self.step, ("auto", "eager", "graph"))
         if self.channels_last not in (True, False, "auto"):
             raise ValueError(f"channels_last must be true, false or auto, not {self.channels_last!r}")
@@ -91,34 +95,41 @@ class Settings:
     def on(self, ranks: Ranks) -> Execution:
         """Return what the settings mean on the ranks' device.
 
-        `precision` becomes bf16 on a GPU that computes in it, fp32 elsewhere; `channels_last` goes with bf16; `step`
-        becomes a graph on a single GPU, eager elsewhere. DistributedDataParallel sends gradients from within the
-        backward pass, which is not captured here.
+        `precision` becomes bf16 on a GPU that computes in it, fp16 on an older one with tensor cores (V100, T4), fp32
+        elsewhere; `channels_last` goes with bf16 and fp16; `step` becomes a graph on a single GPU, eager elsewhere.
+        DistributedDataParallel sends gradients from within the backward pass, which is not captured here.
 
         Raises:
-            UserError: bf16 on a GPU that has none, or a graph where there is not one GPU.
+            UserError: bf16 or tf32 on a device that has none, or a graph where there is not one GPU.
         """
         on_gpu = ranks.device.type == "cuda"
         if self.precision == "bf16" and on_gpu and not _has_bf16(ranks.device):
-            raise UserError(f"precision=bf16, but {torch.cuda.get_device_name()} has no bfloat16; use precision=fp32")
+            raise UserError(f"precision=bf16, but {torch.cuda.get_device_name()} has no bfloat16; use precision=fp16")
+        if self.precision == "tf32" and not (on_gpu and torch.cuda.get_device_capability(ranks.device) >= AMPERE):
+            raise UserError("precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or newer; use precision=fp32")
         if self.step == "graph" and not (on_gpu and ranks.world_size == 1):
             where = f"{ranks.world_size} rank{'s' * (ranks.world_size > 1)} on {ranks.device.type}"
             raise UserError(f"step=graph needs one process and a CUDA device, not {where}; use step=auto")
         graph = self.step == "graph" or (self.step == "auto" and on_gpu and ranks.world_size == 1)
         return Execution(
-            precision="bf16" if self._uses_bf16(ranks.device) else "fp32",
+            precision=self._precision(ranks.device),
             channels_last=self.uses_channels_last(ranks.device),
             step="graph" if graph else "eager",
         )
 
     def uses_channels_last(self, device: torch.device) -> bool:
-        """Return whether images and weights are channels-last on `device`: with bf16, unless it is given."""
+        """Return whether images and weights are channels-last on `device`: with bf16 and fp16, unless it is given."""
         if isinstance(self.channels_last, bool):
             return self.channels_last
-        return self._uses_bf16(device)
+        return self._precision(device) in ("bf16", "fp16")
 
-    def _uses_bf16(self, device: torch.device) -> bool:
-        return self.precision == "bf16" or (self.precision == "auto" and _has_bf16(device))
+    def _precision(self, device: torch.device) -> Literal["fp32", "tf32", "bf16", "fp16"]:
+        if self.precision != "auto":
+            return cast("Literal['fp32', 'tf32', 'bf16', 'fp16']", self.precision)
+        if _has_bf16(device):
+            return "bf16"
+        volta_or_newer = device.type == "cuda" and torch.cuda.get_device_capability(device) >= VOLTA
+        return "fp16" if volta_or_newer else "fp32"
 
 
 def _has_bf16(device: torch.device) -> bool:

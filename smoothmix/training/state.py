@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
@@ -16,7 +17,7 @@ class TrainingState:
     """Weights, momentum, random streams and counters: with them a run resumes to the same bits.
 
     Attributes:
-        model, optimizer: on the ranks' device.
+        model, optimizer, scaler: on the ranks' device; the scaler keeps the loss in the range of fp16.
         generator: what mixing draws from, on the device.
         epoch: epochs that are finished.
         step: steps of the current epoch that are done.
@@ -29,9 +30,15 @@ class TrainingState:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator, ranks: Ranks
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: GradScaler,
+        generator: torch.Generator,
+        ranks: Ranks,
     ) -> None:
-        self.model, self.optimizer, self.generator, self.ranks = model, optimizer, generator, ranks
+        self.model, self.optimizer, self.scaler = model, optimizer, scaler
+        self.generator, self.ranks = generator, ranks
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -107,6 +114,7 @@ class TrainingState:
             "starts": self.starts,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }
 
     def load_dict(self, state: dict[str, Any]) -> None:
@@ -114,6 +122,8 @@ class TrainingState:
         # the momentum only: what the recipe says is set already
         own = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": own})
+        if state.get("scaler"):  # older checkpoints have none
+            self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
         self.world_sizes, self.starts = state["world_sizes"], state.get("starts", [])  # older ones have no starts
         self.seconds, self.training_seconds = state["seconds"], state["training_seconds"]

@@ -1,14 +1,15 @@
 """The one trainer: it does not know which method, model or data set is on."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothmix.evaluation.classification import batch_size, evaluate
@@ -18,13 +19,15 @@ from smoothmix.training.log import RunLog
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.state import TrainingState, best_row
-from smoothmix.training.step import Graphed, eager
+from smoothmix.training.step import CudaGraphs, Graphed, Pace, eager, unsafe_part
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.environment import environment_of, start
+from smoothmix.utils.environment import device_name, environment_of, start
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.precision import full_precision
 from smoothmix.utils.signals import StopSignal, WaitInterrupted
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of autocast
 
 
 @contextmanager
@@ -32,8 +35,6 @@ def numerics(deterministic: bool) -> Iterator[None]:
     """Bit-reproducible kernels, or the fastest ones; put back at the end."""
     cudnn = torch.backends.cudnn
     before = torch.are_deterministic_algorithms_enabled(), cudnn.benchmark
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     torch.use_deterministic_algorithms(deterministic)
     cudnn.benchmark = not deterministic
     try:
@@ -102,12 +103,31 @@ class Trainer:
         }
         if len(self.batches) == 0:
             raise UserError(f"{data.sizes['train']} training images are too few for {ranks.world_size} ranks")
-        self.state = TrainingState(self.model, optimizer, generator, ranks)
+        scaler = GradScaler(ranks.device.type, enabled=self.execution.precision == "fp16")
+        self.state = TrainingState(self.model, optimizer, scaler, generator, ranks)
         self.checkpoints = Checkpoints(
             directory, self.state, self.select_on, self.execution.precision, data.fingerprint, config
         )
-        self.launch = Graphed(recipe.batch_size, generator) if self.execution.step == "graph" else eager
+        self.launch: Any = eager
+        if self.execution.step == "graph":
+            unsafe = unsafe_part(mixing, model) if settings.step == "auto" else ""
+            if unsafe:
+                print(f"note: {unsafe} is not known to work in a CUDA graph, so the step is eager; step=graph tries it")
+                self.execution = replace(self.execution, step="eager")
+            else:
+                self.launch = Graphed(recipe.batch_size, generator, mixing, CudaGraphs())
+        self.pace = Pace(ranks.device)
         self.log = RunLog(directory, recipe.epochs, ranks.is_main)
+
+    def describe(self) -> str:
+        """Return in one line where and how the run is executed."""
+        execution, ranks = self.execution, self.ranks
+        layout = "channels_last" if execution.channels_last else "contiguous"
+        workers = getattr(self.data, "workers", 0) if getattr(self.data, "in_workers", True) else 0
+        return (
+            f"{device_name(ranks.device)}: {ranks.world_size} rank{'s' * (ranks.world_size > 1)}, "
+            f"precision {execution.precision}, {layout}, step {execution.step}, {workers} workers"
+        )
 
     def fit(self) -> list[dict[str, Any]]:
         """Train to the last epoch, from the last checkpoint if there is one; return a dict of metrics per epoch.
@@ -117,8 +137,11 @@ class Trainer:
             Stopped: SIGTERM or SIGUSR2 came; the state was saved.
         """
         state = self.state
+        if isinstance(self.launch, Graphed):
+            self.launch.clear()
         on_gpu = [self.ranks.device] if self.ranks.device.type == "cuda" else []
-        with numerics(self.settings.deterministic), full_precision(), torch.random.fork_rng(devices=on_gpu):
+        tf32 = self.execution.precision == "tf32"
+        with numerics(self.settings.deterministic), full_precision(tf32), torch.random.fork_rng(devices=on_gpu):
             self.checkpoints.resume(self.recipe.epochs, len(self.batches))
             state.starts.append(start(self.ranks.device, epoch=state.epoch + 1, step=state.step))
             self.network = self._wrapped()
@@ -150,29 +173,36 @@ class Trainer:
         self.network.train()
         self.log.begin_epoch(state.epoch, state.step, steps)
         plan = getattr(self.mixing, "plan", lambda: None)  # what a strategy decides on the host, ahead of the step
+        first = state.step
         for inputs in stop.interruptible(self.batches.inputs(state.epoch, state.step)):
             self.launch(self.train_step, plan(), *inputs)
+            self.pace()
             state.step += 1
             if state.step % self.settings.log_every == 0:
                 self.log.step(state.epoch, state.step, steps, self._global_step(), state.mean_loss())
+            state.training_seconds = state.seconds_of_epoch()
             if self.settings.checkpoint_every and state.step % self.settings.checkpoint_every == 0:
                 self.save()
             self.leave_if_asked(stop)
+        if state.step > first:
+            self.ranks.synchronize()  # a GPU still computes what the host has queued
             state.training_seconds = state.seconds_of_epoch()
 
     def train_step(self, *inputs: Tensor) -> None:
         """Do one step on what the data set's `inputs` yields. The host reads nothing, so a graph can hold it."""
-        bf16 = self.execution.precision == "bf16"
+        reduced = DTYPES.get(self.execution.precision)
         with torch.no_grad():
             images, labels = self.batches.prepare(*inputs)
             images, targets = self.mixing(images, labels)
             images = images.contiguous(memory_format=self.memory_format)
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.ranks.device.type, reduced, enabled=reduced is not None):
             logits = self.network(images)
         loss = classification_loss(logits, targets, self.data.views)
         self.state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.state.optimizer.step()
+        scaler = self.state.scaler  # does nothing but for fp16
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        scaler.step(self.state.optimizer)
+        scaler.update()
 
         count = len(labels) // self.data.views
         self.state.totals[0].add_(loss.detach(), alpha=count)

@@ -7,6 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from smoothmix.utils.errors import UserError
 TIMEOUT = 600.0  # seconds
 GRACE = 5.0  # seconds in which all living ranks notice that one is lost: its connections close, or all waits end
 CPU = torch.device("cpu")
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Ranks:
     def is_main(self) -> bool:
         """Whether this rank writes files and prints."""
         return self.rank == 0
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what was queued on it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of `tensor` over the ranks; `tensor` itself is overwritten with it."""
@@ -76,16 +83,25 @@ def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
     if not 0 < timeout < math.inf:
         raise UserError(f"timeout must be a number of seconds above 0, not {timeout}")
     if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device must be auto, cpu or cuda, not {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch finds no CUDA device here; use device=cpu or device=auto")
+        hint = "; Apple's GPUs are not supported" if device == "mps" else ""
+        raise UserError(f"device must be auto, cpu or cuda, not {device!r}{hint}")
+    # read once per process, at the first product on a GPU: too late when a deterministic run of a sweep begins
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     on_gpu = device != "cpu" and torch.cuda.is_available()
+    if device != "cpu" and not on_gpu:
+        reason = unusable_gpu()
+        if device == "cuda":
+            raise UserError(f"device=cuda, but {reason or 'torch finds no CUDA device here'}; or use device=cpu")
+        if reason:
+            print(f"note: {reason}; this run uses the CPU", flush=True)
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     if on_gpu and local_rank >= torch.cuda.device_count():
         raise UserError(
             f"local rank {local_rank} has no GPU of its own: this machine has {torch.cuda.device_count()}; "
             "start torchrun with as many processes as there are GPUs"
         )
+    if on_gpu and (reason := unsupported_gpu(local_rank)):
+        raise UserError(f"{reason}; or use device=cpu")
     place = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(place)
@@ -107,6 +123,36 @@ def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
             world_size=world_size,
         )
     return Ranks(place, dist.get_rank(), world_size)
+
+
+def unusable_gpu() -> str:
+    """Return why an NVIDIA GPU of this machine cannot be used by the installed torch, or nothing if there is none."""
+    if not NVIDIA_DRIVER.exists():
+        return ""
+    if torch.version.cuda is None:
+        return f"this machine has a GPU, but torch {torch.__version__} is built without CUDA: install its CUDA build"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return "CUDA_VISIBLE_DEVICES is empty, which hides the GPUs: unset it"
+    return (
+        f"this machine has an NVIDIA GPU, but torch {torch.__version__} cannot use it: update the driver for CUDA "
+        f"{torch.version.cuda}, or install a torch built for an older CUDA"
+    )
+
+
+def unsupported_gpu(index: int) -> str:
+    """Return why the installed torch has no kernels for GPU `index`, or nothing if it has."""
+    major, minor = torch.cuda.get_device_capability(index)
+    built = []
+    for arch in torch.cuda.get_arch_list():  # such as sm_86, sm_90a, compute_120
+        kind, _, digits = arch.rstrip("af").partition("_")
+        built.append((kind, int(digits[:-1]), int(digits[-1])))
+    # machine code runs on the same major version from its minor version on; "compute" is compiled for any newer GPU
+    if any((of == major and at <= minor) if kind == "sm" else (of, at) <= (major, minor) for kind, of, at in built):
+        return ""
+    return (
+        f"{torch.cuda.get_device_name(index)} has compute capability {major}.{minor}, for which torch "
+        f"{torch.__version__} (CUDA {torch.version.cuda}) has no kernels: install a torch that has"
+    )
 
 
 def destroy_process_group() -> None:

@@ -26,7 +26,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """
     commit, note = _git_commit()
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), **_versions("torch", "torchvision", "timm")},
         "git_commit": commit,
@@ -74,6 +74,11 @@ def _git_commit() -> tuple[str | None, str]:
         reason = done.stderr.strip().splitlines() or ["no output"]
         return None, f"git failed: {reason[0].removeprefix('fatal: ')}"
     return done.stdout.strip(), ""
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the GPU, or of the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
 
 
 def _cpu_name() -> str:

@@ -7,15 +7,15 @@ import torch
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute in the dtype of the tensors: no autocast, and no TF32 or bfloat16 inside float32 products.
+def full_precision(tf32: bool = False) -> Iterator[None]:
+    """Compute in the dtype of the tensors: no autocast, and no bfloat16, nor TF32 unless `tf32`, in float32 products.
 
     TF32 in convolutions is torch's default on a GPU; the others are on where a caller switched them on. Works as a
     decorator too.
     """
-    tf32, precision = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
+    before, precision = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
         with ExitStack() as stack:
             for device in ("cpu", "cuda", "mps"):
@@ -23,5 +23,5 @@ def full_precision() -> Iterator[None]:
                     stack.enter_context(torch.autocast(device, enabled=False))
             yield
     finally:
-        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = before
         torch.set_float32_matmul_precision(precision)

@@ -78,7 +78,7 @@ def test_values_out_of_range(changes, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"precision": "fp16"}, "precision must be auto, fp32 or bf16, not 'fp16'"),
+        ({"precision": "fp8"}, "precision must be auto, fp32, tf32, bf16 or fp16, not 'fp8'"),
         ({"channels_last": "yes"}, "channels_last must be true, false or auto, not 'yes'"),
         ({"step": "fast"}, "step must be auto, eager or graph, not 'fast'"),
         ({"log_every": 0}, "log_every"),
@@ -113,12 +113,25 @@ def test_auto_is_what_the_device_does_best(monkeypatch, ranks, given, expected):
     assert Settings(**given).uses_channels_last(ranks.device) is expected[1]
 
 
-def test_a_gpu_without_bf16(monkeypatch):
+@pytest.mark.parametrize(
+    ("capability", "auto"), [((7, 5), ("fp16", True)), ((7, 0), ("fp16", True)), ((6, 1), ("fp32", False))]
+)
+def test_a_gpu_without_bf16(monkeypatch, capability, auto):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "an old GPU")
-    assert Settings().on(GPU) == Execution("fp32", False, "graph")
-    with pytest.raises(UserError, match="an old GPU has no bfloat16; use precision=fp32"):
+    assert Settings().on(GPU) == Execution(*auto, "graph")
+    with pytest.raises(UserError, match="an old GPU has no bfloat16; use precision=fp16"):
         Settings(precision="bf16").on(GPU)
+    with pytest.raises(UserError, match=r"precision=tf32 needs an NVIDIA GPU of compute capability 8\.0"):
+        Settings(precision="tf32").on(GPU)
+
+
+def test_tf32_is_named_and_needs_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    assert Settings(precision="tf32").on(GPU) == Execution("tf32", False, "graph")
+    with pytest.raises(UserError, match="precision=tf32 needs an NVIDIA GPU"):
+        Settings(precision="tf32").on(CPU)
 
 
 @pytest.mark.parametrize(("ranks", "where"), [(CPU, "1 rank on cpu"), (GPUS, "2 ranks on cuda")])

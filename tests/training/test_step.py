@@ -1,15 +1,21 @@
+import itertools
 import random
+import time
 from functools import partial
 from importlib import import_module
+from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torchvision.transforms import v2
 
 import smoothmix
+from models import PyramidNet, timm_model
 from models.dropblock import DropBlock
 from models.shakedrop import ShakeDrop
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
@@ -74,6 +80,11 @@ def recorded(trainer):
     return capture
 
 
+def graphs(capture, warm_up=lambda step: step()):
+    """Return a stand-in for CudaGraphs; `warm_up` returns what made the host wait."""
+    return SimpleNamespace(capture=capture, warm_up=warm_up)
+
+
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     """On a CPU, where nobody has to wait, a mask may be looked at before it is applied."""
@@ -92,7 +103,7 @@ def make(make_trainer, tiny_model):
         mixing = mixing(num_classes=4) if mixing is v2.CutMix else mixing(num_classes=4, generator=generator)
         trainer = make_trainer(name, model=model, mixing=mixing, generator=generator, **options)
         if graphed:
-            trainer.launch = Graphed(8, generator, recorded(trainer), lambda function: function())
+            trainer.launch = Graphed(8, generator, trainer.mixing, graphs(recorded(trainer)))
         return trainer
 
     return make
@@ -101,7 +112,7 @@ def make(make_trainer, tiny_model):
 @pytest.fixture
 def dropout_draws_on_the_device(monkeypatch):
     """On the CPU its generator is the host's, and would keep the step from being captured."""
-    monkeypatch.setattr(step, "host_generators", lambda: ())
+    monkeypatch.setattr(step, "host_generators", lambda mixing: ())
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -201,7 +212,7 @@ def test_only_full_batches_are_warmed_up_captured_and_replayed():
         return lambda: replays.append(captured[0][0].args[0].tolist())
 
     asides = []
-    launch = Graphed(2, "a generator", capture, lambda function: (asides.append(1), function()))
+    launch = Graphed(2, "a generator", None, graphs(capture, lambda function: (asides.append(1), function())[1]))
     for numbers in ([1, 2], [3], [4, 5], [6, 7], [8, 9], [10], [11, 12]):
         launch(lambda given: seen.append(given.tolist()), None, torch.tensor(numbers))
     assert seen == [[1, 2], [3], [4, 5], [6, 7], [10]]
@@ -236,3 +247,154 @@ def test_a_step_that_reads_a_value_is_noticed(make):
     inputs = next(trainer.batches.inputs(0))
     with Recording(), pytest.raises(RuntimeError, match="not permitted"):
         trainer.train_step(*inputs)
+
+
+@pytest.mark.parametrize("keeps", [random.Random, numpy.random.default_rng, torch.Generator])
+def test_a_host_generator_of_the_strategy_is_noticed(make_trainer, capsys, keeps):
+    class Private(Identity):
+        def __call__(self, images, labels):
+            if not hasattr(self, "rng"):
+                self.rng = keeps()
+            scale = torch.rand(1, generator=self.rng).item() if keeps is torch.Generator else self.rng.random()
+            return images * (1 + scale), super().__call__(images, labels)[1]
+
+    trainer = make_trainer("run", Private, graphed=True)
+    trainer.mixing.rng = keeps()
+    trainer.fit()
+    assert not trainer.launch.replays
+    assert capsys.readouterr().out.count("draws numbers on the host") == 1
+
+
+def test_a_step_that_waits_for_the_gpu_stays_eager_and_says_where(make_trainer, dropout_draws_on_the_device, capsys):
+    waits = iter(["model.py:7", "", "model.py:7"])  # what libraries do in the first step does not count
+
+    def warm_up(step):
+        step()
+        return next(waits)
+
+    trainer = make_trainer("run")
+    trainer.launch = Graphed(8, trainer.state.generator, trainer.mixing, graphs(None, warm_up))
+    trainer.fit()
+    assert next(waits, None) is None
+    assert "reads from the GPU (model.py:7), which a CUDA graph cannot hold; it runs eagerly" in capsys.readouterr().out
+
+
+def test_fit_again_drops_the_graphs_of_before(make_trainer, dropout_draws_on_the_device):
+    trainer = make_trainer("run", graphed=True)
+    trainer.fit()
+    assert trainer.launch.replays
+    trainer.fit()  # restores tensors of its own; there is nothing left to train
+    assert not trainer.launch.replays
+
+
+class Foreign(nn.Linear):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("mixing", "model", "part"),
+    [
+        (SmoothMixC(num_classes=4), PyramidNet(8, 24, 4, bottleneck=False), ""),
+        (SmoothMixC(num_classes=4), timm_model("resnet18", 4), ""),
+        (v2.CutMix(num_classes=4), nn.Linear(1, 1), "torchvision.transforms.v2._augment.CutMix"),
+        (SmoothMixC(num_classes=4), nn.Sequential(Foreign(1, 1)), "test_step.Foreign"),
+        (graphs, nn.Linear(1, 1), "test_step.graphs"),
+    ],
+    ids=["ours", "timm", "torchvision", "model", "function"],
+)
+def test_what_is_not_known_to_be_safe_is_named(mixing, model, part):
+    assert step.unsafe_part(mixing, model).endswith(part)
+    assert bool(step.unsafe_part(mixing, model)) == bool(part)
+
+
+def raised(*errors):
+    """Return the last of `errors`, raised while the ones before it were handled."""
+    try:
+        if errors[1:]:
+            try:
+                raise raised(*errors[:-1])
+            except Exception:
+                raise errors[-1] from None
+        raise errors[0]
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("errors", "sentence"),
+    [
+        ([ValueError("the cause"), RuntimeError("capture ended")], "cannot be a CUDA graph (the cause)"),
+        ([RuntimeError("alone\nmore")], "cannot be a CUDA graph (alone); use step=eager"),
+        ([torch.OutOfMemoryError("CUDA"), RuntimeError("capture ended")], "out of memory while the train step is"),
+    ],
+)
+def test_a_failed_capture_names_its_first_cause(errors, sentence):
+    assert sentence in step.failure(raised(*errors))
+
+
+def test_the_host_is_at_most_two_steps_ahead():
+    log, numbers = [], itertools.count()
+
+    def event():
+        number = next(numbers)
+        return SimpleNamespace(
+            record=lambda: log.append(("queued", number)), synchronize=lambda: log.append(("done", number))
+        )
+
+    pace = step.Pace(torch.device("cuda"), event)
+    for _ in range(4):
+        pace()
+    assert log == [("queued", 0), ("queued", 1), ("queued", 2), ("done", 0), ("queued", 3), ("done", 1)]
+
+
+def test_speed_counts_what_a_device_has_done_not_what_was_queued(make_trainer, monkeypatch):
+    """A device that takes 20 ms per step, and a host that queues them all at once."""
+    done_at = [0.0]
+
+    def launch(function, variant, *inputs):
+        function(*inputs)
+        done_at[0] = max(done_at[0], time.perf_counter()) + 0.02
+
+    monkeypatch.setattr(Ranks, "synchronize", lambda self: time.sleep(max(0.0, done_at[0] - time.perf_counter())))
+    trainer = make_trainer("run", epochs=1)
+    trainer.launch = launch
+    (row,) = trainer.fit()
+    steps, images = len(trainer.batches), trainer.data.sizes["train"]
+    assert images / row["images_per_second"] >= 0.02 * steps
+    assert row["seconds"] >= 0.02 * steps
+
+
+def test_fp16_scales_the_loss_skips_a_step_that_overflows_and_resumes(make_trainer):
+    trainer = make_trainer("run", precision="fp16", epochs=1)
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.network = trainer.model.train()
+    trainer.state.scaler = GradScaler("cpu", init_scale=1e38)  # overflows in float16
+    trainer.train_step(*next(trainer.batches.inputs(0)))
+    assert all(map(torch.equal, before, trainer.model.parameters()))
+    assert trainer.state.scaler.get_scale() == pytest.approx(5e37)
+    trainer.state.scaler = GradScaler("cpu", init_scale=8.0)
+    trainer.train_step(*next(trainer.batches.inputs(0)))
+    assert not any(map(torch.equal, before, trainer.model.parameters()))
+    resumed = make_trainer("resumed", precision="fp16")
+    resumed.state.load_dict(trainer.state.to_dict())
+    assert resumed.state.scaler.get_scale() == 8.0
+
+
+def flat(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_fp16_trains_as_fp32_does(make_trainer):
+    """The weights of one step differ by what float16 rounds, 11 bits, and not by the scale of the loss."""
+    steps = []
+    for precision in ("fp32", "fp16"):
+        trainer = make_trainer(precision, precision=precision)
+        trainer.model[3].p = 0.0  # dropout draws other numbers in another precision
+        if precision == "fp16":
+            trainer.state.scaler = GradScaler("cpu", init_scale=512.0)
+        trainer.network = trainer.model.train()
+        trainer.state.seed_streams(0)
+        before = flat(trainer.model)
+        trainer.train_step(*next(trainer.batches.inputs(0)))
+        steps.append(flat(trainer.model) - before)
+    assert (steps[1] - steps[0]).norm() / steps[0].norm() < 0.01
