@@ -98,7 +98,8 @@ def distinct(jobs: Iterable[Job]) -> list[Job]:
     for job in jobs:
         if job.directory not in found or job.benchmark:
             found[job.directory] = job
-    return list(found.values())
+    # seed by seed, so that what is done at any time compares all rows alike
+    return sorted(found.values(), key=lambda job: job.run.config.seed)
 
 
 def state(job: Job) -> tuple[str, str]:

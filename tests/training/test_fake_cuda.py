@@ -19,8 +19,7 @@ from models import PyramidNet, timm_model
 from smoothmix import ManifoldMixup
 from smoothmix.training.losses import classification_loss
 
-STRATEGIES = ["CenterGaussian", "CutMix", "Cutout", "HideAndSeek", "Identity", "LabelSmoothing", "ManifoldMixup", "Mixup",
-              "SmoothMixC", "SmoothMixS"]  # fmt: skip
+STRATEGIES = [name for name in smoothmix.__all__ if isinstance(getattr(smoothmix, name), type)]
 NETWORKS = {
     "pyramidnet": lambda **regulariser: PyramidNet(11, 12, 10, bottleneck=True, **regulariser),
     "resnet18": lambda: timm_model("resnet18", 10),
