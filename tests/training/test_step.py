@@ -250,7 +250,7 @@ def test_a_step_that_reads_a_value_is_noticed(make):
 
 
 @pytest.mark.parametrize("keeps", [random.Random, numpy.random.default_rng, torch.Generator])
-def test_a_host_generator_of_the_strategy_is_noticed(make_trainer, capsys, keeps):
+def test_a_host_generator_of_the_strategy_is_noticed(make, capsys, keeps):
     class Private(Identity):
         def __call__(self, images, labels):
             if not hasattr(self, "rng"):
@@ -258,29 +258,29 @@ def test_a_host_generator_of_the_strategy_is_noticed(make_trainer, capsys, keeps
             scale = torch.rand(1, generator=self.rng).item() if keeps is torch.Generator else self.rng.random()
             return images * (1 + scale), super().__call__(images, labels)[1]
 
-    trainer = make_trainer("run", Private, graphed=True)
+    trainer = make("run", Private, graphed=True)
     trainer.mixing.rng = keeps()
     trainer.fit()
     assert not trainer.launch.replays
     assert capsys.readouterr().out.count("draws numbers on the host") == 1
 
 
-def test_a_step_that_waits_for_the_gpu_stays_eager_and_says_where(make_trainer, dropout_draws_on_the_device, capsys):
+def test_a_step_that_waits_for_the_gpu_stays_eager_and_says_where(make, dropout_draws_on_the_device, capsys):
     waits = iter(["model.py:7", "", "model.py:7"])  # what libraries do in the first step does not count
 
     def warm_up(step):
         step()
         return next(waits)
 
-    trainer = make_trainer("run")
+    trainer = make("run")
     trainer.launch = Graphed(8, trainer.state.generator, trainer.mixing, graphs(None, warm_up))
     trainer.fit()
     assert next(waits, None) is None
     assert "reads from the GPU (model.py:7), which a CUDA graph cannot hold; it runs eagerly" in capsys.readouterr().out
 
 
-def test_fit_again_drops_the_graphs_of_before(make_trainer, dropout_draws_on_the_device):
-    trainer = make_trainer("run", graphed=True)
+def test_fit_again_drops_the_graphs_of_before(make, dropout_draws_on_the_device):
+    trainer = make("run", graphed=True)
     trainer.fit()
     assert trainer.launch.replays
     trainer.fit()  # restores tensors of its own; there is nothing left to train
@@ -347,7 +347,7 @@ def test_the_host_is_at_most_two_steps_ahead():
     assert log == [("queued", 0), ("queued", 1), ("queued", 2), ("done", 0), ("queued", 3), ("done", 1)]
 
 
-def test_speed_counts_what_a_device_has_done_not_what_was_queued(make_trainer, monkeypatch):
+def test_speed_counts_what_a_device_has_done_not_what_was_queued(make, monkeypatch):
     """A device that takes 20 ms per step, and a host that queues them all at once."""
     done_at = [0.0]
 
@@ -356,7 +356,7 @@ def test_speed_counts_what_a_device_has_done_not_what_was_queued(make_trainer, m
         done_at[0] = max(done_at[0], time.perf_counter()) + 0.02
 
     monkeypatch.setattr(Ranks, "synchronize", lambda self: time.sleep(max(0.0, done_at[0] - time.perf_counter())))
-    trainer = make_trainer("run", epochs=1)
+    trainer = make("run", epochs=1)
     trainer.launch = launch
     (row,) = trainer.fit()
     steps, images = len(trainer.batches), trainer.data.sizes["train"]
@@ -364,8 +364,8 @@ def test_speed_counts_what_a_device_has_done_not_what_was_queued(make_trainer, m
     assert row["seconds"] >= 0.02 * steps
 
 
-def test_fp16_scales_the_loss_skips_a_step_that_overflows_and_resumes(make_trainer):
-    trainer = make_trainer("run", precision="fp16", epochs=1)
+def test_fp16_scales_the_loss_skips_a_step_that_overflows_and_resumes(make):
+    trainer = make("run", settings=Settings(precision="fp16"))
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
     trainer.network = trainer.model.train()
     trainer.state.scaler = GradScaler("cpu", init_scale=1e38)  # overflows in float16
@@ -375,7 +375,7 @@ def test_fp16_scales_the_loss_skips_a_step_that_overflows_and_resumes(make_train
     trainer.state.scaler = GradScaler("cpu", init_scale=8.0)
     trainer.train_step(*next(trainer.batches.inputs(0)))
     assert not any(map(torch.equal, before, trainer.model.parameters()))
-    resumed = make_trainer("resumed", precision="fp16")
+    resumed = make("resumed", settings=Settings(precision="fp16"))
     resumed.state.load_dict(trainer.state.to_dict())
     assert resumed.state.scaler.get_scale() == 8.0
 
@@ -384,11 +384,11 @@ def flat(model):
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def test_fp16_trains_as_fp32_does(make_trainer):
+def test_fp16_trains_as_fp32_does(make):
     """The weights of one step differ by what float16 rounds, 11 bits, and not by the scale of the loss."""
     steps = []
     for precision in ("fp32", "fp16"):
-        trainer = make_trainer(precision, precision=precision)
+        trainer = make(precision, settings=Settings(precision=precision))
         trainer.model[3].p = 0.0  # dropout draws other numbers in another precision
         if precision == "fp16":
             trainer.state.scaler = GradScaler("cpu", init_scale=512.0)
