@@ -16,6 +16,10 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from smoothmix.config.load_run import load_run
+from smoothmix.config.schema import LoadOptions
+from smoothmix.utils.errors import UserError
+
 ROOT = Path(__file__).parents[1]
 QUICK = ["recipe.batch_size=128", "recipe.epochs=2", "recipe.decay_epochs=[1]", "model.depth=8", "model.alpha=3"]
 
@@ -95,27 +99,13 @@ def test_the_summary_is_a_table_of_the_records(finished):
     assert f"| CutMix | 1 | {best:.2f} | {last:.2f} |" in done.stdout
 
 
-def test_another_epoch_count_does_not_touch_the_first_run(finished, tmp_path):
-    directory = finished[1]
-    before = {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
-    done = train(directory.parents[4], "mixing=cutmix", "recipe.epochs=1", "recipe.decay_epochs=[]")
-    assert done.returncode == 0, done.stderr
-    assert {path.name: path.stat().st_mtime_ns for path in directory.iterdir()} == before
-    assert len(list(directory.parents[1].glob("*/seed0/summary.json"))) == 2
-
-
 def test_a_strategy_on_hidden_layers_is_attached_to_the_network(tmp_path):
     done = train(tmp_path, "mixing=manifold_mixup", "recipe.epochs=1", "recipe.decay_epochs=[]")
     assert done.returncode == 0, done.stderr
     assert json.loads((the_run(tmp_path) / "summary.json").read_text())["method"] == "manifold_mixup"
 
-    done = train(tmp_path, "mixing=manifold_mixup", "mixing.stages=[layr1]")
-    assert done.returncode == 2
-    assert "mixing=manifold_mixup: the model has no module 'layr1': choose stages such as layer1" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
 
-
-def test_a_sweep_goes_on_after_a_bad_cell_and_reports_it(tmp_path):
+def test_a_sweep_continues_after_a_bad_job_and_reports_it(tmp_path):
     done = python("train.py", "-m", *QUICK, f"output={tmp_path}", "recipe.epochs=1", "mixing.p=1,2,0")
     assert done.returncode == 2
     assert len(re.findall("^error: ", done.stderr, re.M)) == 1
@@ -137,7 +127,7 @@ def test_a_signal_ends_a_whole_sweep_within_seconds(tmp_path, number):
     assert process.wait(20) == 128 + number
     assert time.monotonic() - sent < 10
     assert "saved epoch" in rest
-    directory = the_run(tmp_path)  # one only: the second cell never began
+    directory = the_run(tmp_path)  # one only: the second job never began
     saved = torch.load(directory / "last.pt", weights_only=True)
     assert saved["epoch"] >= 1
     assert not (directory / "summary.json").exists()
@@ -192,7 +182,7 @@ def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path, kills
     overrides = ["mixing=smoothmix_c", "checkpoint_every=3", "log_every=2", f"recipe.epochs={3 * kills + 3}"]
     assert train(tmp_path / "unbroken", *overrides).returncode == 0
     positions = kill_at_random_moments(tmp_path / "killed", kills, 0, *overrides)
-    assert sorted(set(positions)) == positions  # every start went on from where the one before had come to
+    assert sorted(set(positions)) == positions  # every start resumed where the one before had ended
     tensors, *rest = state_of(tmp_path / "killed")
     unbroken_tensors, *unbroken_rest = state_of(tmp_path / "unbroken")
     assert len(tensors) == len(unbroken_tensors)
@@ -260,10 +250,9 @@ def test_damaged_and_hostile_checkpoints_are_refused(finished, tmp_path):
         "hollow": "not a checkpoint of this repository",
         "config": "config.pt",
     }.items():
-        done = python("eval.py", f"checkpoint={tmp_path / name}.pt")
-        assert done.returncode == 2, name
-        assert words in done.stderr, name
-        assert len(done.stderr.strip().splitlines()) == 1, name
+        with pytest.raises(UserError) as error:
+            load_run(LoadOptions(checkpoint=str(tmp_path / f"{name}.pt"), device="cpu"))
+        assert words in str(error.value), name
     assert not canary.exists()
 
 
@@ -310,18 +299,12 @@ def test_a_users_own_class_folders(flowers, tmp_path):
     assert f"top-1 error {record['best']['test_top1_error']:.2f}%" in again.stdout, again.stderr
 
 
-def test_bad_folders_are_one_sentence_and_the_image_is_named(flowers, tmp_path):
+def test_an_image_that_a_worker_cannot_read_is_named(flowers, tmp_path):
     bad = flowers / "train" / "rose" / "3.png"
     bad.write_bytes(bad.read_bytes()[:60])
     done = train_on_folder(flowers, tmp_path / "out")
     assert done.returncode == 2
     assert f"cannot read the image {bad}" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-    (flowers / "val" / "rose").rename(flowers / "val" / "tulip")
-    done = train_on_folder(flowers, tmp_path / "out")
-    assert done.returncode == 2
-    assert "differ: 'rose' (only in train), 'tulip' (only in val)" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

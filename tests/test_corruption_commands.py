@@ -114,7 +114,7 @@ def test_again_nothing_is_evaluated_and_the_same_is_printed(run, digits_c, capsy
     assert len(evaluated) == 2 + 5  # and the new severities
 
 
-def test_a_corruption_without_a_file_is_left_out_and_said_so(run, digits_c, capsys):
+def test_a_corruption_without_a_file_is_left_out_and_reported(run, digits_c, capsys):
     evaluate(f"run={run}", "benchmark=digits_c", f"files={digits_c}", "corruptions=[contrast,fog]")
     printed = capsys.readouterr().out
     assert list(errors(run)) == ["contrast"]
@@ -130,7 +130,7 @@ def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
     record.unlink()
 
     def meanwhile(*args, **kw):
-        if record.exists():  # the first cell is there
+        if record.exists():  # the first severity is recorded
             before = record.read_text()
             with pytest.raises(UserError) as error:
                 eval_corruption.main(composed)
@@ -146,7 +146,7 @@ def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
     eval_corruption.main(composed)  # it is free again
 
 
-def test_killed_it_goes_on_and_ends_with_the_same_record(run, trained, tmp_path):
+def test_killed_it_resumes_and_ends_with_the_same_record(run, trained, tmp_path):
     asked = ["benchmark=digits_c", "source=generate", "corruptions=[gaussian_noise,elastic_transform,snow,zoom_blur]"]
     whole = tmp_path / "whole"
     whole.mkdir()

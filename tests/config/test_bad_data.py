@@ -10,11 +10,11 @@ from smoothmix.config.command_line import compose
 
 @pytest.fixture
 def refusal(tmp_path, monkeypatch):
-    """Return a function that gives the sentence with which train.py refuses its words; nothing of a run is left."""
+    """Return a function that returns the sentence with which train.py refuses overrides; no run is left."""
     monkeypatch.setenv("WORLD_SIZE", "1")
 
-    def make(*words):
-        composed = compose("train", [*words, "device=cpu", f"output={tmp_path / 'out'}"])
+    def make(*overrides):
+        composed = compose("train", [*overrides, "device=cpu", f"output={tmp_path / 'out'}"])
         with pytest.raises(Exception, match=r".") as error:
             train.main(composed)
         explanation = command_line._explain(error.value)
@@ -29,7 +29,7 @@ def refusal(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return the words for two classes of three images to train on and two to test on."""
+    """Return the overrides for two classes of three images to train on and two to test on."""
     for split, count in (("train", 3), ("val", 2)):
         for name in ("ant", "bee"):
             (tmp_path / "data" / split / name).mkdir(parents=True)
@@ -68,7 +68,7 @@ def test_an_image_of_no_bytes(refusal, folder, tmp_path, split):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("overrides", "sentence"),
     [
         (["model=timm", "model.name=vit_tiny_patch16_224"], "cannot take 16x16 images"),
         (["dataset.image_size=0"], "image_size=0 is no side of an image"),
@@ -76,8 +76,8 @@ def test_an_image_of_no_bytes(refusal, folder, tmp_path, split):
         (["dataset.num_classes=3"], "has 2 class folders, not 3"),
     ],
 )
-def test_sizes_that_do_not_fit(refusal, folder, words, sentence):
-    assert sentence in refusal(*folder, *words)
+def test_sizes_that_do_not_fit(refusal, folder, overrides, sentence):
+    assert sentence in refusal(*folder, *overrides)
 
 
 def test_fewer_images_than_the_batch_are_one_step(folder, tmp_path):

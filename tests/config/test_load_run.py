@@ -202,6 +202,13 @@ def test_options_that_contradict_each_other(options, words):
         schema.LoadOptions(**options).check()
 
 
+@pytest.mark.parametrize("command", ["eval", "eval_corruption"])
+def test_a_download_that_a_message_recommends_can_be_asked_for(command):
+    asked = compose(command, ["run=x", "dataset.download=true", *(["benchmark=digits_c"] * (command != "eval"))])
+    schemas = {"eval": schema.EvalOptions, "eval_corruption": schema.EvalCorruptionOptions}
+    assert schema.check_options(asked, schemas[command]).dataset["download"] is True
+
+
 def weights_of(kind, weights):
     name = "stem.0.weight"
     tensor = weights[name]

@@ -70,7 +70,6 @@ def test_a_small_network_takes_the_same_settings(values, module):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("+model.drop_path_rat=0.25", "unknown key model.drop_path_rat; did you mean drop_path_rate?"),
         ("+model.drop_path_rate=a", "model.drop_path_rate='a' should be of type float"),
         ("+model.drop_block_size=4.5", "model.drop_block_size=4.5 should be of type int"),
         ("+model.shake_drop=2", "model=pyramidnet8: shake_drop is 2.0; give a number"),

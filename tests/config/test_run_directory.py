@@ -17,13 +17,6 @@ def changed(override):
     return check(compose("train", ["experiment=cifar100/cutmix", "seed=3", override]))
 
 
-def test_the_folders_name_data_set_model_method_recipe_and_seed():
-    *head, recipe, seed = run_dir.run_directory(CONFIG).parts
-    assert head == ["outputs", "cifar100", "pyramidnet200", "cutmix"]
-    assert recipe == f"cifar-{run_dir.config_hash(CONFIG)}"
-    assert seed == "seed3"
-
-
 @pytest.mark.parametrize(
     "override",
     [

@@ -1,4 +1,4 @@
-"""Command-line words: what is accepted is a configuration whose every value lies where the documentation says."""
+"""Overrides on the command line: every value of an accepted configuration lies where the documentation says."""
 
 import math
 from pathlib import Path
@@ -29,7 +29,7 @@ TEXTS = st.one_of(
     ),
 )
 LISTS = st.lists(NUMBERS, max_size=3).map(lambda items: f"[{','.join(items)}]")
-WORDS = st.one_of(
+OVERRIDES = st.one_of(
     st.tuples(st.sampled_from(KEYS), st.one_of(NUMBERS, TEXTS, LISTS)).map("=".join),
     st.tuples(st.text(max_size=8), TEXTS).map("=".join),
     st.text(max_size=12),
@@ -41,7 +41,7 @@ def finite(value, least=-math.inf, most=math.inf):
 
 
 def check_rules(config):
-    """The ranges as README.md, configs/train.yaml and the docstrings state them, in other words than the program's."""
+    """The ranges as README.md, configs/train.yaml and the docstrings state them, independently of the program."""
     recipe = config.recipe
     assert isinstance(config.seed, int)
     assert 0 <= config.seed < 2**63
@@ -79,10 +79,10 @@ def check_mixing(config):
         assert targets.min() >= 0
 
 
-def outcome(words):
-    """Return the checked configuration of the command line `words`, or the sentence that refuses it."""
+def outcome(overrides):
+    """Return the checked configuration of the command line `overrides`, or the sentence that refuses it."""
     try:
-        config = schema.check(compose("train", words))
+        config = schema.check(compose("train", overrides))
         directory = run_dir.run_directory(config)
     except UserError as error:
         return error
@@ -95,12 +95,12 @@ def outcome(words):
     return config
 
 
-def test_words_are_accepted_with_right_values_or_one_sentence(fuzz):
+def test_overrides_are_accepted_with_right_values_or_one_sentence(fuzz):
     seen = {"accepted": 0, "refused": 0}
 
-    @given(st.sampled_from(MIXINGS), st.lists(WORDS, min_size=1, max_size=2))
-    def property(mixing, words):
-        found = outcome([f"mixing={mixing}", *words])
+    @given(st.sampled_from(MIXINGS), st.lists(OVERRIDES, min_size=1, max_size=2))
+    def property(mixing, overrides):
+        found = outcome([f"mixing={mixing}", *overrides])
         seen["accepted" if isinstance(found, schema.RunConfig) else "refused"] += 1
         if isinstance(found, UserError):
             assert str(found).strip()
