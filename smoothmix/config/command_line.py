@@ -74,7 +74,8 @@ def _main(config_name: str, task: Callable[[DictConfig], Any]) -> int:
         distributed.destroy_process_group()
         raise
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume from the last checkpoint", file=sys.stderr)
+        resume = "" if config_name == "eval" else " to resume where the last checkpoint or record stands"
+        print(f"interrupted; run the same command again{resume}", file=sys.stderr)
         return 130
     except UserError as error:
         status = 2
