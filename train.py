@@ -5,7 +5,6 @@ python train.py experiment=cifar100/smoothmix_c dataset.root=data
 python train.py -m mixing=identity,cutmix,smoothmix_c seed=0,1,2 model=pyramidnet20 dataset=cifar100 recipe=short_cifar
 """
 
-import json
 import signal
 
 
@@ -18,7 +17,6 @@ def main(composed):
     from smoothmix.config.schema import check
     from smoothmix.training.trainer import Trainer
     from smoothmix.utils.distributed import init_distributed
-    from smoothmix.utils.files import write_text
 
     config = check(composed)
     directory, recipe = run_dir.run_directory(config), config.recipe
@@ -40,8 +38,7 @@ def main(composed):
             print(f"note: no epoch of recipe.decay_epochs={recipe.decay_epochs} is reached")
     trainer.fit()
     if ranks.is_main:
-        record = trainer.record(run_dir.config_hash(config))
-        write_text(directory / "summary.json", json.dumps(record, indent=2) + "\n")
+        trainer.record(run_dir.config_hash(config)).write(directory / "summary.json")
         lock.close()
 
 

@@ -16,13 +16,13 @@ import torch
 
 from datasets import digits
 from datasets.augment import normalize
-from datasets.corrupted import CORRUPTED
+from scripts.reproduction.arguments import exit_with
 from smoothmix.config.load_run import load_run
 from smoothmix.config.schema import LoadOptions
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import corruption_tables, figures, mask_figures
 from smoothmix.reporting.occlusion import attention
-from smoothmix.reporting.records import read_records
+from smoothmix.reporting.records import Found, read_folders
 from smoothmix.reporting.tables import name_of
 from smoothmix.utils.errors import UserError
 
@@ -38,19 +38,16 @@ def two_digits() -> torch.Tensor:
     return ink + (1 - ink) * TINTS[:, :, None, None]
 
 
-def from_records(folder: Path, output: Path) -> list[Path]:
-    """Draw what the records beneath `folder` hold; return the files."""
+def from_records(found: Found, folder: Path, output: Path) -> list[Path]:
+    """Draw what was `found` beneath `folder`; return the files."""
     written = []
-    runs = [{"selected_on": "test", **record} for record in read_records(folder)]
-    for name, records in figures.groups(runs, RUNS).items():
-        written += figures.save(figures.learning_curves(records, name), output / f"curves-{name}")
-    for benchmark in CORRUPTED:
-        corrupted = corruption_tables.read_corruption_records(folder, benchmark)
-        for name, records in figures.groups(corrupted, corruption_tables.SETTING).items():
-            file_name = re.sub(r"[^\w.]+", "_", name)
-            bars, curves = figures.corruption_bars(records, name), figures.severity_curves(records, name)
-            written += figures.save(bars, output / f"corruptions-{file_name}")
-            written += figures.save(curves, output / f"severities-{file_name}")
+    for name, runs in figures.groups(found.runs, RUNS).items():
+        written += figures.save(figures.learning_curves(runs, name), output / f"curves-{name}")
+    for name, corrupted in figures.groups(found.corrupted, corruption_tables.SETTING).items():
+        file_name = re.sub(r"[^\w.]+", "_", name)
+        bars, curves = figures.corruption_bars(corrupted, name), figures.severity_curves(corrupted, name)
+        written += figures.save(bars, output / f"corruptions-{file_name}")
+        written += figures.save(curves, output / f"severities-{file_name}")
     if not written:
         raise UserError(f"there is no finished run and no record of corrupted errors beneath {folder}; train one first")
     return written
@@ -84,14 +81,16 @@ def main() -> int:
         names = (str(DIGITS[0]), str(DIGITS[1]))
         written = figures.save(mask_figures.overview(two_digits(), names), args.output / "figure1")
         written += figures.save(mask_figures.gallery(), args.output / "figure3")
+        found = read_folders([args.folder] if args.folder else [])
         if args.folder is not None:
-            written += from_records(args.folder, args.output)
+            written += from_records(found, args.folder, args.output)
         if args.models:
             written += of_networks(args.models, args.images, args.seed, args.output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("\n".join(map(str, written)))
+    exit_with(found.problems)
     return 0
 
 

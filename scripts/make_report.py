@@ -28,19 +28,20 @@ def write(args: argparse.Namespace) -> None:
     from smoothmix.reporting.report import find_figures, report
     from smoothmix.utils.files import write_text
 
-    records = read_folders(args.folders)
+    found = read_folders(args.folders)
     tables = []
     for preset in PRESETS:
         for name in [*OF_THE_PAPER, "demo"]:
             cells = cells_of(load_table(name), preset, args.overrides)
-            if (name in OF_THE_PAPER and preset == "paper") or match(records, cells):
-                tables.append((filled_table(name, preset, cells, records, args.folders, args.overrides), cells))
+            if (name in OF_THE_PAPER and preset == "paper") or match(found.runs, cells):
+                tables.append((filled_table(name, preset, cells, found, args.overrides), cells))
     audit = args.audit.read_text(encoding="utf-8") if args.audit.is_file() else None
     figures = find_figures(args.figures)
     record_arguments.make_folder(args.output.parent)
-    write_text(args.output, report(tables, records, figures, audit))
-    print(f"{args.output}: {len(tables)} tables, {len(figures)} figures, {len(records)} runs")
+    write_text(args.output, report(tables, found.runs, figures, audit))
+    print(f"{args.output}: {len(tables)} tables, {len(figures)} figures, {len(found.runs)} runs")
     print("without the audit: there is no " + str(args.audit) if audit is None else f"with {args.audit}")
+    record_arguments.exit_with(found.problems)
 
 
 if __name__ == "__main__":

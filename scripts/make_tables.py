@@ -38,15 +38,15 @@ def write(args: argparse.Namespace) -> None:
         raise UserError(f"tables of runs with --overrides need an --output of their own: {DEFAULT} holds those without")
     names = args.table or OF_THE_PAPER
     cells = {name: cells_of(load_table(name), args.preset, args.overrides) for name in names}
-    records = read_folders(args.folders)
-    tables = [filled_table(name, args.preset, cells[name], records, args.folders, args.overrides) for name in names]
+    found = read_folders(args.folders)
+    tables = [filled_table(name, args.preset, cells[name], found, args.overrides) for name in names]
     record_arguments.make_folder(args.output)
     for table in tables:
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
             write_text(args.output / f"{table.name}.{kind}", text)
         there, wanted = sum(n for _, n, _ in table.counts), sum(of for _, _, of in table.counts)
         print(f"{args.output / table.name}.md .tex .csv: {there} of {wanted} runs")
-    aside = left_aside(records, [cell for of_table in cells.values() for cell in of_table])
+    aside = left_aside(found.runs, [cell for of_table in cells.values() for cell in of_table])
     print(left_aside_line(aside))
     readme = args.readme or (Path("results/README.md") if args.output == DEFAULT else None)
     if readme and names == OF_THE_PAPER and args.preset == "paper":
@@ -54,6 +54,7 @@ def write(args: argparse.Namespace) -> None:
         command = " ".join(["python scripts/make_tables.py", *map(str, args.folders), *overrides])
         write_text(readme, overview(tables, aside, args.output, readme, command))
         print(readme)
+    record_arguments.exit_with(found.problems)
 
 
 if __name__ == "__main__":

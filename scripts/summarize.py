@@ -6,28 +6,29 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts.reproduction.arguments import exit_with
 from smoothmix.reporting import corrupted_means
-from smoothmix.reporting.corruption_tables import read_corruption_records
-from smoothmix.reporting.records import read_records
+from smoothmix.reporting.records import read_folders
 from smoothmix.reporting.tables import summarize, to_markdown
 from smoothmix.utils.errors import UserError
 
 
 def main() -> None:
-    """Read the records, print Markdown."""
+    """Read the records, print Markdown; what cannot be counted goes to stderr, and the exit status is then 2."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"))
     folder = parser.parse_args().folder
     try:
-        records, corrupted = read_records(folder), read_corruption_records(folder, "*_c")
+        found = read_folders([folder])
     except UserError as error:
         sys.exit(f"error: {error}")
-    if not records:
-        sys.exit(f"error: no finished run beneath {folder}; train one first")
-    print(to_markdown(summarize(records)))
-    if corrupted:
-        print(corrupted_means.to_markdown(corrupted_means.summarize(corrupted)))
-        print(corrupted_means.by_corruption(corrupted))
+    if not found.runs:
+        exit_with([*found.problems, f"no finished run beneath {folder}; train one first"])
+    print(to_markdown(summarize(found.runs)))
+    if found.corrupted:
+        print(corrupted_means.to_markdown(corrupted_means.summarize(found.corrupted)))
+        print(corrupted_means.by_corruption(found.corrupted))
+    exit_with(found.problems)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ It imports nothing heavy, so that --help is there at once.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 TABLES = Path(__file__).resolve().parents[2] / "configs" / "table"
@@ -35,6 +35,14 @@ def run(parser: argparse.ArgumentParser, task: Callable[[argparse.Namespace], No
         task(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def exit_with(problems: Sequence[str]) -> None:
+    """Print what could not be counted, a sentence each, and exit with status 2 if there is any."""
+    for sentence in problems:
+        print(f"error: {sentence}", file=sys.stderr)
+    if problems:
         sys.exit(2)
 
 

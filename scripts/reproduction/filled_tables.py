@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from scripts.reproduction.tables import Run, Table, load_table, table_runs
 from smoothmix.config.run_directory import config_hash
-from smoothmix.reporting.corruption_tables import read_corruption_records
 from smoothmix.reporting.matching import Cell
 from smoothmix.reporting.paper_tables import Filled, fill
+from smoothmix.reporting.records import Found
+from smoothmix.utils.records import RunKey
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "results" / "paper"
@@ -30,21 +30,16 @@ def filled_table(
     name: str,
     preset: str,
     cells: list[Cell],
-    records: list[dict[str, Any]],
-    folders: Sequence[Path],
+    found: Found,
     overrides: Sequence[str] = (),
 ) -> Filled:
-    """Return the table `name`, its `cells` filled from the `records`, and from corrupted records beneath `folders`.
+    """Return the table `name`, its `cells` filled from the records that were `found`.
 
     Raises:
-        UserError: no such table, a damaged record, or two that contradict each other.
+        UserError: there is no such table.
     """
     table = load_table(name)
-    corrupted = {
-        Path(record["path"]).resolve(): record
-        for folder in (folders if table.benchmark else [])
-        for record in read_corruption_records(folder, table.benchmark)
-    }
+    corrupted = [record for record in found.corrupted if record.benchmark == table.benchmark]
     title = f"Table {name}: {table.title}" if name in OF_THE_PAPER else table.title
     if preset != "paper":
         title += f" ({preset} preset: scaled down, not the paper's recipe)"
@@ -52,12 +47,12 @@ def filled_table(
         title += f", with {' '.join(overrides)}"
     paper = PAPER / f"table{name}.csv" if name in OF_THE_PAPER else None
     return fill(
-        file_name(name, preset), title, table.benchmark, cells, records, list(corrupted.values()), paper,
+        file_name(name, preset), title, table.benchmark, cells, found.runs, corrupted, paper,
         compared=preset == "paper",
     )  # fmt: skip
 
 
-def _key(run: Run) -> tuple[Any, ...]:
+def _key(run: Run) -> RunKey:
     config = run.config
     parts = [config.dataset.name, config.model.name, config.method, config.recipe.name]
-    return (*parts, config_hash(config), config.seed)
+    return RunKey(*parts, config_hash(config), config.seed)

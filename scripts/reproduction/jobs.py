@@ -10,13 +10,12 @@ from datasets.corrupted import find_set
 from scripts.reproduction.tables import Run, Table
 from smoothmix.config.run_directory import config_hash
 from smoothmix.evaluation.averages import corruptions_of, incomplete
-from smoothmix.evaluation.robustness import lock_of, read_cells
+from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
 from smoothmix.reporting import commands
-from smoothmix.reporting.records import read_record
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import weights_digest
 from smoothmix.utils.locks import is_held
 from smoothmix.utils.quoting import override
+from smoothmix.utils.records import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 DONE, RUNNING, QUEUED, UNFINISHED, FAILED, MISSING = "done", "running", "queued", "unfinished", "failed", "missing"
@@ -129,10 +128,10 @@ def trained(job: Job) -> bool:
     path = job.directory / "summary.json"
     if not path.exists():
         return False
-    record = read_record(path)
-    if (record["config_hash"], record["seed"]) != (config_hash(job.run.config), job.run.config.seed):
+    record = RunRecord.read(path)
+    if (record.config_hash, record.seed) != (config_hash(job.run.config), job.run.config.seed):
         raise UserError(
-            f"{path} is the record of another run ({record['recipe']}-{record['config_hash']}, seed {record['seed']}); "
+            f"{path} is the record of another run ({record.recipe}-{record.config_hash}, seed {record.seed}); "
             "move it away"
         )
     return True
@@ -149,13 +148,9 @@ def missing_corruptions(job: Job) -> list[str]:
     names = corruptions_of(find_set(job.benchmark).constants)
     if not job.record.exists():
         return names
-    record = read_cells(job.record)
-    # weights may be gone where only records are kept
-    if job.weights.exists() and weights_digest(job.weights) != record.get("weights_sha256"):
-        raise UserError(
-            f"{job.record} is the record of other weights than {job.weights}; move it away to evaluate these"
-        )
-    return incomplete(record["top1_errors"], names)
+    record = CorruptionRecord.read(job.record)
+    record.check_weights()
+    return incomplete(record.top1_errors, names)
 
 
 def remaining_commands(job: Job) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """How far a table is, and how long the rest of its training takes, from how long an epoch took in the records."""
 
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,18 +11,10 @@ from scripts.reproduction.corrupted_images import obstacles
 from scripts.reproduction.jobs import DONE, FAILED, QUEUED, RUNNING, STATES, Job, distinct, state
 from scripts.reproduction.slurm import evaluation_name, training_name
 from smoothmix.config.run_directory import read, what_counts
-from smoothmix.reporting.records import read_record
-from smoothmix.utils.checks import is_count, is_loss, is_name, wrong_key
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.records import RunRecord
 
-# what a speed is taken from
-TIMED: dict[str, Callable[[Any], bool]] = {
-    "device": is_name,
-    "precision": is_name,
-    "epochs": lambda value: is_count(value) and value > 0,
-    "seconds": lambda value: is_loss(value) and value > 0,
-    "world_sizes": lambda value: isinstance(value, list) and value != [] and all(map(is_count, value)),
-}
+TIMED = ("device", "precision", "seconds", "world_sizes")  # what a speed is taken from
 AUTOMATIC = ("precision", "channels_last", "step")  # the record has what `auto` became
 
 
@@ -35,6 +27,14 @@ class Speed(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.seconds:.1f} s per epoch on {self.device} (n={self.records})"
+
+
+class TimedRecord(NamedTuple):
+    """The record of a finished run, and its configuration."""
+
+    record: RunRecord
+    config: dict[str, Any]
+
 
 
 def report(jobs: list[Job], queue: Container[str] = ()) -> str:
@@ -98,8 +98,8 @@ def epochs_left(job: Job) -> int:
     return job.run.config.recipe.epochs - done
 
 
-def read_timed_records(jobs: list[Job]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the records beneath the jobs' output folders, each with its `config`.
+def read_timed_records(jobs: list[Job]) -> tuple[list[TimedRecord], list[str]]:
+    """Return the records beneath the jobs' output folders, each with its configuration.
 
     The second value is a sentence about each file that is no record, has no configuration beside it, or is not timed.
     """
@@ -107,34 +107,34 @@ def read_timed_records(jobs: list[Job]) -> tuple[list[dict[str, Any]], list[str]
     for output in sorted({Path(job.run.config.output).expanduser() for job in jobs}):
         for path in sorted(output.rglob("summary.json")):
             try:
-                record = read_record(path) | {"config": read(path.parent / "config.yaml")}
-                if flaw := wrong_key(record, TIMED):
+                record, config = RunRecord.read(path), read(path.parent / "config.yaml")
+                if flaw := next((name for name in ("epochs", *TIMED) if not getattr(record, name)), None):
                     raise UserError(f"{path} does not say how long an epoch took: {flaw} is missing or wrong")
-                records.append(record)
+                records.append(TimedRecord(record, config))
             except UserError as error:
                 damaged.append(str(error))
     return records, damaged
 
 
-def speed(job: Job, records: list[dict[str, Any]]) -> Speed | None:
+def speed(job: Job, records: list[TimedRecord]) -> Speed | None:
     """Return the mean over the records of the same work (:func:`_work`) and precision, or None if there is none.
 
     Records of its own method are preferred; of several devices the one with most records is taken.
     """
     config = job.run.config.to_dict()
     alike = [
-        record
-        for record in records
-        if len(record["world_sizes"]) == 1
-        and _work(record["config"]) == _work(config)
-        and all(config[key] in ("auto", record.get(key)) for key in AUTOMATIC)
+        measured.record
+        for measured in records
+        if len(measured.record.world_sizes) == 1
+        and _work(measured.config) == _work(config)
+        and all(config[key] in ("auto", getattr(measured.record, key)) for key in AUTOMATIC)
     ]
-    alike = [record for record in alike if record["method"] == config["method"]] or alike
+    alike = [record for record in alike if record.method == config["method"]] or alike
     if not alike:
         return None
-    device, count = Counter(record["device"] for record in alike).most_common(1)[0]
-    of_device = [record for record in alike if record["device"] == device]
-    seconds = sum(record["seconds"] / record["epochs"] * record["world_sizes"][0] for record in of_device)
+    device, count = Counter(record.device for record in alike).most_common(1)[0]
+    of_device = [record for record in alike if record.device == device]
+    seconds = sum(record.seconds / record.epochs * record.world_sizes[0] for record in of_device)
     return Speed(seconds / count, device, count)
 
 

@@ -1,11 +1,11 @@
 """Errors on corrupted images, kept in a record from which an interrupted evaluation resumes."""
 
-import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -13,47 +13,76 @@ from tqdm import tqdm
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.classification import evaluate
-from smoothmix.utils.checks import is_percentage, read_object
+from smoothmix.utils.checks import is_name, is_percentage
 from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.environment import environment_of, start
+from smoothmix.utils.environment import start
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
+from smoothmix.utils.files import weights_digest
 from smoothmix.utils.locks import hold
+from smoothmix.utils.records import Name, Percentage, Record
 
 
-class CellRecord:
-    """A JSON file: what was evaluated, and the top-1 error in % of every corruption-severity pair so far.
+@dataclass(frozen=True, kw_only=True)
+class CorruptionRecord(Record):
+    """The errors of a network on corrupted images, written after each corruption and severity.
 
-    `identity` says what the errors are of (weights, benchmark, source); a file with another one is refused. `starts`
-    tells when, where and by which commit errors were added, see `utils.environment.start`: now, on `device`, for the
-    last time. The top level of the file has the environment of the first start.
-
-    Raises:
-        UserError: the file is there and cannot be read, or is of something else (the differing keys are named).
+    `weights` is the stem of the file of weights beside the record, `source` where the corrupted images come from, and
+    `top1_errors` are in %, {corruption: {severity: error}}, as far as they are evaluated.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], device: torch.device) -> None:
-        self.path, self.identity = path, identity
-        self.errors: dict[str, dict[int, float]] = {}
-        self.starts: list[dict[str, Any]] = []
-        if path.exists():
-            stored = read_cells(path)
-            differing = sorted(key for key, value in identity.items() if stored.get(key) != value)
-            if differing:
-                raise UserError(
-                    f"{path} is the record of another evaluation: {', '.join(differing)} differ; "
-                    "move it away to begin anew"
-                )
-            self.errors = stored["top1_errors"]
-            self.starts = stored.get("starts", [environment_of(stored)])  # older records have none
-        self.starts.append(start(device, errors=sum(map(len, self.errors.values()))))
+    WHAT: ClassVar[str] = "a record of corrupted errors; move it away and evaluate again"
 
-    def save(self, **facts: Any) -> None:
-        """Write the file anew, with `facts` beside the errors."""
-        made = {**environment_of(self.starts[0]), "starts": self.starts}
-        content = {**self.identity, **facts, **made, "top1_errors": self.errors}
-        write_text(self.path, json.dumps(content, indent=2) + "\n")
+    benchmark: Name
+    source: Name
+    weights: Annotated[str, lambda value: is_name(value) and len(value) < 200 and "/" not in value]
+    clean_top1_error: Percentage
+    top1_errors: Annotated[dict[str, dict[int, float]], lambda value: isinstance(value, dict)]
+    weights_sha256: Name | None = None
+    data_fingerprint: Name | None = None
+
+    @classmethod
+    def parse(cls, content: dict[str, Any], path: Path = Path()) -> Self:
+        """Return the record that a JSON object is; raises as :meth:`Record.parse`."""
+        record = super().parse(content, path)
+        return replace(record, top1_errors={name: _of_severities(name, of) for name, of in record.top1_errors.items()})
+
+    def check_weights(self) -> None:
+        """Raise UserError if the file of weights beside the record is another; it may be gone.
+
+        A file that is older than the record is the one that was evaluated, and is not read.
+        """
+        weights = self.path.with_name(f"{self.weights}.pt")
+        if not weights.exists() or weights.stat().st_mtime_ns < self.path.stat().st_mtime_ns:
+            return
+        if weights_digest(weights) != self.weights_sha256:
+            raise UserError(f"{self.path} is the record of other weights than {weights}; move it away and repeat it")
+
+
+def resumed(
+    path: Path, identity: Mapping[str, object], device: torch.device
+) -> tuple[dict[str, dict[int, float]], list[dict[str, Any]]]:
+    """Return the errors that the record `path` has already, none if it does not exist, and its starts with this one.
+
+    Args:
+        path: of the record.
+        identity: what the errors are of: fields of the record that must agree.
+        device: on which the evaluation is resumed.
+
+    Raises:
+        UserError: the file cannot be read, or is of something else (the differing fields are named).
+    """
+    errors: dict[str, dict[int, float]] = {}
+    starts = []
+    if path.exists():
+        stored = CorruptionRecord.read(path)
+        differing = sorted(name for name, value in identity.items() if getattr(stored, name) != value)
+        if differing:
+            raise UserError(
+                f"{path} is the record of another evaluation: {', '.join(differing)} differ; move it away to begin anew"
+            )
+        errors, starts = stored.top1_errors, stored.starts
+    return errors, [*starts, start(device, errors=sum(map(len, errors.values())))]
 
 
 def lock(path: Path) -> IO[str]:
@@ -76,26 +105,15 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def read_cells(path: Path) -> dict[str, Any]:
-    """Return the record in `path`, with ``top1_errors`` as {corruption: {severity: error in %}}.
-
-    Raises:
-        UserError: it is not such a record.
-    """
-    try:
-        record = read_object(path)
-        record["top1_errors"] = {name: _of_severities(name, cells) for name, cells in record["top1_errors"].items()}
-        if not all(isinstance(start, dict) for start in record.get("starts", [])):
-            raise ValueError("starts is not a list of objects")
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} is not a record of corrupted errors ({error}); move it away to begin anew") from error
-    return record
-
-
-def _of_severities(name: str, cells: dict[str, Any]) -> dict[int, float]:
+def _of_severities(name: str, cells: Any) -> dict[int, float]:
     """Return {severity: error in %} of the corruption `name`; raise ValueError for what is none."""
     known = {str(severity): severity for severity in SEVERITIES}
-    if name not in CORRUPTIONS or not cells.keys() <= known.keys() or not all(map(is_percentage, cells.values())):
+    if (
+        name not in CORRUPTIONS
+        or not isinstance(cells, dict)
+        or not cells.keys() <= known.keys()
+        or not all(map(is_percentage, cells.values()))
+    ):
         raise ValueError(f"{name[:30]!r} should be a corruption, with errors from 0 to 100 at severities 1 to 5")
     return {known[severity]: float(error) for severity, error in cells.items()}
 
@@ -140,7 +158,7 @@ def evaluate_benchmark(
     path: Path,
     identity: dict[str, Any],
     channels_last: bool = False,
-) -> tuple[CellRecord, float]:
+) -> CorruptionRecord:
     """Evaluate `model` on clean images and on the corruptions `names`, resuming the record `path`; rank 0 locks it.
 
     Args:
@@ -151,20 +169,23 @@ def evaluate_benchmark(
         identity: what the errors are of.
 
     Returns:
-        The record and the clean top-1 error in %.
+        The record.
 
     Raises:
         UserError: the record is another evaluation's or in use, or images are missing.
     """
     with lock(path) if ranks.is_main else nullcontext():
         ranks.any(False)  # the others read the record when it is locked
-        record = CellRecord(path, identity, ranks.device)
+        errors, starts = resumed(path, identity, ranks.device)
         clean = evaluate(model, clean_batches, ranks, channels_last=channels_last)
-        facts = {
-            "clean_top1_error": clean["top1_error"],
-            "images": clean["images"],
-            "world_size": ranks.world_size,
-        }
-        images, errors = int(clean["images"]), record.errors
-        evaluate_cells(model, batches, names, images, ranks, errors, lambda: record.save(**facts), channels_last)
-    return record, clean["top1_error"]
+        images = int(clean["images"])
+        record = CorruptionRecord(
+            **identity,
+            clean_top1_error=clean["top1_error"],
+            top1_errors=errors,
+            starts=starts,
+            extra={"images": images, "world_size": ranks.world_size},
+            path=path,
+        )
+        evaluate_cells(model, batches, names, images, ranks, errors, lambda: record.write(path), channels_last)
+    return record

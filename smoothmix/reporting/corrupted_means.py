@@ -1,18 +1,17 @@
 """From records of corrupted errors to tables of their means over seeds."""
 
-from typing import Any
-
 import pandas as pd
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import mean_of_category_means, means
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.corruption_tables import SETTING
 from smoothmix.reporting.tables import name_of, place_of
 
 MEASURED = ["clean", "corruptions_mean", "categories_mean"]
 
 
-def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
+def summarize(records: list[CorruptionRecord]) -> pd.DataFrame:
     """Return one row per setting and method: n, and means over seeds in percent.
 
     Columns: `SETTING` (``corruptions`` is the tuple of those with all five severities), ``method``, ``config_hash``,
@@ -21,14 +20,14 @@ def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
     """
     rows = []
     for record in records:
-        over_severities = means(record["top1_errors"])
+        over_severities = means(record.top1_errors)
         there = tuple(name for name in CORRUPTIONS if name in over_severities)
         rows.append(
-            {key: record[key] for key in [*SETTING, "method", "config_hash"]}
-            | {"corruptions": there, "clean": record["clean_top1_error"]}
+            {key: getattr(record, key) for key in [*SETTING, "method", "config_hash"]}
+            | {"corruptions": there, "clean": record.clean_top1_error}
             | {
                 "corruptions_mean": sum(over_severities.values()) / len(there) if there else float("nan"),
-                "categories_mean": mean_of_category_means(record["top1_errors"]) if there else float("nan"),
+                "categories_mean": mean_of_category_means(record.top1_errors) if there else float("nan"),
             }
         )
     table = pd.DataFrame(rows)
@@ -64,17 +63,17 @@ def to_markdown(summary: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def by_corruption(records: list[dict[str, Any]]) -> str:
+def by_corruption(records: list[CorruptionRecord]) -> str:
     """Return Markdown in the shape of the paper's Table 4, for each setting: a row a corruption, a column a method.
 
     A cell is the mean over the five severities and over seeds, in %; "-" where a seed of the method lacks it.
     """
     rows = [
-        {key: record[key] for key in SETTING}
-        | {"column": (record["method"], record["config_hash"]), "seed": record["seed"]}
+        {key: getattr(record, key) for key in SETTING}
+        | {"column": (record.method, record.config_hash), "seed": record.seed}
         | {"corruption": name, "error": error}
         for record in records
-        for name, error in means(record["top1_errors"]).items()
+        for name, error in means(record.top1_errors).items()
     ]
     if not rows:
         return ""

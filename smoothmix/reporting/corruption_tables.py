@@ -7,52 +7,19 @@ from typing import Any
 import pandas as pd
 
 from smoothmix.corruptions import SEVERITIES
-from smoothmix.evaluation.robustness import read_cells
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.spread import half_width
 from smoothmix.reporting.tables import name_of, place_of
-from smoothmix.utils.checks import RUN, is_count, is_name, is_percentage, wrong_key
-from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import weights_digest
 
 PUBLISHED = "published files"
 # errors are comparable where all of these agree
 SETTING = ["benchmark", "source", "model", "recipe", "epochs", "weights"]
 CELL = ["category", "corruption", "severity"]
-# published weights have neither seed nor epochs
-IDENTITY = RUN | {
-    **dict.fromkeys(("seed", "epochs"), lambda value: value is None or is_count(value)),
-    **dict.fromkeys(("benchmark", "source"), is_name),
-    "weights": lambda value: is_name(value) and len(value) < 200 and "/" not in value,  # names a file beside it
-    "clean_top1_error": is_percentage,
-}
 
 
-def read_corruption_records(folder: Path, benchmark: str) -> list[dict[str, Any]]:
-    """Return the records of evaluations on `benchmark` (or a pattern of names) beneath `folder`, sorted by path.
-
-    Each has its `path`.
-
-    Raises:
-        UserError: there is no such folder, or a record in it is damaged (it is named).
-    """
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}")
-    records = [{**read_cells(path), "path": str(path)} for path in sorted(folder.rglob(f"*.{benchmark}-*.json"))]
-    for record in records:
-        if flaw := wrong_key(record, IDENTITY):
-            raise UserError(
-                f"{record['path']} does not say what was evaluated ({flaw} is missing or wrong); move it away and "
-                "evaluate again"
-            )
-        weights = Path(record["path"]).with_name(f"{record['weights']}.pt")  # may be gone where only records are kept
-        if weights.exists() and weights_digest(weights) != record.get("weights_sha256"):
-            raise UserError(f"{record['path']} is of other weights than {weights}; move it away and evaluate again")
-    return records
-
-
-def choose_source(records: list[dict[str, Any]]) -> str | None:
+def choose_source(records: list[CorruptionRecord]) -> str | None:
     """Return the one source of images that a table shows: the published files, else that of most records."""
-    counts = Counter(record["source"] for record in records)
+    counts = Counter(record.source for record in records)
     if PUBLISHED in counts:
         return PUBLISHED
     return min(counts, key=lambda source: (-counts[source], source), default=None)
@@ -63,7 +30,7 @@ def read_paper(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"severity": str}, keep_default_na=False).astype({"top1_error": float})
 
 
-def compare(records: list[dict[str, Any]], paper: pd.DataFrame, by_category: bool) -> pd.DataFrame:
+def compare(records: list[CorruptionRecord], paper: pd.DataFrame, by_category: bool) -> pd.DataFrame:
     """Return a row for every cell of the paper's table and method: the paper's error and ours, in %.
 
     Args:
@@ -90,7 +57,7 @@ def compare(records: list[dict[str, Any]], paper: pd.DataFrame, by_category: boo
                 groups = list(categories) if by_category else [list(members["corruption"])]
             error = _mean([_mean([_error(record, name, row.severity) for name in group]) for group in groups])
             key = {name: getattr(row, name) for name in CELL}
-            measured.append({**key, "method": record["method"], "ours": error})
+            measured.append({**key, "method": record.method, "ours": error})
     columns = [*CELL, "method", "ours"]
     groups = pd.DataFrame(measured, columns=columns).groupby([*CELL, "method"], sort=False)["ours"]
     # a seed that lacks a cell makes the mean NaN: it is not left out silently
@@ -134,8 +101,8 @@ def _cell(row: Any) -> str:
     return f"{row.paper:.2f} / {ours} / " + ("-" if pd.isna(row.difference) else f"{row.difference:+.2f}")
 
 
-def _error(record: dict[str, Any], name: str, severity: str) -> float:
-    cells = record["top1_errors"].get(name, {})
+def _error(record: CorruptionRecord, name: str, severity: str) -> float:
+    cells = record.top1_errors.get(name, {})
     wanted = SEVERITIES if severity == "average" else (int(severity),)
     return _mean([cells.get(number, float("nan")) for number in wanted])
 

@@ -1,7 +1,7 @@
 """Figures as files that are the same bytes each time, and the figures that are drawn from records."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 import pandas as pd
@@ -9,12 +9,15 @@ from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.averages import CATEGORIES, complete
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.tables import PLACES, name_of, place_of
 from smoothmix.utils.checks import is_count, is_loss, is_percentage, parse_object, wrong_key
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.records import Record, RunRecord
 
 COLOURS = {"identity": "black", "smoothmix_c": "mediumblue"}  # what is compared most stands out
 OTHERS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 DPI = 100
 EPOCH = {"epoch": is_count, "test_top1_error": is_percentage, "test_loss": is_loss}  # of each line that is drawn
 
@@ -43,19 +46,19 @@ def colour_of(method: str) -> Any:
     return OTHERS[(PLACES[method] - 1) % len(OTHERS)] if method in PLACES else "grey"
 
 
-def groups(records: list[dict[str, Any]], keys: list[str]) -> dict[str, list[dict[str, Any]]]:
+def groups(records: list[AnyRecord], keys: list[str]) -> dict[str, list[AnyRecord]]:
     """Return the records by setting, that is by the values of `keys`, which joined by dashes are its name."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[AnyRecord]] = {}
     for record in records:
-        found.setdefault("-".join(str(record[key]) for key in keys), []).append(record)
+        found.setdefault("-".join(str(getattr(record, key)) for key in keys), []).append(record)
     return found
 
 
-def learning_curves(records: list[dict[str, Any]], title: str) -> Figure:
+def learning_curves(records: list[RunRecord], title: str) -> Figure:
     """Draw the test top-1 error and loss of every epoch: a thin line a seed, a thick one for the mean of a method.
 
     Args:
-        records: runs of one setting, as `read_records` returns them.
+        records: runs of one setting, as `read_folders` finds them.
         title: of the figure.
 
     Raises:
@@ -81,7 +84,7 @@ def learning_curves(records: list[dict[str, Any]], title: str) -> Figure:
     return figure
 
 
-def corruption_bars(records: list[dict[str, Any]], title: str) -> Figure:
+def corruption_bars(records: list[CorruptionRecord], title: str) -> Figure:
     """Draw the mean error over the five severities of each corruption that all `records` hold: a bar a method."""
     errors = _errors(records)
     over_severities = errors.groupby(["method", "corruption"])["error"].mean().unstack("method")
@@ -101,7 +104,7 @@ def corruption_bars(records: list[dict[str, Any]], title: str) -> Figure:
     return figure
 
 
-def severity_curves(records: list[dict[str, Any]], title: str) -> Figure:
+def severity_curves(records: list[CorruptionRecord], title: str) -> Figure:
     """Draw the mean error at each severity, over the corruptions of each category that all `records` hold."""
     errors = _errors(records)
     errors["category"] = errors["corruption"].map(lambda name: CORRUPTIONS[name].category)
@@ -121,8 +124,8 @@ def severity_curves(records: list[dict[str, Any]], title: str) -> Figure:
     return figure
 
 
-def _metrics(record: dict[str, Any]) -> pd.DataFrame:
-    path = Path(record["directory"], "metrics.jsonl")
+def _metrics(record: RunRecord) -> pd.DataFrame:
+    path = record.directory / "metrics.jsonl"
     try:
         rows = [parse_object(line) for line in path.read_text(encoding="utf-8").splitlines() or [""]]
     except (OSError, ValueError) as error:
@@ -131,21 +134,21 @@ def _metrics(record: dict[str, Any]) -> pd.DataFrame:
         if flaw := wrong_key(row, EPOCH) or ("epoch" if row["epoch"] != number else None):
             raise UserError(f"{path} is not the log of a run ({flaw} of line {number} is wrong); run that run again")
     table = pd.DataFrame(rows, columns=[*EPOCH])
-    return table.assign(**{key: record[key] for key in ("method", "config_hash", "seed")})
+    return table.assign(**{key: getattr(record, key) for key in ("method", "config_hash", "seed")})
 
 
-def _errors(records: list[dict[str, Any]]) -> pd.DataFrame:
+def _errors(records: list[CorruptionRecord]) -> pd.DataFrame:
     """Return (method, seed, corruption, severity, error) of the corruptions that every record holds in full."""
-    in_full = [{name for name, cells in record["top1_errors"].items() if complete(cells)} for record in records]
+    in_full = [{name for name, cells in record.top1_errors.items() if complete(cells)} for record in records]
     common = set.intersection(*in_full)
     if not common:
         raise UserError("no corruption is complete in every record; run eval_corruption.py again to go on")
-    settings = {(record["method"], record["config_hash"]) for record in records}
+    settings = {(record.method, record.config_hash) for record in records}
     several = {method for method, _ in settings if sum(other == method for other, _ in settings) > 1}
     rows = [
-        {"method": record["method"] + (f" ({record['config_hash']})" if record["method"] in several else "")}
-        | {"seed": record["seed"], "corruption": name, "severity": severity}
-        | {"error": record["top1_errors"][name][severity]}
+        {"method": record.method + (f" ({record.config_hash})" if record.method in several else "")}
+        | {"seed": record.seed, "corruption": name, "severity": severity}
+        | {"error": record.top1_errors[name][severity]}
         for record in records
         for name in sorted(common)
         for severity in SEVERITIES

@@ -4,20 +4,22 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from smoothmix.evaluation.averages import complete, means
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import commands, corruption_tables, formats, row_tables
 from smoothmix.reporting.corruption_tables import choose_source, read_paper
-from smoothmix.reporting.matching import Cell, key_of, match
+from smoothmix.reporting.matching import Cell, match
 from smoothmix.reporting.tables import name_of
+from smoothmix.utils.records import RunKey, RunRecord
 
 BY_CATEGORY = {"imagenet_c"}  # Table 5 averages the categories, Table 4 the corruptions
-Records = list[dict[str, Any]]
+Runs = dict[RunKey, RunRecord]
+Evaluations = dict[RunKey, CorruptionRecord]
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ def fill(
     title: str,
     benchmark: str | None,
     cells: Sequence[Cell],
-    records: Records,
-    corrupted: Records,
+    records: list[RunRecord],
+    corrupted: list[CorruptionRecord],
     paper: Path | None,
     compared: bool,
 ) -> Filled:
@@ -80,21 +82,20 @@ def fill(
         corrupted: records of corrupted images, of `benchmark`.
         paper: the file with the paper's rows, or None for a table of our own.
         compared: whether the paper's numbers are shown: not beside runs that were scaled down.
-
-    Raises:
-        UserError: two records of one cell have different results.
     """
     found = match(records, cells)
-    source, evaluated, notes = None, {}, []
+    source: str | None = None
+    evaluated: Evaluations = {}
+    notes: list[str] = []
     if benchmark:
-        of_cells = [record for record in corrupted if key_of(record) in found]
-        unfinished = [record for record in corrupted if key_of(record) in {cell.key for cell in cells} - found.keys()]
+        of_cells = [record for record in corrupted if record.key in found]
+        unfinished = [record for record in corrupted if record.key in {cell.key for cell in cells} - found.keys()]
         if unfinished:  # its weights may not be those of the run's best epoch
             notes.append(f"Left aside: {len(unfinished)} records of runs that have no record of their training.")
-        best = [record for record in of_cells if record["weights"] == "best"]
+        best = [record for record in of_cells if record.weights == "best"]
         source = choose_source(best)
-        evaluated = match([record for record in best if record["source"] == source], cells)
-        others = Counter(record["source"] for record in best if record["source"] != source)
+        evaluated = match([record for record in best if record.source == source], cells)
+        others = Counter(record.source for record in best if record.source != source)
         notes.append(f"Corrupted images: {source or 'none evaluated yet'}. Weights: those of the best epoch.")
         notes += [f"Left aside: {n} records of {other}, one source a table." for other, n in others.items()]
         if len(of_cells) > len(best):
@@ -105,7 +106,7 @@ def fill(
     todo = {(row, "top1"): _training(of_row, found) for row, of_row in rows.items()}
     corrupted_errors: dict[str, list[float]] = {}
     if benchmark:
-        of_runs = {key: means(record["top1_errors"]) for key, record in evaluated.items()}
+        of_runs = {key: means(record.top1_errors) for key, record in evaluated.items()}
         names = list(dict.fromkeys(name for errors in of_runs.values() for name in errors))
         if names:
             notes.append(f"corrupted: mean top-1 error over {len(names)} corruptions and their five severities.")
@@ -127,7 +128,7 @@ def fill(
     )
     shown = {place: " && ".join(lines) for place, lines in todo.items() if lines}
     head, body = row_tables.text(numbers, shown)
-    if chosen := {record.get("selected_on", "test") for of_row in by_row.values() for record in of_row}:
+    if chosen := {record.selected_on for of_row in by_row.values() for record in of_row}:
         notes.append(f"The best epoch was chosen on: {', '.join(sorted(chosen))}.")
     cited = [f"{mark} cited by the paper from: {text}." for text, mark in row_tables.citations(numbers).items()]
     return Filled(
@@ -158,15 +159,15 @@ def _corruption_table(
     title: str,
     benchmark: str,
     rows: dict[str, list[Cell]],
-    found: dict[tuple[Any, ...], dict[str, Any]],
-    evaluated: dict[tuple[Any, ...], dict[str, Any]],
+    found: Runs,
+    evaluated: Evaluations,
     notes: list[str],
     paper: pd.DataFrame,
     compared: bool,
 ) -> Filled:
     names = [corruption for corruption in dict.fromkeys(paper["corruption"]) if corruption != "average"]
     wanted = [cell for of_row in rows.values() for cell in of_row]
-    here = [{**evaluated[cell.key], "method": cell.row} for cell in wanted if cell.key in evaluated]
+    here = [replace(evaluated[cell.key], method=cell.row) for cell in wanted if cell.key in evaluated]
     printed = paper if compared else paper.assign(top1_error=math.nan)
     numbers = corruption_tables.compare(here, printed, by_category=benchmark in BY_CATEGORY)
     todo, counts, lines, of_method = [], [], [], {}
@@ -190,7 +191,7 @@ def _corruption_table(
     return Filled(
         name,
         title,
-        numbers.assign(images=here[0]["source"] if here else "", command=numbers["method"].map(of_method)),
+        numbers.assign(images=here[0].source if here else "", command=numbers["method"].map(of_method)),
         head,
         body,
         body,
@@ -201,24 +202,24 @@ def _corruption_table(
     )
 
 
-def _training(cells: list[Cell], found: dict[tuple[Any, ...], dict[str, Any]]) -> list[str]:
+def _training(cells: list[Cell], found: Runs) -> list[str]:
     missing = [cell for cell in cells if cell.key not in found]
     return [commands.train(missing)] if missing else []
 
 
 def _evaluation(
     cells: list[Cell],
-    found: dict[tuple[Any, ...], dict[str, Any]],
-    evaluated: dict[tuple[Any, ...], dict[str, Any]],
+    found: Runs,
+    evaluated: Evaluations,
     benchmark: str,
     names: list[str],
     generate: bool = False,
 ) -> list[str]:
     """Return a command for every cell that lacks one of the corruptions `names`."""
     missing = [cell for cell in cells if cell.key not in evaluated or not _complete(evaluated[cell.key], names)]
-    places = [str(found[cell.key]["directory"] if cell.key in found else cell.directory) for cell in missing]
+    places = [str(found[cell.key].directory if cell.key in found else cell.directory) for cell in missing]
     return [commands.evaluate(place, benchmark, generate) for place in places]
 
 
-def _complete(record: dict[str, Any], names: list[str]) -> bool:
-    return bool(names) and all(complete(record["top1_errors"].get(name, {})) for name in names)
+def _complete(record: CorruptionRecord, names: list[str]) -> bool:
+    return bool(names) and all(complete(record.top1_errors.get(name, {})) for name in names)

@@ -1,65 +1,112 @@
-"""Reading the records that finished runs leave."""
+"""Finding the records beneath folders: each run once, and a sentence about everything that cannot be counted."""
 
+import os
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from smoothmix.utils.checks import RUN, is_percentage, read_object, wrong_key
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.records import Record, RunRecord
 
-KEY = ("dataset", "model", "method", "recipe", "config_hash", "seed")  # what tells one run from another
+CORRUPTED = re.compile(r".+\.\w+_c-(files|generate)(-\d+)?\.json")
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Return the records of all finished runs beneath `folder`, sorted by path, each with its `directory` and `path`.
+@dataclass
+class Found:
+    """The records beneath some folders, by path, and a sentence about each file or folder that was not counted."""
+
+    runs: list[RunRecord] = field(default_factory=list)
+    corrupted: list[CorruptionRecord] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_folders(folders: Sequence[Path]) -> Found:
+    """Return the records of finished runs and of their evaluations on corrupted images beneath `folders`.
+
+    Hidden folders are skipped. Of identical copies of a record the first counts; of records that contradict each other
+    none does, and neither do seeds of one setting that were trained in another precision than the first.
 
     Raises:
-        UserError: there is no such folder, a record in it is damaged (it is named), or the seeds of a setting were
-            trained in two precisions.
+        UserError: one of the folders does not exist.
     """
+    found = Found()
+    files = {path.resolve(): path for folder in folders for path in _files(folder, found.problems)}
+    for path in files.values():
+        try:
+            if path.name == "summary.json":
+                found.runs.append(RunRecord.read(path))
+            else:
+                record = CorruptionRecord.read(path)
+                record.check_weights()
+                found.corrupted.append(record)
+        except UserError as error:
+            found.problems.append(str(error))
+    found.runs = _one_precision(_distinct(found.runs, found.problems), found.problems)
+    found.corrupted = _distinct(found.corrupted, found.problems)
+    return found
+
+
+def _files(folder: Path, problems: list[str]) -> Iterable[Path]:
+    """Return the files beneath `folder` that are records, by path."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    records = [read_record(path) for path in sorted(folder.rglob("summary.json"))]
-    _check_precision(records)
-    return records
+
+    def refused(error: OSError) -> None:
+        problems.append(f"cannot read the folder {error.filename} ({error.strerror}); what it holds is not counted")
+
+    files = []
+    for parent, folders, names in os.walk(folder, onerror=refused):
+        folders[:] = [name for name in folders if not name.startswith((".", "@"))]
+        files += [Path(parent, name) for name in names if name == "summary.json" or CORRUPTED.fullmatch(name)]
+    return sorted(files)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Return the record in the file `path`, with its `directory` and `path`.
-
-    Raises:
-        UserError: it cannot be read, or is damaged.
-    """
-    try:
-        record = read_object(path)
-        errors = {
-            f"{when}.test_top{k}_error": record[when][f"test_top{k}_error"] for when in ("best", "last") for k in (1, 5)
-        }
-        flaw = wrong_key(record, RUN) or wrong_key(errors, dict.fromkeys(errors, is_percentage))
-        if record.get("selected_on", "test") not in ("test", "val"):
-            flaw = "selected_on"
-        reason = f" ({flaw} is missing or wrong)" if flaw else None
-    except (OSError, ValueError, LookupError, TypeError):
-        reason = ""
-    if reason is not None:
-        raise UserError(f"{path} is not a run record; move it away or run that run again{reason}")
-    return {**record, "directory": str(path.parent), "path": str(path)}
-
-
-def read_folders(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the records beneath any of `folders`, each file once; raises as :func:`read_records`."""
-    records = {Path(record["path"]).resolve(): record for folder in folders for record in read_records(folder)}
-    _check_precision(records.values())
-    return list(records.values())
-
-
-def _check_precision(records: Iterable[dict[str, Any]]) -> None:
-    """Raise UserError for seeds of one setting in two precisions: `precision=auto` takes what the device has."""
-    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+def _distinct(records: Sequence[AnyRecord], problems: list[str]) -> list[AnyRecord]:
+    """Return one record for each run and evaluation; none of those that contradict each other."""
+    by_key: dict[tuple[object, ...], list[AnyRecord]] = {}
     for record in records:
-        other = first.setdefault(tuple(record[name] for name in KEY if name != "seed"), record)
-        if other.get("precision") != record.get("precision"):
-            raise UserError(
-                f"{other['path']} was trained in {other.get('precision')} and {record['path']}, of the same setting, "
-                f"in {record.get('precision')}; move one away, and give precision= to both"
+        by_key.setdefault(_identity(record), []).append(record)
+    kept = []
+    for first, *others in by_key.values():
+        differing = [other for other in others if _results(other) != _results(first)]
+        if differing:
+            problems.append(
+                f"{first.path} and {differing[0].path} are records of the same run ({first.method}, seed {first.seed}) "
+                "with different results; move one of them away"
             )
+        else:
+            kept.append(first)
+    return kept
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    if isinstance(record, CorruptionRecord):
+        return (*record.key, record.benchmark, record.source, record.weights)
+    return tuple(record.key)
+
+
+def _results(record: Record) -> object:
+    if isinstance(record, CorruptionRecord):
+        return record.top1_errors
+    assert isinstance(record, RunRecord)
+    return [record.error(when, k) for when in ("best", "last") for k in (1, 5)]
+
+
+def _one_precision(records: Sequence[RunRecord], problems: list[str]) -> list[RunRecord]:
+    """Return the records but those of a setting in a second precision: `precision=auto` takes what the device has."""
+    first: dict[tuple[object, ...], RunRecord] = {}
+    kept = []
+    for record in records:
+        other = first.setdefault(record.key._replace(seed=None), record)
+        if other.precision == record.precision:
+            kept.append(record)
+        else:
+            problems.append(
+                f"{other.path} was trained in {other.precision} and {record.path}, of the same setting, in "
+                f"{record.precision}; the latter is not counted: give precision= to both"
+            )
+    return kept

@@ -4,13 +4,13 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from markdown import markdown
 
 from smoothmix.reporting import formats
-from smoothmix.reporting.matching import Cell, key_of, reason_aside
+from smoothmix.reporting.matching import Cell, reason_aside
 from smoothmix.reporting.paper_tables import Filled
+from smoothmix.utils.records import RunRecord
 
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}  # a figure in both forms is shown in the first
 LEDGER = ["fills", "config", "seed", "commit", "device", "hours", "best error", "last error", "record"]
@@ -29,7 +29,7 @@ img { max-width: 100% }
 
 def report(
     tables: Sequence[tuple[Filled, Sequence[Cell]]],
-    records: Sequence[dict[str, Any]],
+    records: Sequence[RunRecord],
     figures: Sequence[Path],
     audit: str | None,
 ) -> str:
@@ -89,14 +89,14 @@ def _figure(path: Path) -> str:
     return f'<figure><img src="{source}" alt="{name}"><figcaption>{name}</figcaption></figure>'
 
 
-def _ledger(tables: Sequence[tuple[Filled, Sequence[Cell]]], records: Sequence[dict[str, Any]]) -> str:
+def _ledger(tables: Sequence[tuple[Filled, Sequence[Cell]]], records: Sequence[RunRecord]) -> str:
     if not records:
         return "<p>No finished run.</p>"
     every = [cell for _, cells in tables for cell in cells]
     body = []
     for record in records:
         places = {
-            (table.name, cell.row): table for table, cells in tables for cell in cells if cell.key == key_of(record)
+            (table.name, cell.row): table for table, cells in tables for cell in cells if cell.key == record.key
         }
         links = [
             f"[{table.name}: {row}](#{table.name if table.by_column else _row_id(table, row)})"
@@ -105,15 +105,15 @@ def _ledger(tables: Sequence[tuple[Filled, Sequence[Cell]]], records: Sequence[d
         body.append(
             [
                 ", ".join(links) or f"nothing ({reason_aside(record, every)})",
-                f"{record['dataset']}/{record['model']}/{record['method']}/{record['recipe']}-{record['config_hash']}",
-                str(record["seed"]),
-                str(record.get("git_commit") or "-")[:12],
-                str(record.get("device", "-")),
-                f"{record['seconds'] / 3600:.2f}" if "seconds" in record else "-",
-                f"{record['best']['test_top1_error']:.2f}",
-                f"{record['last']['test_top1_error']:.2f}",
-                record["path"],
+                f"{record.dataset}/{record.model}/{record.method}/{record.recipe}-{record.config_hash}",
+                str(record.seed),
+                str(record.starts[0].get("git_commit")) if record.starts else "-",
+                record.device or "-",
+                "-" if record.seconds is None else f"{record.seconds / 3600:.2f}",
+                f"{record.error('best'):.2f}",
+                f"{record.error('last'):.2f}",
+                str(record.path),
             ]
         )
-    hours = sum(record.get("seconds", 0.0) for record in records) / 3600
+    hours = sum(record.seconds or 0.0 for record in records) / 3600
     return f"<p>{len(records)} finished runs, {hours:.1f} hours.</p>" + formats.html_table(LEDGER, body)

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from smoothmix.reporting.spread import spread
+from smoothmix.utils.records import RunRecord
 
-Records = Sequence[dict[str, Any]]
+Records = Sequence[RunRecord]
 NUMBERS = ("top1", "top5", "best")  # columns of results/paper/ that hold a number
 
 
@@ -47,7 +48,7 @@ def row_table(
         for metric in metrics:
             printed = {} if paper is None else _printed(paper.loc[row], metric)
             best, last = (
-                spread([record[when][f"test_{metric}_error"] for record in records]) for when in ("best", "last")
+                spread([record.error(when, int(metric[-1])) for record in records]) for when in ("best", "last")
             )
             lines.append(_line(row, metric, printed, wanted[row], best) | _last(last))
         if corrupted is not None:

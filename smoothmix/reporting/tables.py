@@ -1,8 +1,8 @@
 """From run records to a table of mean errors over seeds."""
 
-from typing import Any
-
 import pandas as pd
+
+from smoothmix.utils.records import RunRecord
 
 METHODS = {
     "identity": "Baseline",
@@ -41,20 +41,15 @@ def place_of(method: str) -> tuple[int, str]:
     return PLACES.get(method, len(PLACES)), method
 
 
-def summarize(records: list[dict[str, Any]]) -> pd.DataFrame:
+def summarize(records: list[RunRecord]) -> pd.DataFrame:
     """Return one row per setting (everything but the seed): n, and best and last errors in percent.
 
     Columns ``best_top1``, ``best_top5``, ``last_top1``, ``last_top5`` are means over seeds, ``<column>_std`` the sample
     standard deviations (divisor n - 1; NaN for one seed). Best is the epoch of lowest top-1 error on `selected_on`.
     """
     rows = [
-        {key: record[key] for key in [*SETTING, "seed"]}
-        | {"selected_on": record.get("selected_on", "test")}
-        | {
-            f"{when}_top{k}": record[when][f"test_top{k}_error"]
-            for when in ("best", "last")
-            for k in (1, 5)
-        }
+        {key: getattr(record, key) for key in [*SETTING, "seed", "selected_on"]}
+        | {f"{when}_top{k}": record.error(when, k) for when in ("best", "last") for k in (1, 5)}
         for record in records
     ]
     table = pd.DataFrame(rows)

@@ -22,9 +22,10 @@ from smoothmix.training.state import TrainingState, best_row
 from smoothmix.training.step import CudaGraphs, Graphed, Pace, eager, unsafe_part
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.environment import device_name, environment_of, start
+from smoothmix.utils.environment import device_name, start
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.precision import full_precision
+from smoothmix.utils.records import RunRecord
 from smoothmix.utils.signals import StopSignal, WaitInterrupted
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of autocast
@@ -245,11 +246,11 @@ class Trainer:
             epoch, step = self.state.epoch + 1, self.state.step
             stop.leave(f"epoch {epoch}, step {step} of {len(self.batches)}, in {self.directory}")
 
-    def record(self, config_hash: str) -> dict[str, Any]:
-        """Return the record of the finished run, as JSON takes it: ``summary.json``."""
+    def record(self, config_hash: str) -> RunRecord:
+        """Return the record of the finished run."""
         config, state = self.config, self.state
         history, starts = state.history, state.starts
-        return {
+        facts = {
             "dataset": config["dataset"]["name"],
             "model": config["model"]["name"],
             "method": config["method"],
@@ -272,9 +273,9 @@ class Trainer:
             "step": self.execution.step,
             "world_sizes": state.world_sizes,
             "batch_per_rank": self.recipe.batch_size // self.ranks.world_size,
-            **environment_of(starts[0]),
             "starts": starts,
         }
+        return RunRecord.parse(facts)
 
     def _wrapped(self) -> nn.Module:
         if self.ranks.world_size == 1:

@@ -1,4 +1,4 @@
-"""What a record must be before anyone counts with it: damaged and hand-made ones are refused."""
+"""What the values of a file must be before anyone counts with them."""
 
 import itertools
 import json
@@ -59,21 +59,19 @@ def is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
 def is_percentage(value: Any) -> bool:
     """Whether `value` is a number in [0, 100]."""
-    return type(value) in (int, float) and 0 <= value <= 100
+    return is_number(value) and 0 <= value <= 100
 
 
 def is_loss(value: Any) -> bool:
     """Whether `value` is a finite number from 0 on."""
-    return type(value) in (int, float) and 0 <= value <= sys.float_info.max
-
-
-# of every record: whose run it is
-RUN: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), is_name),
-    **dict.fromkeys(("seed", "epochs"), is_count),
-}
+    return is_number(value) and value >= 0
 
 
 def wrong_key(record: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]]) -> str | None:

@@ -1,16 +1,30 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from smoothmix.evaluation.robustness import CellRecord, evaluate_cells, lock, read_cells
+from smoothmix.evaluation.robustness import CorruptionRecord, evaluate_cells, lock, resumed
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
 
 CPU = Ranks(torch.device("cpu"))
-IDENTITY = {"benchmark": "digits_c", "weights_sha256": "abc", "source": "files"}
+IDENTITY = {
+    **dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), "x"), "seed": 0, "epochs": 3,
+    "benchmark": "digits_c", "weights": "best", "weights_sha256": "abc", "source": "files",
+}  # fmt: skip
+
+
+def begin(path, identity=IDENTITY):
+    errors, starts = resumed(path, identity, CPU.device)
+    return CorruptionRecord(**identity, clean_top1_error=1.5, top1_errors=errors, starts=starts, extra={"images": 10})
+
+
+def evaluate(record, path, cells):
+    errors = record.top1_errors
+    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, errors, lambda: record.write(path))
 
 
 class Even(nn.Module):
@@ -35,14 +49,16 @@ class Cells:
 
 
 def test_each_cell_has_its_error(tmp_path):
-    record, cells = CellRecord(tmp_path / "r.json", IDENTITY, CPU.device), Cells()
-    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, record.errors, lambda: record.save(clean_top1_error=1.5))
+    record, cells = begin(tmp_path / "r.json"), Cells()
+    evaluate(record, tmp_path / "r.json", cells)
     expected = {severity: 10.0 * severity for severity in range(1, 6)}
-    assert record.errors == {"fog": expected, "snow": expected}
-    expected = {**IDENTITY, "clean_top1_error": 1.5, **environment(CPU.device), "top1_errors": record.errors}
-    stored = read_cells(tmp_path / "r.json")
-    assert [start["errors"] for start in stored.pop("starts")] == [0]
-    assert stored == expected
+    assert record.top1_errors == {"fog": expected, "snow": expected}
+    assert CorruptionRecord.read(tmp_path / "r.json") == record
+    stored = json.loads((tmp_path / "r.json").read_text())
+    assert stored["top1_errors"]["fog"] == {str(severity): error for severity, error in expected.items()}
+    assert stored["images"] == 10
+    assert [start["errors"] for start in record.starts] == [0]
+    assert {key: stored[key] for key in environment(CPU.device)} == environment(CPU.device)
     assert len(cells.asked) == 10
 
 
@@ -55,18 +71,16 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_cell(tmp_path):
                 raise KeyboardInterrupt
             return super().__call__(name, severity)
 
-    record = CellRecord(path, IDENTITY, CPU.device)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_cells(Even(), Interrupted(), ["fog", "snow"], 10, CPU, record.errors, record.save)
-    cells, again = Cells(), CellRecord(path, IDENTITY, CPU.device)
-    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, again.errors, again.save)
+        evaluate(begin(path), path, Interrupted())
+    cells = Cells()
+    evaluate(begin(path), path, cells)
     assert cells.asked == [("snow", 3), ("snow", 4), ("snow", 5)]
-    whole = CellRecord(tmp_path / "whole.json", IDENTITY, CPU.device)
-    evaluate_cells(Even(), Cells(), ["fog", "snow"], 10, CPU, whole.errors, whole.save)
-    stored, expected = read_cells(path), read_cells(tmp_path / "whole.json")
-    assert [start["errors"] for start in stored.pop("starts")] == [0, 7]
-    assert len(expected.pop("starts")) == 1
-    assert stored == expected
+    evaluate(begin(tmp_path / "whole.json"), tmp_path / "whole.json", Cells())
+    stored, whole = CorruptionRecord.read(path), CorruptionRecord.read(tmp_path / "whole.json")
+    assert [start["errors"] for start in stored.starts] == [0, 7]
+    assert len(whole.starts) == 1
+    assert replace(stored, starts=whole.starts) == whole
 
 
 def test_a_record_resumed_at_another_commit_lists_both(tmp_path, monkeypatch):
@@ -74,41 +88,40 @@ def test_a_record_resumed_at_another_commit_lists_both(tmp_path, monkeypatch):
     path, commits = tmp_path / "r.json", []
     for commit in ("a" * 40, "b" * 40 + "-dirty"):
         monkeypatch.setattr("smoothmix.utils.environment._git_commit", lambda commit=commit: (commit, ""))
-        record = CellRecord(path, IDENTITY, CPU.device)
-        if not commits:
-            record.starts = [environment(CPU.device)]
-        record.save()
-        stored = read_cells(path)
+        begin(path).write(path)
         commits.append(commit)
-        assert stored["git_commit"] == commits[0]
-        assert [start["git_commit"] for start in stored["starts"]] == commits
-    old = {key: value for key, value in stored.items() if key != "starts"}
-    path.write_text(json.dumps(old))
-    record = CellRecord(path, IDENTITY, CPU.device)
-    assert [start["git_commit"] for start in record.starts] == commits
-    assert "time" not in record.starts[0]
+        assert json.loads(path.read_text())["git_commit"] == commits[0]
+        assert [start["git_commit"] for start in CorruptionRecord.read(path).starts] == commits
+        if len(commits) == 1:
+            old = {key: value for key, value in json.loads(path.read_text()).items() if key != "starts"}
+            path.write_text(json.dumps(old))
+    assert "time" not in CorruptionRecord.read(path).starts[0]
 
 
 def test_a_record_of_other_weights_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "r.json"
-    CellRecord(path, IDENTITY, CPU.device).save()
+    begin(path).write(path)
     before = path.read_text()
     with pytest.raises(UserError, match=r"another evaluation: source, weights_sha256 differ"):
-        CellRecord(path, IDENTITY | {"weights_sha256": "def", "source": "generated (seed 0)"}, CPU.device)
+        resumed(path, IDENTITY | {"weights_sha256": "def", "source": "generated (seed 0)"}, CPU.device)
     assert path.read_text() == before
 
 
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", "\x00\x80"]
-    + [json.dumps({"top1_errors": {"fog": cells}}) for cells in (3, {"x": 1}, {"1": None})]
-    + [json.dumps({"top1_errors": {}, "starts": starts}) for starts in (3, ["x"])],
+    + [
+        json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {"fog": cells}})
+        for cells in (3, {"x": 1}, {"1": None})
+    ]
+    + [json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {"dust": {}}})]
+    + [json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {}, "starts": starts}) for starts in (3, ["x"])],
 )
 def test_a_damaged_record_is_one_sentence(tmp_path, content):
     path = tmp_path / "r.json"
     path.write_text(content)
     with pytest.raises(UserError, match="is not a record of corrupted errors"):
-        CellRecord(path, IDENTITY, CPU.device)
+        resumed(path, IDENTITY, CPU.device)
 
 
 def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):

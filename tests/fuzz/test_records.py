@@ -15,10 +15,11 @@ from datasets.corrupted import CorruptedArrays
 from scripts.reproduction.filled_tables import cells_of, filled_table
 from scripts.reproduction.tables import load_table
 from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import corrupted_means, figures, tables
-from smoothmix.reporting.corruption_tables import read_corruption_records
-from smoothmix.reporting.records import read_folders, read_records
+from smoothmix.reporting.records import read_folders
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.records import RunRecord
 
 IDENTITY = {
     "dataset": "cifar100",
@@ -80,9 +81,9 @@ def is_text(value):
 
 
 def check_identity(record, published=False):
-    assert all(is_text(record[key]) for key in ("dataset", "model", "method", "recipe", "config_hash"))
+    assert all(is_text(getattr(record, key)) for key in ("dataset", "model", "method", "recipe", "config_hash"))
     for key in ("seed", "epochs"):
-        assert type(record[key]) is int or (published and record[key] is None)
+        assert type(getattr(record, key)) is int or (published and getattr(record, key) is None)
 
 
 @pytest.fixture
@@ -96,6 +97,14 @@ def leave(tmp_path):
         return tmp_path / "runs"
 
     return write
+
+
+def read(folder):
+    """Return what was found; a sentence about a damaged record is raised."""
+    found = read_folders([folder])
+    for sentence in found.problems:
+        raise UserError(sentence)
+    return found
 
 
 @cache
@@ -123,17 +132,18 @@ def counted(fuzz, strategy, attempt):
 def test_run_records(fuzz, leave):
     def attempt(content):
         folder = leave("summary.json", content)
-        records = read_records(folder)
-        for record in records:
-            check_identity(record)
-            assert record.get("selected_on", "test") in ("test", "val")
-            assert all(percentage(record[when][f"test_top{k}_error"]) for when in ("best", "last") for k in (1, 5))
-        summary = tables.summarize(records)
-        assert len(summary) == len(records) == 1  # none is left out silently
-        assert math.isclose(summary["best_top1"].item(), records[0]["best"]["test_top1_error"])
+        found = read(folder)
+        (record,) = found.runs  # none is left out silently
+        check_identity(record)
+        assert record.selected_on in ("test", "val")
+        assert all(percentage(record.error(when, k)) for when in ("best", "last") for k in (1, 5))
+        record.write(folder / "again.json")
+        assert RunRecord.read(folder / "again.json") == record
+        summary = tables.summarize(found.runs)
+        assert math.isclose(summary["best_top1"].item(), record.error("best"))
         assert tables.to_markdown(summary).count("\n| ") == 2  # the head and one line
         for name in ("1", "4"):
-            filled = filled_table(name, "paper", cells(name), read_folders([folder]), [folder])
+            filled = filled_table(name, "paper", cells(name), found)
             assert "nan" not in filled.markdown()
             filled.latex(), filled.csv()
 
@@ -143,19 +153,19 @@ def test_run_records(fuzz, leave):
 def test_records_of_corrupted_errors(fuzz, leave):
     def attempt(content):
         folder = leave("best.cifar100_c-files.json", content)
-        records = read_corruption_records(folder, "*_c")
-        for record in records:
-            check_identity(record, published=True)
-            assert percentage(record["clean_top1_error"])
-            assert set(record["top1_errors"]) <= set(CORRUPTIONS)
-            for of_severity in record["top1_errors"].values():
-                assert of_severity.keys() <= {1, 2, 3, 4, 5}
-                assert all(map(percentage, of_severity.values()))
-        summary = corrupted_means.summarize(records)
-        assert len(summary) == len(records) == 1
-        corrupted_means.to_markdown(summary)
-        corrupted_means.by_corruption(records)
-        filled = filled_table("4", "paper", cells("4"), [], [folder])
+        found = read(folder)
+        (record,) = found.corrupted
+        check_identity(record, published=True)
+        assert percentage(record.clean_top1_error)
+        assert set(record.top1_errors) <= set(CORRUPTIONS)
+        for of_severity in record.top1_errors.values():
+            assert of_severity.keys() <= {1, 2, 3, 4, 5}
+            assert all(map(percentage, of_severity.values()))
+        record.write(folder / "again.json")
+        assert CorruptionRecord.read(folder / "again.json") == record
+        corrupted_means.to_markdown(corrupted_means.summarize(found.corrupted))
+        corrupted_means.by_corruption(found.corrupted)
+        filled = filled_table("4", "paper", cells("4"), found)
         filled.markdown(), filled.latex(), filled.csv()
 
     counted(fuzz, damaged(CORRUPTED), attempt)
@@ -175,7 +185,7 @@ def test_metrics_lines(fuzz, leave):
     def attempt(content):
         folder = leave("metrics.jsonl", content)
         (folder / "one" / "summary.json").write_text(json.dumps(RECORD))
-        table = figures._metrics(read_records(folder)[0])
+        table = figures._metrics(read(folder).runs[0])
         assert table["epoch"].tolist() == [*range(1, len(table) + 1)]
         assert all(0 <= error <= 100 for error in table["test_top1_error"])
         assert all(math.isfinite(loss) for loss in table["test_loss"])

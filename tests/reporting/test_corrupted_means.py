@@ -6,22 +6,25 @@ import pytest
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import BENCHMARK
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.corrupted_means import by_corruption, summarize, to_markdown
-from smoothmix.reporting.corruption_tables import read_corruption_records
+from smoothmix.reporting.records import read_folders
 
 
 def record(error=30.0, names=tuple(CORRUPTIONS), method="cutmix", clean=5.0, **changes):
-    return {
-        "benchmark": "digits_c", "source": "generated files (seed 0)", "model": "pyramidnet8", "recipe": "demo",
+    content = {
+        "dataset": "digits", "benchmark": "digits_c",
+        "source": "generated files (seed 0)", "model": "pyramidnet8", "recipe": "demo",
         "epochs": 12, "weights": "best", "method": method, "config_hash": method, "seed": 0, "clean_top1_error": clean,
-        "top1_errors": {name: {severity: error + severity for severity in range(1, 6)} for name in names},
-    } | changes  # fmt: skip
+        "top1_errors": {name: {str(severity): error + severity for severity in range(1, 6)} for name in names},
+    }  # fmt: skip
+    return CorruptionRecord.parse(content | changes)
 
 
 def test_both_averages_over_seeds():
     records = [record(error, clean=error / 10, seed=seed) for seed, error in enumerate((30.0, 32.0, 37.0))]
     for each in records:  # one of five in the category "weather"
-        each["top1_errors"]["fog"] = dict.fromkeys(range(1, 6), 0.0)
+        each.top1_errors["fog"] = dict.fromkeys(range(1, 6), 0.0)
     (row,) = summarize(records).to_dict("records")
     weather = sum(corruption.category == "weather" for corruption in CORRUPTIONS.values())
     flat = [33.0, 35.0, 40.0]
@@ -43,7 +46,7 @@ def test_both_averages_over_seeds():
 
 def test_what_is_averaged_is_said_and_never_mixed():
     incomplete = record(method="mixup")
-    del incomplete["top1_errors"]["frost"][4]
+    del incomplete.top1_errors["frost"][4]
     records = [record(method="smoothmix_c"), record(method="identity"), record(names=BENCHMARK), incomplete]
     summary = summarize(records)
     assert summary["method"].tolist() == ["identity", "mixup", "cutmix", "smoothmix_c"]
@@ -83,14 +86,14 @@ def test_a_row_for_each_corruption_and_a_column_for_each_method():
     assert rows[0] == "| noise | gaussian_noise | 26.00 | 53.00 | 33.00 |"
     assert [row for row in rows if "| frost |" in row] == ["| weather | frost | - | - | 33.00 |"]
     assert by_corruption([]) == ""
-    del records[2]["top1_errors"]["fog"]  # one of two seeds: no mean over two
+    del records[2].top1_errors["fog"]  # one of two seeds: no mean over two
     (fog,) = [row for row in by_corruption(records).splitlines() if "| fog |" in row]
     assert fog == "| weather | fog | - | 53.00 | 33.00 |"
 
 
 def test_the_committed_tables_are_those_of_the_committed_records():
     folder = Path(__file__).parents[2] / "results" / "cifar100_short"
-    records, page = read_corruption_records(folder, "cifar100_c"), (folder / "README.md").read_text()
+    records, page = read_folders([folder]).corrupted, (folder / "README.md").read_text()
     assert len(records) == 6
     assert to_markdown(summarize(records)).strip() in page
     assert by_corruption(records).strip() in page

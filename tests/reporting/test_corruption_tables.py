@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from smoothmix.evaluation.averages import ALEXNET
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.corruption_tables import compare, read_paper, text
 from smoothmix.reporting.formats import markdown
 
@@ -11,7 +12,10 @@ PAPER = Path(__file__).parents[2] / "results" / "paper"
 
 
 def record(method, errors, seed=0):
-    return {"method": method, "seed": seed, "top1_errors": errors}
+    names = dict.fromkeys(("dataset", "model", "recipe", "config_hash", "benchmark", "source", "weights"), "x")
+    return CorruptionRecord(
+        **names, method=method, seed=seed, epochs=3, clean_top1_error=5.0, top1_errors=errors
+    )
 
 
 def value(table, corruption, method, severity="average", category=None):
@@ -81,7 +85,7 @@ def test_seeds_are_averaged_and_a_missing_cell_is_not_hidden():
     row = value(compare(records, paper, by_category=False), "fog", "cutmix")
     assert (row.ours, row.n) == (23.0, 3)
     assert row.std == pytest.approx(10.0)
-    del records[1]["top1_errors"]["fog"][4]
+    del records[1].top1_errors["fog"][4]
     table = compare(records, paper, by_category=False)
     assert pd.isna(value(table, "fog", "cutmix").ours)
     assert pd.isna(value(table, "average", "cutmix").ours)

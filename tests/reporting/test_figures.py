@@ -1,13 +1,16 @@
 import json
 import statistics
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.figures import colour_of, corruption_bars, groups, learning_curves, save, severity_curves
 from smoothmix.reporting.tables import METHODS
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.records import RunRecord
 
 
 def run(folder, method, seed, errors, config_hash=None):
@@ -17,16 +20,17 @@ def run(folder, method, seed, errors, config_hash=None):
         {"epoch": epoch, "test_top1_error": error, "test_loss": error / 50} for epoch, error in enumerate(errors, 1)
     ]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return {"method": method, "seed": seed, "config_hash": config_hash or method, "directory": str(directory)}
+    names = {"dataset": "d", "model": "m", "recipe": "r", "method": method, "config_hash": config_hash or method}
+    epoch = {"test_top1_error": 1.0, "test_top5_error": 1.0}
+    return RunRecord(**names, seed=seed, epochs=2, best=epoch, last=epoch, path=directory / "summary.json")
 
 
 def corrupted(method, error, seed=0, names=tuple(CORRUPTIONS), config_hash="1234abcd"):
-    return {
-        "method": method,
-        "config_hash": config_hash,
-        "seed": seed,
-        "top1_errors": {name: {severity: error + severity for severity in range(1, 6)} for name in names},
-    }
+    errors = {name: {severity: error + severity for severity in range(1, 6)} for name in names}
+    return CorruptionRecord(
+        **dict.fromkeys(("dataset", "model", "recipe", "benchmark", "source", "weights"), "x"),
+        method=method, config_hash=config_hash, seed=seed, epochs=3, clean_top1_error=5.0, top1_errors=errors,
+    )  # fmt: skip
 
 
 def test_every_method_has_a_colour_of_its_own():
@@ -81,7 +85,7 @@ def test_a_damaged_log_is_named(tmp_path, text):
 
 def test_bars_are_means_over_severities_and_seeds():
     records = [corrupted("cutmix", 20.0), corrupted("cutmix", 30.0, 1), corrupted("smoothmix_c", 10.0)]
-    records[0]["top1_errors"]["fog"] = dict.fromkeys(range(1, 6), 5.0)
+    records[0].top1_errors["fog"] = dict.fromkeys(range(1, 6), 5.0)
     axes = corruption_bars(records, "title").axes[0]
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == list(CORRUPTIONS)
@@ -94,7 +98,7 @@ def test_bars_are_means_over_severities_and_seeds():
 
 def test_corruptions_that_a_record_lacks_are_left_out_for_all():
     part = corrupted("mixup", 20.0)
-    del part["top1_errors"]["fog"][3], part["top1_errors"]["snow"]
+    del part.top1_errors["fog"][3], part.top1_errors["snow"]
     axes = corruption_bars([corrupted("cutmix", 20.0), part], "title").axes[0]
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == [name for name in CORRUPTIONS if name not in ("fog", "snow")]
@@ -104,7 +108,7 @@ def test_corruptions_that_a_record_lacks_are_left_out_for_all():
 
 def test_severity_curves_are_means_over_a_category():
     record = corrupted("cutmix", 20.0)
-    record["top1_errors"]["fog"][5] = 80.0
+    record.top1_errors["fog"][5] = 80.0
     figure = severity_curves([record], "title")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [f"{name} corruptions)" for name in ("noise (4", "blur (5", "weather (5", "digital (5")]
@@ -115,7 +119,7 @@ def test_severity_curves_are_means_over_a_category():
 
 
 def test_settings_have_figures_of_their_own():
-    records = [{"model": "a", "epochs": 3}, {"model": "a", "epochs": 6}, {"model": "a", "epochs": 3}]
+    records = [replace(corrupted("cutmix", 20.0), model="a", epochs=epochs) for epochs in (3, 6, 3)]
     assert {name: len(found) for name, found in groups(records, ["model", "epochs"]).items()} == {"a-3": 2, "a-6": 1}
 
 

@@ -1,8 +1,11 @@
+"""Which records are found, which are counted, and what is said about the others."""
+
 import json
+import os
 
 import pytest
 
-from smoothmix.reporting.records import read_folders, read_records
+from smoothmix.reporting.records import read_folders
 from smoothmix.utils.errors import UserError
 
 ERRORS = {"test_top1_error": 10.0, "test_top5_error": 2.0}
@@ -10,18 +13,97 @@ NAMES = {"dataset": "cifar100", "model": "pyramidnet200", "method": "cutmix", "r
 
 
 def leave(folder, seed, **changes):
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     record = NAMES | {"seed": seed, "epochs": 300, "best": ERRORS, "last": ERRORS} | changes
     (folder / "summary.json").write_text(json.dumps(record))
 
 
-def test_seeds_of_a_setting_in_two_precisions_are_refused(tmp_path):
+def leave_corrupted(folder, errors, **changes):
+    record = NAMES | {"seed": 0, "epochs": 300, "benchmark": "cifar100_c", "source": "published files"}
+    record |= {"weights": "best", "clean_top1_error": 10.0, "top1_errors": errors} | changes
+    (folder / "best.cifar100_c-files.json").write_text(json.dumps(record))
+
+
+def test_every_record_is_found_once_and_hidden_folders_are_skipped(tmp_path):
+    leave(tmp_path / "deep" / "er" / "seed0", 0)
+    leave_corrupted(tmp_path / "deep" / "er" / "seed0", {"fog": {"1": 20.0}})
+    for hidden in (".snapshot", "@eaDir", ".ipynb_checkpoints"):
+        leave(tmp_path / "deep" / hidden, 1)
+    leave(tmp_path / "copy", 0)
+    (tmp_path / "deep" / "best.notes.json").write_text("{}")
+    os.symlink(tmp_path, tmp_path / "deep" / "loop")
+    found = read_folders([tmp_path, tmp_path / "deep"])
+    assert [record.path for record in found.runs] == [tmp_path / "copy" / "summary.json"]
+    assert [record.top1_errors for record in found.corrupted] == [{"fog": {1: 20.0}}]
+    assert found.runs[0].directory == tmp_path / "copy"
+    assert found.problems == []
+    with pytest.raises(UserError, match="there is no folder"):
+        read_folders([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"best": 1}', '"\\ud800'])
+def test_a_damaged_record_is_named_and_the_others_count(tmp_path, text):
+    leave(tmp_path / "a", 0)
+    leave(tmp_path / "b", 1)
+    (tmp_path / "b" / "summary.json").write_text(text)
+    found = read_folders([tmp_path])
+    assert [record.seed for record in found.runs] == [0]
+    (sentence,) = found.problems
+    assert sentence.startswith(f"{tmp_path}/b/summary.json is not a run record; move it away or run that run again (")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    leave(tmp_path / "a", 0)
+    leave(tmp_path / "b", 1)
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = read_folders([tmp_path])
+    assert [record.seed for record in found.runs] == [0]
+    assert found.problems == [f"cannot read the folder {tmp_path}/b (Permission denied); what it holds is not counted"]
+
+
+def test_seeds_of_a_setting_in_two_precisions_are_not_mixed(tmp_path):
     leave(tmp_path / "a" / "0", 0, precision="fp32")
     leave(tmp_path / "a" / "1", 1, precision="fp32")
     leave(tmp_path / "b" / "other", 0, precision="bf16", method="mixup")
-    assert len(read_folders([tmp_path])) == 3
+    assert len(read_folders([tmp_path]).runs) == 3
     leave(tmp_path / "b" / "2", 2, precision="bf16")
-    assert len(read_records(tmp_path / "b")) == 2
-    for read, place in ((read_records, tmp_path), (read_folders, [tmp_path / "a", tmp_path / "b"])):
-        with pytest.raises(UserError, match=r"a/0/\S+ was trained in fp32 and \S+b/2/summary.json, .* in bf16"):
-            read(place)
+    assert len(read_folders([tmp_path / "b"]).runs) == 2
+    for folders in ([tmp_path], [tmp_path / "a", tmp_path / "b"]):
+        found = read_folders(folders)
+        assert {(record.method, record.precision) for record in found.runs} == {("cutmix", "fp32"), ("mixup", "bf16")}
+        (sentence,) = found.problems
+        assert "a/0/summary.json was trained in fp32 and " in sentence
+        assert "b/2/summary.json, of the same setting, in bf16; the latter is not counted" in sentence
+
+
+def test_contradicting_records_do_not_count(tmp_path):
+    leave(tmp_path / "a", 0)
+    leave(tmp_path / "b", 0, last={**ERRORS, "test_top1_error": 11.0})
+    leave(tmp_path / "c", 1)
+    leave_corrupted(tmp_path / "a", {"fog": {"1": 20.0}})
+    leave_corrupted(tmp_path / "b", {"fog": {"1": 21.0}})
+    found = read_folders([tmp_path])
+    assert ([record.seed for record in found.runs], found.corrupted) == ([1], [])
+    assert len(found.problems) == 2
+    for sentence, name in zip(found.problems, ("summary.json", "best.cifar100_c-files.json"), strict=True):
+        pair = f"{tmp_path}/a/{name} and {tmp_path}/b/{name} are records of the same run (cutmix, seed 0)"
+        assert sentence.startswith(pair)
+
+
+def test_a_record_of_other_weights_does_not_count(tmp_path):
+    leave(tmp_path, 0)
+    leave_corrupted(tmp_path, {}, weights_sha256="0123456789abcdef")
+    assert len(read_folders([tmp_path]).corrupted) == 1
+    (tmp_path / "best.pt").write_bytes(b"newer weights")
+    found = read_folders([tmp_path])
+    assert found.corrupted == []
+    assert "is the record of other weights than" in found.problems[0]
+    os.utime(tmp_path / "best.pt", (0, 0))  # older than the record: not read
+    assert len(read_folders([tmp_path]).corrupted) == 1

@@ -1,20 +1,19 @@
-import json
 import math
 import statistics
 from pathlib import Path
 
 import pytest
 
-from smoothmix.reporting.records import read_records
+from smoothmix.reporting.records import read_folders
 from smoothmix.reporting.tables import METHODS, place_of, summarize, to_markdown
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.records import RunRecord
 
 RESULTS = Path(__file__).parents[2] / "results"
 
 
 def record(method="cutmix", seed=0, best=10.0, last=12.0, **changes):
     errors = {"best": best, "last": last}
-    return {
+    content = {
         "dataset": "cifar100",
         "model": "pyramidnet200",
         "method": method,
@@ -24,7 +23,8 @@ def record(method="cutmix", seed=0, best=10.0, last=12.0, **changes):
         "seed": seed,
         "selected_on": "test",
         **{when: {"test_top1_error": error, "test_top5_error": error / 4} for when, error in errors.items()},
-    } | changes
+    }
+    return RunRecord.parse(content | changes)
 
 
 def test_mean_and_sample_deviation_over_seeds():
@@ -65,26 +65,16 @@ def test_the_order_is_that_of_the_names_and_then_the_alphabet():
     assert sorted(["zebra", "mine", *reversed(METHODS)], key=place_of) == [*METHODS, "mine", "zebra"]
 
 
-def test_records_are_found_and_damaged_ones_are_named(tmp_path):
-    (tmp_path / "a" / "seed0").mkdir(parents=True)
-    (tmp_path / "a" / "seed0" / "summary.json").write_text(json.dumps(record()))
-    assert [found["directory"] for found in read_records(tmp_path)] == [str(tmp_path / "a" / "seed0")]
-    for text in ("", "{", "[]", "3", '{"best": 1}', '"\\ud800'):
-        (tmp_path / "summary.json").write_text(text)
-        with pytest.raises(UserError, match=r"summary\.json is not a run record"):
-            read_records(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["cifar100_short", "cifar100_subset"])
 def test_a_committed_table_is_the_one_that_the_committed_records_make(name):
     folder = RESULTS / name
-    assert to_markdown(summarize(read_records(folder))).strip() in (folder / "README.md").read_text()
+    assert to_markdown(summarize(read_folders([folder]).runs)).strip() in (folder / "README.md").read_text()
 
 
 def test_the_table_in_the_readme_is_that_of_the_committed_records():
     readme = (RESULTS.parent / "README.md").read_text().splitlines()
     start = readme.index("| method | n | best epoch | last epoch |")
     printed = readme[start + 2 : readme.index("", start)]
-    (setting,) = summarize(read_records(RESULTS / "cifar100_short")).groupby(["dataset", "model", "epochs"])
+    (setting,) = summarize(read_folders([RESULTS / "cifar100_short"]).runs).groupby(["dataset", "model", "epochs"])
     made = to_markdown(setting[1]).splitlines()[4:]
     assert printed == [" | ".join(line.split(" | ")[:4]) + " |" for line in made if line]

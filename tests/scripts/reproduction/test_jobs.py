@@ -18,10 +18,12 @@ from smoothmix.utils.errors import UserError
 
 
 def evaluate(job, names=tuple(CORRUPTIONS), severities=5, weights=b"best"):
-    (job.directory / "best.pt").write_bytes(b"best")
     errors = {name: {str(severity): 1.0 for severity in range(1, severities + 1)} for name in names}
+    identity = dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash", "source"), "x")
+    identity |= {"seed": 0, "epochs": 3, "benchmark": "digits_c", "weights": "best", "clean_top1_error": 1.0}
     content = {"weights_sha256": hashlib.sha256(weights).hexdigest()[:16], "top1_errors": errors}
-    (job.directory / "best.digits_c-generate.json").write_text(json.dumps(content))
+    (job.directory / "best.digits_c-generate.json").write_text(json.dumps(identity | content))
+    (job.directory / "best.pt").write_bytes(b"best")
 
 
 def test_states_of_a_training(table_6, leave):
@@ -75,7 +77,7 @@ def test_a_damaged_record_is_a_failure_with_a_remedy(table_6, leave, text):
     (job.directory / "summary.json").write_text(text)
     kind, reason = state(job)
     assert kind == "failed"
-    assert reason == f"{job.directory}/summary.json is not a run record; move it away or run that run again"
+    assert reason.startswith(f"{job.directory}/summary.json is not a run record; move it away or run that run again (")
     with pytest.raises(UserError, match="move it away"):
         remaining_commands(job)
 

@@ -78,7 +78,7 @@ def test_what_auto_became_is_compared(table_6, leave, word, changes):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("seconds", None), ("seconds", 0), ("device", 3), ("precision", []), ("epochs", 0), ("world_sizes", [])],
+    [("seconds", None), ("seconds", 0), ("device", None), ("precision", None), ("epochs", 0), ("world_sizes", None)],
 )
 def test_a_record_that_is_not_timed_is_named_and_not_counted(table_6, leave, key, value):
     job = table_6(1)[0]

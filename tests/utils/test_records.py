@@ -1,11 +1,10 @@
-"""What counts as a name, a count, a percentage and a loss, and which files are JSON objects."""
+"""What counts as a name, a count, a percentage and a loss; which files are JSON objects, and which are records."""
 
 import math
 
 import pytest
 
-from smoothmix.reporting.records import read_record
-from smoothmix.utils import checks as records
+from smoothmix.utils import checks, records
 from smoothmix.utils.errors import UserError
 
 NUMBERS = [-1, -0.5, 0, 0.5, 1, 99.99, 100, 100.01, 101, 2**63 - 1, 2**63, 10**400, math.inf, -math.inf, math.nan]
@@ -15,10 +14,10 @@ OTHERS = [True, False, None, "", "5", "a b", "a\nb", "\x1b[2J", [], {}, [1]]
 @pytest.mark.parametrize(
     ("holds", "right"),
     [
-        (records.is_percentage, [0, 0.5, 1, 99.99, 100]),
-        (records.is_count, [0, 1, 100, 101, 2**63 - 1]),
-        (records.is_loss, [0, 0.5, 1, 99.99, 100, 100.01, 101, 2**63 - 1, 2**63]),
-        (records.is_name, ["5", "a b"]),
+        (checks.is_percentage, [0, 0.5, 1, 99.99, 100]),
+        (checks.is_count, [0, 1, 100, 101, 2**63 - 1]),
+        (checks.is_loss, [0, 0.5, 1, 99.99, 100, 100.01, 101, 2**63 - 1, 2**63]),
+        (checks.is_name, ["5", "a b"]),
     ],
 )
 def test_each_rule(holds, right):
@@ -30,14 +29,14 @@ def test_each_rule(holds, right):
 @pytest.mark.parametrize("text", ["", "[1]", "3", "null", "{", "[" * 100_000, '{"a":' * 50_000, "{1: 2}", "\ufeff{}"])
 def test_what_is_no_object(text):
     with pytest.raises(ValueError, match=r"."):
-        records.parse_object(text)
+        checks.parse_object(text)
 
 
 def test_the_first_flaw_is_named():
-    rules = {"a": records.is_count, "b": records.is_name}
-    assert records.wrong_key({"a": 1, "b": "x", "c": None}, rules) is None
-    assert records.wrong_key({"a": -1, "b": ""}, rules) == "a"
-    assert records.wrong_key({"a": 1}, rules) == "b"
+    rules = {"a": checks.is_count, "b": checks.is_name}
+    assert checks.wrong_key({"a": 1, "b": "x", "c": None}, rules) is None
+    assert checks.wrong_key({"a": -1, "b": ""}, rules) == "a"
+    assert checks.wrong_key({"a": 1}, rules) == "b"
 
 
 @pytest.mark.parametrize("error", [math.nan, -1, 100.5, True, "5"])
@@ -46,7 +45,7 @@ def test_a_record_with_an_error_that_is_no_percentage(tmp_path, error):
     record = dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), "x") | {"seed": 0, "epochs": 1}
     (tmp_path / "summary.json").write_text(str(record | {"best": errors, "last": errors}).replace("'", '"'))
     with pytest.raises(UserError, match="is not a run record"):
-        read_record(tmp_path / "summary.json")
+        records.RunRecord.read(tmp_path / "summary.json")
 
 
 def test_a_user_error_is_one_line_that_no_terminal_obeys():
