@@ -111,7 +111,8 @@ def test_the_ledger_says_which_rows_a_run_fills(page):
     for target in ("table1-row7", "table4", "table6-row0"):
         assert f'href="#{target}"' in cutmix
     assert '<tr id="table6-row0"><td>CutMix</td>' in page
-    for value in ("0123456789abcdef<", "<td>1.50</td>", "15.25", "16.50", "H100 &lt;80GB&gt;", "runs/cutmix/summary.json"):
+    values = ("0123456789abcdef<", "<td>1.50</td>", "15.25", "16.50", "H100 &lt;80GB&gt;", "runs/cutmix/summary.json")
+    for value in values:
         assert value in cutmix
     assert "nothing (recipe short_cifar)" in other
     assert 'href="#table2-quick-row0"' in quick
