@@ -6,7 +6,6 @@ from pathlib import Path
 from scripts.reproduction.filled_tables import cells_of
 from scripts.reproduction.tables import Table
 from smoothmix.reporting import figures, study, study_figures, study_page, verdicts
-from smoothmix.reporting.corruption_tables import read_corruption_records
 from smoothmix.reporting.records import read_folders
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
@@ -30,19 +29,15 @@ def read_study(table: Table, folders: Sequence[Path], overrides: Sequence[str], 
         return study.read(folders[0])
     if not folders:
         raise UserError("there is no folder outputs or results here; name the folder of the runs")
-    cells, records = cells_of(table, "paper", overrides), read_folders(folders)
+    cells, found = cells_of(table, "paper", overrides), read_folders(folders)
+    if found.problems:
+        raise UserError(found.problems[0])
     if any_seed:
-        cells = study.every_seed(cells, records)
+        cells = study.every_seed(cells, found.runs)
     subset = f"-{table.images}" if table.images else ""
     names = [f"{table.weights}.{table.benchmark}-{source}{subset}.json" for source in ("files", "generate")]
-    corrupted = [
-        record
-        for folder in folders
-        if table.benchmark
-        for record in read_corruption_records(folder, table.benchmark)
-        if Path(record["path"]).name in names
-    ]
-    return study.collect(cells, records, corrupted)
+    corrupted = [record for record in found.corrupted if record.path.name in names]
+    return study.collect(cells, found.runs, corrupted)
 
 
 def write_study(table: Table, found: study.Study, folder: Path) -> None:

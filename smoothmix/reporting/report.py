@@ -107,7 +107,7 @@ def _ledger(tables: Sequence[tuple[Filled, Sequence[Cell]]], records: Sequence[R
                 ", ".join(links) or f"nothing ({reason_aside(record, every)})",
                 f"{record.dataset}/{record.model}/{record.method}/{record.recipe}-{record.config_hash}",
                 str(record.seed),
-                str(record.starts[0].get("git_commit")) if record.starts else "-",
+                str(record.fact("git_commit") or "-"),
                 record.device or "-",
                 "-" if record.seconds is None else f"{record.seconds / 3600:.2f}",
                 f"{record.error('best'):.2f}",

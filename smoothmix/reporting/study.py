@@ -16,11 +16,12 @@ import pandas as pd
 
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.evaluation.averages import category_means, complete, means
+from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.claims import ENDPOINTS
-from smoothmix.reporting.matching import Cell, key_of, match
-from smoothmix.utils.checks import is_count, parse_object
+from smoothmix.reporting.matching import Cell, match
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
+from smoothmix.utils.records import Record, RunKey, RunRecord, is_count, parse_object
 
 EVALUATION = ("weights", "source")  # what tells one evaluation of a run on corrupted images from another
 FACTS = ("epochs", "parameters", "seconds", "precision", "device", "git_commit")
@@ -35,28 +36,28 @@ class Study(NamedTuple):
     curves: pd.DataFrame
 
 
-def collect(cells: Sequence[Cell], records: Sequence[dict[str, Any]], corrupted: Sequence[dict[str, Any]]) -> Study:
+def collect(cells: Sequence[Cell], records: Sequence[RunRecord], corrupted: Sequence[CorruptionRecord]) -> Study:
     """Return the study of the `cells` of a table, from the records of runs and those of `corrupted` images.
 
     Of several evaluations on corrupted images (published files, generated) it takes the one of most runs.
 
     Raises:
-        UserError: records of one run contradict each other, or the log of a run is damaged.
+        UserError: the log of a run is damaged.
     """
     found = match(records, cells)
-    of_cells = [record for record in corrupted if key_of(record) in found]
-    settings = Counter(tuple(record.get(name) for name in EVALUATION) for record in of_cells)
+    of_cells = [record for record in corrupted if record.key in found]
+    settings = Counter((record.weights, record.source) for record in of_cells)
     setting = min(settings, key=lambda one: (-settings[one], str(one)), default=None)
-    chosen = [record for record in of_cells if tuple(record.get(name) for name in EVALUATION) == setting]
+    chosen = [record for record in of_cells if (record.weights, record.source) == setting]
     evaluated = match(chosen, cells)
-    names = set().union(*(means(record["top1_errors"]) for record in chosen))
+    names = {name for record in chosen for name in means(record.top1_errors)}
     runs, errors, logs = [], [], []
     for cell in cells:
         if cell.key not in found:
             continue
-        record, place = found[cell.key], {"row": cell.row, "seed": cell.key[-1]}
+        record, place = found[cell.key], {"row": cell.row, "seed": cell.key.seed}
         runs.append(place | _clean(record) | _corrupted(evaluated.get(cell.key), names) | _facts(FACTS, record))
-        logs += [place | line for line in _log(Path(record["directory"], "metrics.jsonl"))]
+        logs += [place | line for line in _log(record.directory / "metrics.jsonl")]
         if cell.key in evaluated:
             errors += _lines(place, evaluated[cell.key])
     corruptions = pd.DataFrame(errors, columns=["row", "seed", "corruption", *LEVELS])
@@ -64,11 +65,11 @@ def collect(cells: Sequence[Cell], records: Sequence[dict[str, Any]], corrupted:
     return Study(pd.DataFrame(runs, columns=columns), corruptions, _curves(logs))
 
 
-def every_seed(cells: Sequence[Cell], records: Sequence[dict[str, Any]]) -> list[Cell]:
+def every_seed(cells: Sequence[Cell], records: Sequence[RunRecord]) -> list[Cell]:
     """Return the cells of the table's rows with the seeds that the records have, whatever the table's are."""
-    rows = {cell.key[:-1]: cell.row for cell in cells}
-    keys = sorted({key_of(record) for record in records if key_of(record)[:-1] in rows}, key=lambda key: key[-1])
-    return [Cell(rows[key[:-1]], key, (), Path()) for key in keys]
+    rows: dict[RunKey, str] = {cell.key._replace(seed=None): cell.row for cell in cells}
+    runs = sorted({(record.seed, record.key) for record in records if record.key._replace(seed=None) in rows})
+    return [Cell(rows[key._replace(seed=None)], key, (), Path()) for _, key in runs]
 
 
 def write(study: Study, folder: Path) -> None:
@@ -98,38 +99,37 @@ def read(folder: Path) -> Study:
     return Study(**frames)
 
 
-def _clean(record: dict[str, Any]) -> dict[str, Any]:
-    last = record["last"]
+def _clean(record: RunRecord) -> dict[str, Any]:
     return {
-        "method": record["method"],
-        "last_top1": last["test_top1_error"],
-        "best_top1": record["best"]["test_top1_error"],
-        "last_top5": last["test_top5_error"],
-        "test_loss": last.get("test_loss"),
-        "train_loss": last.get("train_loss"),
+        "method": record.method,
+        "last_top1": record.error("last"),
+        "best_top1": record.error("best"),
+        "last_top5": record.error("last", 5),
+        "test_loss": record.last.get("test_loss"),
+        "train_loss": record.last.get("train_loss"),
     }
 
 
-def _corrupted(record: dict[str, Any] | None, names: set[str]) -> dict[str, Any]:
+def _corrupted(record: CorruptionRecord | None, names: set[str]) -> dict[str, Any]:
     """Return the endpoints on corrupted images, if the record has all of `names` in full."""
-    if record is None or means(record["top1_errors"]).keys() != names or not names:
+    if record is None or means(record.top1_errors).keys() != names or not names:
         return {}
-    over_severities = means(record["top1_errors"])
+    over_severities = means(record.top1_errors)
     mean = sum(over_severities.values()) / len(over_severities)
-    gap = mean - record["clean_top1_error"]
-    of_categories = category_means(record["top1_errors"])
+    gap = mean - record.clean_top1_error
+    of_categories = category_means(record.top1_errors)
     return {"corrupted": mean, **of_categories, "corruption_gap": gap} | _facts(EVALUATION, record)
 
 
-def _facts(names: Sequence[str], record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record.get(name) for name in names}
+def _facts(names: Sequence[str], record: Record) -> dict[str, Any]:
+    return {name: record.fact(name) for name in names}
 
 
-def _lines(place: dict[str, Any], record: dict[str, Any]) -> list[dict[str, Any]]:
+def _lines(place: dict[str, Any], record: CorruptionRecord) -> list[dict[str, Any]]:
     return [
         {**place, "corruption": name}
         | {level: cells[severity] for level, severity in zip(LEVELS, SEVERITIES, strict=True)}
-        for name, cells in record["top1_errors"].items()
+        for name, cells in record.top1_errors.items()
         if complete(cells)
     ]
 
@@ -139,7 +139,7 @@ def _log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        rows = [parse_object(line) for line in path.read_text().splitlines()]
+        rows = [parse_object(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not the log of a run ({error}); run that run again") from error
     if not all(is_count(row.get("epoch")) for row in rows):

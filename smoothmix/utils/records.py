@@ -116,10 +116,16 @@ class Record:
         """What tells the run from another."""
         return RunKey(self.dataset, self.model, self.method, self.recipe, self.config_hash, self.seed)
 
+    def fact(self, name: str) -> Any:
+        """Return the value of a key of the file, None if there is none; what differs between starts is of the first."""
+        if name in self._fields():
+            return getattr(self, name)
+        return self.extra.get(name, self.starts[0].get(name) if self.starts else None)
+
     @property
     def device(self) -> str | None:
         """On which the work was begun, None if the record does not say."""
-        device = self.starts[0].get("device") if self.starts else None
+        device = self.fact("device")
         return device if is_name(device) else None
 
     @property
