@@ -19,9 +19,10 @@ from smoothmix.evaluation.averages import category_means, complete, means
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.claims import ENDPOINTS
 from smoothmix.reporting.matching import Cell, match
+from smoothmix.utils.checks import is_count, parse_object
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
-from smoothmix.utils.records import Record, RunKey, RunRecord, is_count, parse_object
+from smoothmix.utils.records import Record, RunKey, RunRecord
 
 EVALUATION = ("weights", "source")  # what tells one evaluation of a run on corrupted images from another
 FACTS = ("epochs", "parameters", "seconds", "precision", "device", "git_commit")
