@@ -34,7 +34,7 @@ def write(args: argparse.Namespace) -> None:
         for name in [*OF_THE_PAPER, "demo"]:
             cells = cells_of(load_table(name), preset, args.overrides)
             if (name in OF_THE_PAPER and preset == "paper") or match(found.runs, cells):
-                tables.append((filled_table(name, preset, cells, found, args.overrides), cells))
+                tables.append((filled_table(name, preset, cells, found, args.overrides, args.sources), cells))
     audit = args.audit.read_text(encoding="utf-8") if args.audit.is_file() else None
     figures = find_figures(args.figures)
     record_arguments.make_folder(args.output.parent)

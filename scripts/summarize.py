@@ -1,27 +1,25 @@
 """Print the tables of all runs beneath a folder, corrupted errors too: `python scripts/summarize.py outputs`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.reproduction.arguments import exit_with
-from smoothmix.reporting import corrupted_means
-from smoothmix.reporting.records import read_folders
-from smoothmix.reporting.tables import summarize, to_markdown
-from smoothmix.utils.errors import UserError
 
 
 def main() -> None:
     """Read the records, print Markdown; what cannot be counted goes to stderr, and the exit status is then 2."""
+    from smoothmix.reporting import corrupted_means
+    from smoothmix.reporting.records import read_folders
+    from smoothmix.reporting.tables import summarize, to_markdown
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"))
     folder = parser.parse_args().folder
-    try:
-        found = read_folders([folder])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    found = read_folders([folder])
     if not found.runs:
         exit_with([*found.problems, f"no finished run beneath {folder}; train one first"])
     print(to_markdown(summarize(found.runs)))
@@ -32,4 +30,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from smoothmix.utils.command import run
+
+    run(main)

@@ -4,6 +4,7 @@ It imports nothing heavy, so that --help is there at once.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,30 +13,31 @@ TABLES = Path(__file__).resolve().parents[2] / "configs" / "table"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add FOLDER... and --overrides to `parser`."""
+    """Add FOLDER..., --overrides and --source to `parser`."""
     parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="*", help="default: outputs and results")
     parser.add_argument(
         "--overrides", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
     )
+    parser.add_argument(
+        "--source", choices=["files", "generate"], help="of corrupted images (default: files where there are any)"
+    )
 
 
-def run(parser: argparse.ArgumentParser, task: Callable[[argparse.Namespace], None]) -> None:
-    """Parse the command line and do `task`; a UserError is printed as one sentence, and the exit status is then 2."""
+def run(parser: argparse.ArgumentParser, task: Callable[[argparse.Namespace], int | None]) -> None:
+    """Parse the command line and do `task`, as smoothmix.utils.command does it."""
     args = parser.parse_args()
-    # an option that takes several overrides takes the folders behind them as well
-    args.overrides, behind_words = _split(args.overrides, lambda word: "=" in word or word.startswith("~"))
+    # an option that takes several values takes the folders behind them as well
+    args.overrides, behind_overrides = _split(args.overrides, lambda word: "=" in word or word.startswith("~"))
     names, behind_table = _split(getattr(args, "table", None) or [], _is_table)
-    args.table, args.folders = names, [*args.folders, *map(Path, behind_table), *map(Path, behind_words)]
+    args.table, args.folders = names, [*args.folders, *map(Path, behind_table), *map(Path, behind_overrides)]
     if not args.folders:
         args.folders = [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
+    args.sources = [args.source] if args.source else ["files", "generate"]
 
-    from smoothmix.utils.errors import UserError
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from smoothmix.utils import command
 
-    try:
-        task(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command.run(lambda: task(args))
 
 
 def exit_with(problems: Sequence[str]) -> None:
@@ -64,5 +66,5 @@ def _is_table(word: str) -> bool:
     return (TABLES / f"{word}.yaml").is_file() or not Path(word).is_dir()
 
 
-def _split(overrides: list[str], belongs: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    return [word for word in overrides if belongs(word)], [word for word in overrides if not belongs(word)]
+def _split(words: list[str], belongs: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    return [word for word in words if belongs(word)], [word for word in words if not belongs(word)]

@@ -5,19 +5,20 @@ from pathlib import Path
 
 from datasets.corrupted import find_set
 from scripts.reproduction.jobs import Job
-from smoothmix.evaluation.averages import corruptions_of
 from smoothmix.evaluation.generated import unavailable
 
 
 def obstacles(jobs: Iterable[Job]) -> list[str]:
     """Return a sentence about everything that evaluations of `jobs` would miss, with the remedy."""
-    wanted = {(job.benchmark, job.source, job.run.config.dataset.options.get("root")) for job in jobs if job.benchmark}
+    of_jobs = {(job.table.evaluation, job.source, job.run.config.dataset.options.get("root")) for job in jobs}
     found: list[str] = []
-    for benchmark, source, root in sorted(wanted, key=str):
-        corrupted_set = find_set(benchmark)
+    for evaluation, source, root in sorted(of_jobs, key=str):
+        if evaluation is None:
+            continue
+        benchmark, corrupted_set = evaluation.benchmark, find_set(evaluation.benchmark)
         folder = Path(root or "data", corrupted_set.folder).expanduser()
         if source == "generate":
-            for name, reason in unavailable(corruptions_of(corrupted_set.constants), corrupted_set.constants).items():
+            for name, reason in unavailable(evaluation.corruptions, corrupted_set.constants).items():
                 found.append(f"{name} of {benchmark} cannot be generated on this machine: {reason}")
         elif not folder.is_dir():
             found.append(

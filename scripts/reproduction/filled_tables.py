@@ -32,14 +32,16 @@ def filled_table(
     cells: list[Cell],
     found: Found,
     overrides: Sequence[str] = (),
+    sources: Sequence[str] = ("files", "generate"),
 ) -> Filled:
-    """Return the table `name`, its `cells` filled from the records that were `found`.
+    """Return the table `name`, its `cells` filled from the records that were `found`, on images from `sources`.
 
     Raises:
         UserError: there is no such table.
     """
     table = load_table(name)
-    corrupted = [record for record in found.corrupted if record.benchmark == table.benchmark]
+    names = [table.evaluation.record_name(source) for source in sources] if table.evaluation else []
+    corrupted = [record for record in found.corrupted if record.path.name in names]
     title = f"Table {name}: {table.title}" if name in OF_THE_PAPER else table.title
     if preset != "paper":
         title += f" ({preset} preset: scaled down, not the paper's recipe)"
@@ -47,7 +49,7 @@ def filled_table(
         title += f", with {' '.join(overrides)}"
     paper = PAPER / f"table{name}.csv" if name in OF_THE_PAPER else None
     return fill(
-        file_name(name, preset), title, table.benchmark, cells, found.runs, corrupted, paper,
+        file_name(name, preset), title, table.evaluation, cells, found.runs, corrupted, paper,
         compared=preset == "paper",
     )  # fmt: skip
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from datasets.corrupted import find_set
 from scripts.reproduction.tables import Run, Table
 from smoothmix.config.run_directory import config_hash
-from smoothmix.evaluation.averages import corruptions_of, incomplete
 from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
 from smoothmix.reporting import commands
 from smoothmix.utils.errors import UserError
@@ -24,7 +23,7 @@ STATES = (DONE, RUNNING, QUEUED, UNFINISHED, FAILED, MISSING)
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A run to train and, where its table has a `benchmark`, to evaluate on images from `source`: files or generate."""
+    """A run to train and, where its table says so, to evaluate on corrupted images from `source`: files or generate."""
 
     table: Table
     run: Run
@@ -34,11 +33,6 @@ class Job:
     def benchmark(self) -> str | None:
         """The corrupted benchmark that the run is evaluated on, if any."""
         return self.table.benchmark
-
-    @property
-    def weights(self) -> Path:
-        """The weights that are evaluated on it."""
-        return self.directory / f"{self.table.weights}.pt"
 
     @property
     def directory(self) -> Path:
@@ -51,10 +45,10 @@ class Job:
         return self.directory.with_name(f"{self.directory.name}.log")
 
     @property
-    def record(self) -> Path:
-        """The record of its evaluation."""
-        subset = f"-{self.table.images}" if self.table.images else ""
-        return self.directory / f"{self.table.weights}.{self.benchmark}-{self.source}{subset}.json"
+    def record(self) -> Path | None:
+        """The record of its evaluation, if there is to be one."""
+        evaluation = self.table.evaluation
+        return self.directory / evaluation.record_name(self.source) if evaluation else None
 
     @property
     def failure(self) -> Path:
@@ -110,10 +104,11 @@ def state(job: Job) -> tuple[str, str]:
     except UserError as error:
         finished, reason = False, str(error)
     # the log first: while it is locked, the run's own lock, which train.py may be about to take, is not touched
-    if any(map(is_held, (job.log, job.directory / ".lock", lock_of(job.record)))):
+    locks = [job.log, job.directory / ".lock", *([lock_of(job.record)] if job.record else [])]
+    if any(map(is_held, locks)):
         return RUNNING, ""
     if job.failure.exists():
-        reason = reason or job.failure.read_text(encoding="utf-8").strip()
+        reason = reason or job.failure.read_text(encoding="utf-8", errors="replace").strip()
     if reason:
         return FAILED, reason
     return (UNFINISHED if finished or (job.directory / "last.pt").exists() else MISSING), ""
@@ -143,14 +138,13 @@ def missing_corruptions(job: Job) -> list[str]:
     Raises:
         UserError: the record of the evaluation is damaged, or of other weights than the run's.
     """
-    if job.benchmark is None:
+    if job.record is None:
         return []
-    names = corruptions_of(find_set(job.benchmark).constants)
     if not job.record.exists():
-        return names
+        return job.table.evaluation.missing({})
     record = CorruptionRecord.read(job.record)
     record.check_weights()
-    return incomplete(record.top1_errors, names)
+    return job.table.evaluation.missing(record.top1_errors)
 
 
 def remaining_commands(job: Job) -> list[list[str]]:
@@ -160,20 +154,16 @@ def remaining_commands(job: Job) -> list[list[str]]:
         UserError: a record is damaged, or another run's: it has to be moved away first.
     """
     needed = [] if trained(job) else [_python("train.py", *job.run.overrides)]
-    return needed + ([evaluation(job)] if missing_corruptions(job) else [])
+    return needed + ([evaluation_command(job)] if missing_corruptions(job) else [])
 
 
-def evaluation(job: Job) -> list[str]:
+def evaluation_command(job: Job) -> list[str]:
     """Return the command that evaluates the weights of `job` on its benchmark."""
     overrides = commands.shared_overrides(job.run.overrides)
     root = job.run.config.dataset.options.get("root")
     if root and not any(given.startswith("dataset.root=") for given in overrides):
         overrides.append(override("dataset.root", root))  # the training may have had its images elsewhere
-    if job.table.weights != "best":
-        overrides.append(f"weights={job.table.weights}")
-    if job.table.images:
-        overrides.append(f"images={job.table.images}")
-    return _python(*commands.evaluation(job.directory, job.benchmark, job.source, overrides))
+    return _python(*commands.evaluate(job.directory, job.table.evaluation, job.source, overrides))
 
 
 def _python(script: str, *arguments: str) -> list[str]:

@@ -9,6 +9,7 @@ import fcntl
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,7 @@ from scripts.reproduction.jobs import (
     trained,
 )
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
 from smoothmix.utils.quoting import shell_command
 
 STOPPED = "stopped"
@@ -66,7 +68,8 @@ class _Launcher:
     def _stop(self, number: int) -> None:
         self.signal = number
         for process in self.processes:
-            process.terminate()
+            with suppress(ProcessLookupError):  # it has just ended
+                process.terminate()
 
     async def _run_job(self, number: int, job: Job) -> State:
         name = f"[{number + 1}/{len(self.jobs)}] {job}"
@@ -108,7 +111,7 @@ class _Launcher:
             missing = ", ".join(missing_corruptions(job)) if trained(job) else "summary.json"
             reason = f"its commands ended, but {missing} is missing; see {job.log}"
         job.directory.mkdir(parents=True, exist_ok=True)
-        job.failure.write_text(reason + "\n", encoding="utf-8")
+        write_text(job.failure, reason + "\n")
         return _say(name, FAILED, reason)
 
     async def _run_commands(self, commands: list[list[str]], environment: dict[str, str], log: IO[bytes]) -> str:
@@ -116,7 +119,7 @@ class _Launcher:
         for command in commands:
             if self.signal:
                 return ""
-            log.write(f"$ {shell_command(command)}\n".encode())
+            log.write(os.fsencode(f"$ {shell_command(command)}\n"))
             log.flush()
             begin = log.tell()
             # a session of its own: Ctrl-C reaches it through `_stop` alone, as the SIGTERM that makes it save
@@ -126,7 +129,7 @@ class _Launcher:
             )  # fmt: skip
             self.processes.add(process)
             if self.signal:  # it came while the process started
-                process.terminate()
+                self._stop(self.signal)
             status = await process.wait()
             self.processes.remove(process)
             if status:

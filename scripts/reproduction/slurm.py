@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.reproduction.jobs import DONE, ROOT, RUNNING, Job, evaluation, missing_corruptions, state, trained
+from scripts.reproduction.jobs import DONE, ROOT, RUNNING, Job, evaluation_command, missing_corruptions, state, trained
 from smoothmix.utils.errors import UserError
 
 TRAIN, EVALUATE = (ROOT / "scripts" / "slurm" / f"{name}.sbatch" for name in ("train", "evaluate"))
@@ -59,7 +59,7 @@ def submit(jobs: list[Job], options: list[str]) -> int:
             submitted += 1
         if missing_corruptions(job) and evaluation_name(job) not in waiting:
             after = [f"--dependency=afterok:{training}", "--kill-on-invalid-dep=yes"] if training else []
-            number = _sbatch(job, evaluation_name(job), options, after, [EVALUATE, *evaluation(job)])
+            number = _sbatch(job, evaluation_name(job), options, after, [EVALUATE, *evaluation_command(job)])
             print(f"{job}: evaluation submitted as job {number} ({evaluation_name(job)})")
             submitted += 1
     return submitted

@@ -36,7 +36,6 @@ class TimedRecord(NamedTuple):
     config: dict[str, Any]
 
 
-
 def report(jobs: list[Job], queue: Container[str] = ()) -> str:
     """Return a Markdown table: for each table and row the number of seeds in each state and the hours left.
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import yaml
 
+from datasets.corrupted import find_set
 from scripts.reproduction.claims import read_claims
 from smoothmix.config.command_line import CONFIGS, compose
 from smoothmix.config.run_directory import run_directory
 from smoothmix.config.schema import RunConfig, check
+from smoothmix.evaluation.averages import corruptions_of
+from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.reporting.claims import Claim
 from smoothmix.utils.errors import UserError, nearest
 
@@ -52,6 +55,14 @@ class Table:
     images: int | None = None
     overrides: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
+
+    @property
+    def evaluation(self) -> CorruptedEvaluation | None:
+        """What is evaluated on corrupted images after each training, if anything."""
+        if self.benchmark is None:
+            return None
+        corruptions = corruptions_of(find_set(self.benchmark).constants)
+        return CorruptedEvaluation(self.benchmark, tuple(corruptions), self.weights, self.images)
 
 
 def load_table(name: str) -> Table:

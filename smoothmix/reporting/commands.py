@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.reporting.matching import Cell
 from smoothmix.utils.quoting import override, shell_command
 
@@ -22,13 +23,6 @@ def train(cells: Sequence[Cell]) -> str:
     return shell_command(["python", "train.py", *(["-m"] if len(cells) > 1 else []), *overrides, f"seed={seeds}"])
 
 
-def evaluate(directory: str, benchmark: str, generate: bool, overrides: Iterable[str] = ()) -> str:
-    """Return the command line that evaluates the best weights of a run on corrupted images."""
-    source = "generate" if generate else "files"
-    return shell_command(["python", *evaluation(Path(directory), benchmark, source, overrides)])
-
-
-def evaluation(directory: Path, benchmark: str, source: str, overrides: Iterable[str] = ()) -> list[str]:
-    """Return script and arguments of that command; `source` of the images is files or generate."""
-    images = ["source=generate"] if source == "generate" else []
-    return ["eval_corruption.py", override("run", str(directory)), f"benchmark={benchmark}", *images, *overrides]
+def evaluate(directory: Path, evaluation: CorruptedEvaluation, source: str, overrides: Iterable[str] = ()) -> list[str]:
+    """Return script and arguments that evaluate a run on corrupted images from `source`: files or generate."""
+    return ["eval_corruption.py", override("run", str(directory)), *evaluation.overrides(source), *overrides]

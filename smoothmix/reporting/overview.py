@@ -1,4 +1,4 @@
-"""The index of the tables: results/README.md."""
+"""The index of the tables."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,18 @@ def overview(tables: Sequence[Filled], aside: Mapping[str, int], folder: Path, r
     body = []
     for table in tables:
         there, wanted = sum(n for _, n, _ in table.counts), sum(of for _, _, of in table.counts)
-        files = " ".join(f"[{kind}]({place}/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
+        if (folder / f"{table.name}.md").exists():
+            files = " ".join(f"[{kind}]({place}/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
+        else:
+            files = f"`python scripts/reproduce.py table={table.name.removeprefix('table')}`"
         full = sum(n == of for _, n, of in table.counts)
         body.append([table.title, f"{full} of {len(table.counts)}", f"{there} of {wanted}", files])
     others = sorted(readme.parent.glob("*/README.md"))
     parts = [
         "# Results",
-        f"Made by `{command}`, from the records of finished runs and [the paper's numbers](paper); do not edit.",
-        "A row is complete when all of its seeds are there. A run serves every table that has its row; "
-        "each page has the commands for what is missing.",
+        f"Made by `{command}`, from the records of finished runs and the paper's numbers; do not edit.",
+        "A row is complete when all of its seeds are there. A run serves every table that has its row. A page "
+        "has the commands for what is missing; a table without a run has no page, but the command that fills it.",
         formats.markdown(["table", "complete rows", "runs", "files"], body),
         left_aside_line(aside),
     ]

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from smoothmix.evaluation.averages import complete, means
+from smoothmix.evaluation.averages import means
+from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import commands, corruption_tables, formats, row_tables
 from smoothmix.reporting.corruption_tables import choose_source, read_paper
 from smoothmix.reporting.matching import Cell, match
 from smoothmix.reporting.tables import name_of
+from smoothmix.utils.quoting import shell_command
 from smoothmix.utils.records import RunKey, RunRecord
 
 BY_CATEGORY = {"imagenet_c"}  # Table 5 averages the categories, Table 4 the corruptions
@@ -64,7 +66,7 @@ class Filled:
 def fill(
     name: str,
     title: str,
-    benchmark: str | None,
+    evaluation: CorruptedEvaluation | None,
     cells: Sequence[Cell],
     records: list[RunRecord],
     corrupted: list[CorruptionRecord],
@@ -76,10 +78,10 @@ def fill(
     Args:
         name: of its files.
         title: its heading.
-        benchmark: the corrupted test set that the table is about, if any.
+        evaluation: what is evaluated on corrupted images, if anything.
         cells: every training that it needs.
         records: of runs; those of no cell are not used.
-        corrupted: records of corrupted images, of `benchmark`.
+        corrupted: records of this evaluation, from published files or generated images.
         paper: the file with the paper's rows, or None for a table of our own.
         compared: whether the paper's numbers are shown: not beside runs that were scaled down.
     """
@@ -87,35 +89,34 @@ def fill(
     source: str | None = None
     evaluated: Evaluations = {}
     notes: list[str] = []
-    if benchmark:
+    if evaluation:
         of_cells = [record for record in corrupted if record.key in found]
         unfinished = [record for record in corrupted if record.key in {cell.key for cell in cells} - found.keys()]
         if unfinished:  # its weights may not be those of the run's best epoch
             notes.append(f"Left aside: {len(unfinished)} records of runs that have no record of their training.")
-        best = [record for record in of_cells if record.weights == "best"]
-        source = choose_source(best)
-        evaluated = match([record for record in best if record.source == source], cells)
-        others = Counter(record.source for record in best if record.source != source)
-        notes.append(f"Corrupted images: {source or 'none evaluated yet'}. Weights: those of the best epoch.")
+        source = choose_source(of_cells)
+        evaluated = match([record for record in of_cells if record.source == source], cells)
+        others = Counter(record.source for record in of_cells if record.source != source)
+        subset = f", {evaluation.images} of them" if evaluation.images else ""
+        images = f"{source or 'none evaluated yet'}{subset}"
+        notes.append(f"Corrupted images: {images}. Weights: those of the {evaluation.weights} epoch.")
         notes += [f"Left aside: {n} records of {other}, one source a table." for other, n in others.items()]
-        if len(of_cells) > len(best):
-            notes.append(f"Left aside: {len(of_cells) - len(best)} records of other weights than the best.")
     rows = {cell.row: [one for one in cells if one.row == cell.row] for cell in cells}
-    if benchmark and paper:
-        return _corruption_table(name, title, benchmark, rows, found, evaluated, notes, read_paper(paper), compared)
+    if evaluation and paper:
+        return _corruption_table(name, title, evaluation, rows, found, evaluated, notes, read_paper(paper), compared)
     todo = {(row, "top1"): _training(of_row, found) for row, of_row in rows.items()}
     corrupted_errors: dict[str, list[float]] = {}
-    if benchmark:
-        of_runs = {key: means(record.top1_errors) for key, record in evaluated.items()}
-        names = list(dict.fromkeys(name for errors in of_runs.values() for name in errors))
-        if names:
-            notes.append(f"corrupted: mean top-1 error over {len(names)} corruptions and their five severities.")
+    done = set(found)
+    if evaluation:
+        done &= _complete(evaluated, evaluation)
+        names = evaluation.corruptions
+        notes.append(f"corrupted: mean top-1 error over {len(names)} corruptions and their five severities.")
         for row, of_row in rows.items():
-            there = [of_runs[cell.key] for cell in of_row if names and of_runs.get(cell.key, {}).keys() >= {*names}]
+            there = [means(evaluated[cell.key].top1_errors) for cell in of_row if cell.key in done]
             corrupted_errors[row] = [sum(errors[name] for name in names) / len(names) for errors in there]
             # what is not trained yet has its command in the first cell
             trained = [cell for cell in of_row if cell.key in found]
-            todo[row, "corrupted"] = _evaluation(trained, found, evaluated, benchmark, names, generate=True)
+            todo[row, "corrupted"] = _evaluation(trained, found, evaluated, evaluation, "generate")
     by_row = {row: [found[cell.key] for cell in of_row if cell.key in found] for row, of_row in rows.items()}
     printed, empty = row_tables.read_rows(paper) if paper else None, pd.Series(dtype=float)
     metrics = ["top1", *(["top5"] if printed is not None and printed.get("top5", empty).notna().any() else [])]
@@ -124,7 +125,7 @@ def fill(
         {row: len(of_row) for row, of_row in rows.items()},
         metrics,
         printed if compared else None,
-        corrupted_errors if benchmark else None,
+        corrupted_errors if evaluation else None,
     )
     shown = {place: " && ".join(lines) for place, lines in todo.items() if lines}
     head, body = row_tables.text(numbers, shown)
@@ -141,7 +142,7 @@ def fill(
         ["Error in %; ours: mean ± sample standard deviation over seeds (n)." + _about(numbers), *cited, *notes],
         [(row, line) for (row, _), lines in todo.items() for line in lines],
         False,
-        [(row, len(by_row[row]), len(of_row)) for row, of_row in rows.items()],
+        [(row, sum(cell.key in done for cell in of_row), len(of_row)) for row, of_row in rows.items()],
     )
 
 
@@ -157,7 +158,7 @@ def _about(numbers: pd.DataFrame) -> str:
 def _corruption_table(
     name: str,
     title: str,
-    benchmark: str,
+    evaluation: CorruptedEvaluation,
     rows: dict[str, list[Cell]],
     found: Runs,
     evaluated: Evaluations,
@@ -165,17 +166,17 @@ def _corruption_table(
     paper: pd.DataFrame,
     compared: bool,
 ) -> Filled:
-    names = [corruption for corruption in dict.fromkeys(paper["corruption"]) if corruption != "average"]
     wanted = [cell for of_row in rows.values() for cell in of_row]
     here = [replace(evaluated[cell.key], method=cell.row) for cell in wanted if cell.key in evaluated]
     printed = paper if compared else paper.assign(top1_error=math.nan)
-    numbers = corruption_tables.compare(here, printed, by_category=benchmark in BY_CATEGORY)
+    numbers = corruption_tables.compare(here, printed, by_category=evaluation.benchmark in BY_CATEGORY)
     todo, counts, lines, of_method = [], [], [], {}
+    complete = _complete(evaluated, evaluation)
     for row, of_row in rows.items():
-        of_row_todo = _training(of_row, found) + _evaluation(of_row, found, evaluated, benchmark, names)
+        of_row_todo = _training(of_row, found) + _evaluation(of_row, found, evaluated, evaluation, "files")
         todo += [(name_of(row), line) for line in of_row_todo]
         of_method[row] = " && ".join(of_row_todo)
-        done = [cell for cell in of_row if cell.key in evaluated and _complete(evaluated[cell.key], names)]
+        done = [cell for cell in of_row if cell.key in complete]
         counts.append((row, len(done), len(of_row)))
         lines.append(f"{name_of(row)} {len(done)} of {len(of_row)}")
     overall = numbers[(numbers["corruption"] == "average") & (numbers["category"] == "") & numbers["low"].notna()]
@@ -211,15 +212,24 @@ def _evaluation(
     cells: list[Cell],
     found: Runs,
     evaluated: Evaluations,
-    benchmark: str,
-    names: list[str],
-    generate: bool = False,
+    evaluation: CorruptedEvaluation,
+    source: str,
 ) -> list[str]:
-    """Return a command for every cell that lacks one of the corruptions `names`."""
-    missing = [cell for cell in cells if cell.key not in evaluated or not _complete(evaluated[cell.key], names)]
-    places = [str(found[cell.key].directory if cell.key in found else cell.directory) for cell in missing]
-    return [commands.evaluate(place, benchmark, generate) for place in places]
+    """Return a command for every cell whose evaluation is not complete.
+
+    The `source` of the corrupted images is that of the other records, where there are any.
+    """
+    if evaluated:
+        generated = any("-generate" in record.path.name for record in evaluated.values())
+        source = "generate" if generated else "files"
+    complete, lines = _complete(evaluated, evaluation), []
+    for cell in (cell for cell in cells if cell.key not in complete):
+        directory = found[cell.key].directory if cell.key in found else cell.directory
+        command = commands.evaluate(directory, evaluation, source, commands.shared_overrides(cell.overrides))
+        lines.append(shell_command(["python", *command]))
+    return lines
 
 
-def _complete(record: CorruptionRecord, names: list[str]) -> bool:
-    return bool(names) and all(complete(record.top1_errors.get(name, {})) for name in names)
+def _complete(evaluated: Evaluations, evaluation: CorruptedEvaluation) -> set[RunKey]:
+    """Return the keys of the runs whose evaluation is complete."""
+    return {key for key, record in evaluated.items() if not evaluation.missing(record.top1_errors)}

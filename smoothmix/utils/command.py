@@ -6,13 +6,12 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
 
 from smoothmix.utils.errors import UserError
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Call `main` and exit with the status that it returns.
+def run(main: Callable[[], int | None]) -> None:
+    """Call `main`, and exit with the status that it returns if that is not 0.
 
     A UserError is printed as one sentence (exit status 2). Ctrl-C gives 130 and a closed standard output 141, as a
     shell reports SIGINT and SIGPIPE. Characters that the terminal's encoding lacks are escaped. Commands whose imports
@@ -28,7 +27,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except BrokenPipeError:
         status = 141
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
-    sys.exit(status)
+    if status:
+        sys.exit(status)
 
 
 def _status(main: Callable[[], int | None]) -> int | str | None:

@@ -81,7 +81,9 @@ def _create_part(path: Path, mode: str) -> tuple[Path, IO[Any]]:
     """Create a file of a random name beside `path`; its lock tells other processes that someone is writing it."""
     while True:
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-        file = open(part, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8")  # noqa: SIM115
+        # a path with bytes that the locale cannot decode is written as it lies on the disk
+        encoding, errors = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
+        file = open(part, mode.replace("w", "x"), encoding=encoding, errors=errors)  # noqa: SIM115
         with suppress(OSError):  # a file system without locks: parts stay there
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:  # another process may have taken it for abandoned before it was locked
