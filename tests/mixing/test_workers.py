@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -65,6 +66,17 @@ def test_workers_and_epochs_draw_different_masks_and_the_same_again(persistent):
 def test_workers_that_are_spawned_draw_what_forked_ones_do():
     found, expected = (weights(5, multiprocessing_context=c, persistent_workers=True) for c in ("spawn", "fork"))
     assert torch.equal(found, expected)
+
+
+def test_the_generator_is_seeded_once_in_a_worker(monkeypatch):
+    strategy = SmoothMixC(num_classes=8, generator=torch.Generator().manual_seed(5))
+    own = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(5)))
+    twin = SmoothMixC(num_classes=8, generator=torch.Generator().manual_seed(own ^ 11))
+    with monkeypatch.context() as worker:
+        worker.setattr("smoothmix.mixing.strategy.get_worker_info", lambda: SimpleNamespace(seed=11))
+        found = [strategy(*DATA.tensors) for _ in range(3)]
+    for batch in found:
+        assert all(map(torch.equal, batch, twin(*DATA.tensors)))
 
 
 def test_in_the_main_process_the_generator_is_left_as_it_is():
