@@ -9,7 +9,6 @@
 On the command line: ``python -m smoothmix.check package.module:make``. Needs torch alone.
 """
 
-import difflib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 from smoothmix.check import chance, exact
 from smoothmix.check.report import FAIL, NOT_APPLICABLE, PASS, Entry, Report
 from smoothmix.check.subject import Broken, Operation, Subject, global_generators_kept, name_of
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, nearest
 
 __all__ = ["LAWS", "Entry", "Law", "Report", "check_mixing"]
 
@@ -76,12 +75,10 @@ def check_mixing(
         UserError: `make` or its operation has another signature, or a law's name is unknown.
     """
     reasons = dict(getattr(make, "not_applicable", {})) | dict(not_applicable or {})
+    names = [law.name for law in LAWS]
     for name in reasons:
-        if name not in [law.name for law in LAWS]:
-            nearest = difflib.get_close_matches(name, [law.name for law in LAWS], n=1)
-            raise UserError(
-                f"there is no law {name!r}: choose from {', '.join(nearest or [law.name for law in LAWS])}."
-            )
+        if name not in names:
+            raise UserError(f"there is no law {name!r}; {nearest(name, names)}")
     with global_generators_kept(), _compilers_quiet():
         subject = Subject(make, reasons, variants or {})
         return Report(name_of(make), tuple(_entry(law, subject) for law in LAWS))

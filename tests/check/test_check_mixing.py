@@ -103,7 +103,7 @@ def test_another_signature_gets_a_sentence_that_says_how_to_adapt_it(make, sente
 
 
 def test_an_unknown_law_gets_a_suggestion():
-    with pytest.raises(UserError, match="there is no law 'label_wieght': choose from label_weight"):
+    with pytest.raises(UserError, match=r"there is no law 'label_wieght'; did you mean label_weight\?"):
         check_mixing(Mixup, not_applicable={"label_wieght": "why"})
 
 

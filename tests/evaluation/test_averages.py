@@ -6,6 +6,7 @@ import pytest
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation import averages
+from smoothmix.utils.errors import UserError
 
 PAPER = Path(__file__).parents[2] / "results" / "paper"
 
@@ -106,3 +107,45 @@ def test_an_unfinished_corruption_is_in_no_average_and_mce_needs_all():
     assert rows["mean of weather"] == pytest.approx(10)
     assert "mCE" not in rows
     assert averages.summarize({}, clean=5.0, with_alexnet=True) == {}
+
+
+def test_relative_mce_is_in_the_summary():
+    errors = {name: {s: e / 2 for s, e in cells.items()} for name, cells in as_errors(averages.ALEXNET).items()}
+    rows = averages.summarize(errors, clean=averages.ALEXNET_CLEAN / 2, with_alexnet=True)
+    assert rows["relative mCE"] == pytest.approx(50)
+    assert "mean over the 15 corruptions of the benchmark" not in rows  # which are all that there are
+
+
+def test_the_corruptions_of_a_benchmark():
+    assert averages.corruptions_of("imagenet") == list(averages.BENCHMARK)
+    assert averages.corruptions_of("cifar") == list(CORRUPTIONS)
+    assert averages.corruptions_of("cifar", ["snow", "fog"]) == ["snow", "fog"]
+    with pytest.raises(UserError, match=r"^corruptions=\[\] evaluates nothing; name some, as in"):
+        averages.corruptions_of("cifar", [])
+    with pytest.raises(UserError, match=r"^there is no corruption fogg; did you mean fog\?$"):
+        averages.corruptions_of("imagenet", ["snow", "fogg"])
+
+
+def test_what_is_still_to_be_evaluated():
+    errors = {"fog": dict.fromkeys(averages.SEVERITIES, 10.0), "snow": {1: 10.0}}
+    assert averages.incomplete(errors, ["fog", "snow", "frost"]) == ["snow", "frost"]
+
+
+def test_the_table_of_a_benchmark():
+    errors = {"fog": {2: 20.0, 1: 10.0, 3: 30.0, 4: 40.0, 5: 50.0}, "snow": dict.fromkeys(averages.SEVERITIES, 5.0)}
+    missing = {"frost": "no photographs", "jpeg": "no OpenCV"}
+    assert averages.table("CIFAR", errors, 4.5, missing, False).splitlines() == [
+        "CIFAR, top-1 error in %, severities 1 to 5 and their mean",
+        "fog                 10.00  20.00  30.00  40.00  50.00   30.00",
+        "snow                 5.00   5.00   5.00   5.00   5.00    5.00",
+        f"{'clean':<53}   4.50",
+        f"{'mean of weather':<53}  17.50",
+        f"{'mean over 2 corruptions':<53}  17.50",
+        f"{'mean of the category means':<53}  17.50",
+        "not evaluated: frost: no photographs",
+        "not evaluated: jpeg: no OpenCV",
+        "incomplete: these averages leave out frost, jpeg",
+    ]
+    assert len(averages.table("CIFAR", errors, 4.5, {}, False).splitlines()) == 7
+    alexnet = as_errors(averages.ALEXNET)
+    assert averages.table("", alexnet, averages.ALEXNET_CLEAN, {}, True).endswith(f"{'relative mCE':<53} 100.00")
