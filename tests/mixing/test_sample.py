@@ -75,13 +75,13 @@ def test_smoothing_is_a_part(smoothing):
 
 
 def test_a_planned_layer_is_the_next_calls():
-    strategy = ManifoldMixup(num_classes=2, stages=("a", "b"))
+    strategy = ManifoldMixup(num_classes=2, stages=("a", "b"), generator=torch.Generator().manual_seed(0))
     strategy.attach(torch.nn.ModuleDict({"a": torch.nn.Identity(), "b": torch.nn.Identity()}))
     for layer in (0, 2, 0):
         strategy.draw_layer = lambda layer=layer: layer
         assert strategy.plan() == layer
         strategy.draw_layer = lambda: 1  # would be drawn if nothing were planned
-        images = torch.randn(4, 1, 2, 2)
-        mixed, _ = strategy(images, torch.arange(4) % 2)
+        images = torch.randn(16, 1, 2, 2)
+        mixed, _ = strategy(images, torch.arange(16) % 2)
         assert torch.equal(mixed, images) == (layer != 0)
         strategy._pending = None
