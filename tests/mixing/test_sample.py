@@ -15,7 +15,7 @@ from smoothmix import (
     SmoothMixC,
     SmoothMixS,
 )
-from smoothmix.mixing import SmoothMix, Strategy
+from smoothmix.mixing import SmoothMix, Strategy, box_mask, gaussian_mask, square_mask
 
 CONSTANT = (Identity, LabelSmoothing, ManifoldMixup, Mixup)
 WHOLE_IMAGE = (CenterGaussian, CutMix, Cutout, HideAndSeek, SmoothMixC, SmoothMixS)
@@ -85,3 +85,34 @@ def test_a_planned_layer_is_the_next_calls():
         mixed, _ = strategy(images, torch.arange(16) % 2)
         assert torch.equal(mixed, images) == (layer != 0)
         strategy._pending = None
+
+
+@pytest.mark.parametrize("method", [CutMix, Mixup])
+def test_alpha_is_above_0(method):
+    with pytest.raises(ValueError, match=r"alpha is 0\.0: "):
+        method(num_classes=2, alpha=0.0)
+
+
+def test_the_smallest_values_that_are_allowed():
+    HideAndSeek(num_classes=1, p=0, image_size=1, hide_prob=0, grids=(1,)).sample(1, (1, 1), "cpu")
+    Cutout(num_classes=1, p=0, size=1).sample(1, (1, 1), "cpu")
+    SmoothMixS(num_classes=1, p=0, sigma=(0, 0), k=0).sample(1, (1, 1), "cpu")
+    CenterGaussian(num_classes=1, p=0, sigma=(0, 0), spread=0).sample(1, (1, 1), "cpu")
+
+
+def test_a_length_of_a_wrong_shape_is_named():
+    wrong = torch.zeros(2, 2)
+    with pytest.raises(ValueError, match="^sigma has shape"):
+        square_mask((4, 4), (1, 1), wrong, 0.2)
+    with pytest.raises(ValueError, match="^k has shape"):
+        square_mask((4, 4), (1, 1), 2, wrong)
+    with pytest.raises(ValueError, match="^sigma has shape"):
+        gaussian_mask((4, 4), (1, 1), wrong)
+    with pytest.raises(ValueError, match="^the box height has shape"):
+        box_mask((4, 4), (1, 1), (wrong, 1))
+    with pytest.raises(ValueError, match="^the box width has shape"):
+        box_mask((4, 4), (1, 1), (1, wrong))
+    with pytest.raises(ValueError, match="^the centre's y has shape"):
+        box_mask((4, 4), (wrong, 1), (1, 1))
+    with pytest.raises(ValueError, match="^the centre's x has shape"):
+        box_mask((4, 4), (1, wrong), (1, 1))
