@@ -94,25 +94,25 @@ def test_alpha_is_above_0(method):
 
 
 def test_the_smallest_values_that_are_allowed():
-    HideAndSeek(num_classes=1, p=0, image_size=1, hide_prob=0, grids=(1,)).sample(1, (1, 1), "cpu")
+    HideAndSeek(num_classes=1, p=0, image_size=2, hide_prob=0, grids=(1,)).sample(1, (1, 1), "cpu")
     Cutout(num_classes=1, p=0, size=1).sample(1, (1, 1), "cpu")
-    SmoothMixS(num_classes=1, p=0, sigma=(0, 0), k=0).sample(1, (1, 1), "cpu")
-    CenterGaussian(num_classes=1, p=0, sigma=(0, 0), spread=0).sample(1, (1, 1), "cpu")
+    SmoothMixS(num_classes=1, p=0, k=0).sample(1, (1, 1), "cpu")
+    CenterGaussian(num_classes=1, p=0, spread=0).sample(1, (1, 1), "cpu")
 
 
 def test_a_length_of_a_wrong_shape_is_named():
     wrong = torch.zeros(2, 2)
-    with pytest.raises(ValueError, match="^sigma has shape"):
+    with pytest.raises(ValueError, match=r"^sigma has shape"):
         square_mask((4, 4), (1, 1), wrong, 0.2)
-    with pytest.raises(ValueError, match="^k has shape"):
+    with pytest.raises(ValueError, match=r"^k has shape"):
         square_mask((4, 4), (1, 1), 2, wrong)
-    with pytest.raises(ValueError, match="^sigma has shape"):
+    with pytest.raises(ValueError, match=r"^sigma has shape"):
         gaussian_mask((4, 4), (1, 1), wrong)
-    with pytest.raises(ValueError, match="^the box height has shape"):
+    with pytest.raises(ValueError, match=r"^the box height has shape"):
         box_mask((4, 4), (1, 1), (wrong, 1))
-    with pytest.raises(ValueError, match="^the box width has shape"):
+    with pytest.raises(ValueError, match=r"^the box width has shape"):
         box_mask((4, 4), (1, 1), (1, wrong))
-    with pytest.raises(ValueError, match="^the centre's y has shape"):
+    with pytest.raises(ValueError, match=r"^the centre's y has shape"):
         box_mask((4, 4), (wrong, 1), (1, 1))
-    with pytest.raises(ValueError, match="^the centre's x has shape"):
+    with pytest.raises(ValueError, match=r"^the centre's x has shape"):
         box_mask((4, 4), (1, wrong), (1, 1))
