@@ -163,7 +163,7 @@ def test_classes_of_torchvision_and_timm_are_admitted():
         ("recipe.decay_epochs=[a]", "recipe.decay_epochs"),
         ("recipe.decay_epochs=3", "recipe.decay_epochs should be a list, as in 'recipe.decay_epochs=[3]', not 3"),
         ("seed=-1", "seed must be a finite number of at least 0, not -1"),
-        ("precision=fp16", "precision must be auto, fp32 or bf16"),
+        ("precision=fp64", "precision must be auto, fp32, tf32, bf16 or fp16"),
         ("model.depth=2.5", "model.depth=2.5 should be of type int"),
         ("model.bottleneck=1", "model.bottleneck=1 should be of type bool"),
         ("dataset.val_split=true", "dataset.val_split=True should be of type int"),

@@ -45,7 +45,7 @@ def check_rules(config):
     recipe = config.recipe
     assert isinstance(config.seed, int)
     assert 0 <= config.seed < 2**63
-    assert config.precision in ("auto", "fp32", "bf16")
+    assert config.precision in ("auto", "fp32", "tf32", "bf16", "fp16")
     assert config.channels_last in ("auto", True, False)
     assert config.step in ("auto", "eager", "graph")
     assert type(config.deterministic) is type(recipe.nesterov) is bool
