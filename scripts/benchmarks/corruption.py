@@ -80,7 +80,7 @@ def to_markdown(record: dict) -> str:
     total = sum(original[name] for name in ours) if original else None
     lines.append(_line(f"sum of these {len(ours)}", sum(ours.values()), "", total))
     lines += [f"\nNot measured: {name}: {reason}" for name, reason in record["not_measured"].items()]
-    return "\n".join([*lines, "", f"    python scripts/{record['command']}", ""])
+    return "\n".join([*lines, "", f"    python {record['command']}", ""])
 
 
 def _line(name: str, ms: float, spread: str, original: float | None) -> str:

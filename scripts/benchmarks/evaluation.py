@@ -146,4 +146,4 @@ def to_markdown(record: dict) -> str:
             factor = statistics.median(against) / statistics.median(times)
             rate = statistics.median(rates)
             lines.append(f"| {what} | {rate:.0f} | {rates[0]:.0f} to {rates[-1]:.0f} | {factor:.2f} |")
-    return "\n".join([*lines, "", f"    python scripts/{record['command']}", ""])
+    return "\n".join([*lines, "", f"    python {record['command']}", ""])

@@ -80,4 +80,4 @@ def to_markdown(record: dict) -> str:
             middle = statistics.median(rounds)
             line = f"| {name} | {middle:.1f} | {min(rounds):.1f} to {max(rounds):.1f} | {1e6 / middle:.0f} |"
             lines.append(line + f" {first / middle:.2f} |" * compared)
-    return "\n".join([*lines, "", f"    python scripts/{record['command']}", ""])
+    return "\n".join([*lines, "", f"    python {record['command']}", ""])

@@ -81,7 +81,7 @@ def to_markdown(record: dict) -> str:
         for name, times in seconds.items():
             lines.append(f"| {name} | {milliseconds(times)} | {statistics.median(times) / reference:.2f} |")
         lines.append("")
-    return "\n".join([*lines, f"    python scripts/{record['command']}", ""])
+    return "\n".join([*lines, f"    python {record['command']}", ""])
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -102,4 +102,4 @@ def to_markdown(record: dict) -> str:
         f"Beyond the collective a step of the run costs {rest:.2f} ms, {100 * rest / median[ALONE]:.1f} % of a rank's "
         "step by itself. With one rank there is no DistributedDataParallel and no collective.",
     ]
-    return "\n".join([*lines, "", f"    torchrun --nproc_per_node={record['ranks']} scripts/{record['command']}", ""])
+    return "\n".join([*lines, "", f"    torchrun --nproc_per_node={record['ranks']} {record['command']}", ""])

@@ -56,4 +56,4 @@ def to_markdown(record: dict) -> str:
         beyond = [1000 * (time - torch_alone) for time, torch_alone in zip(times, seconds[TORCH], strict=True)]
         shown = "" if name == TORCH else f"{statistics.median(beyond):.0f}"
         lines.append(f"| `{name}` | {statistics.median(times):.2f} | {min(times):.2f} to {max(times):.2f} | {shown} |")
-    return "\n".join([*lines, "", f"    python scripts/{record['command']}", ""])
+    return "\n".join([*lines, "", f"    python {record['command']}", ""])

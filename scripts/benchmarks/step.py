@@ -134,4 +134,4 @@ def to_markdown(record: dict) -> str:
         lines.append(line + (" - | - |" if name == "mixing alone" else rate))
     if "gpu" in record:
         lines += ["", *step_gpu.lines(record["gpu"])]
-    return "\n".join([*lines, "", f"    python scripts/{record['command']}", ""])
+    return "\n".join([*lines, "", f"    python {record['command']}", ""])

@@ -135,4 +135,4 @@ def to_markdown(record: dict) -> str:
             f"Memory of the process over {len(held)} epochs of ten steps, each with its checkpoint: "
             f"{held[half - 1]:.1f} MiB after epoch {half}, {held[-1]:.1f} MiB after the last.",
         ]
-    return "\n".join([*lines, "", f"    python scripts/{record['command']}", ""])
+    return "\n".join([*lines, "", f"    python {record['command']}", ""])

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from smoothmix.utils.environment import environment
@@ -28,11 +29,11 @@ SLOW_TO_IMPORT = [
 ]
 RANDOM = "at a random moment"
 NAMED = [(name, point) for name, workload in WORKLOADS.items() for point in workload.points]
-POINTS = [*NAMED, ("train", RANDOM)]
+POINTS = [*NAMED, ("train", RANDOM), ("corrupt", RANDOM)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Declare the arguments."""
     parser.add_argument("--count", type=int, default=160, help=f"kills, shared out to {len(POINTS)} points")
     parser.add_argument("--commands", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
@@ -53,11 +54,10 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # children are forked: there must be no thread but this one
     for module in SLOW_TO_IMPORT:  # once, here
         import_module(module)
-    start = time.perf_counter()
+    made, start = environment(torch.device("cpu")), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         results = kill_at(shares(args.commands, args.count, args.seed), args.seed, Path(folder))
-    record = {"seed": args.seed, "seconds": time.perf_counter() - start, "points": results}
-    record |= environment(torch.device("cpu"))
+    record = {"seed": args.seed, "seconds": time.perf_counter() - start, "points": results} | made
     print(to_markdown(record))
     if args.output:
         write_text(args.output, json.dumps(record, indent=2) + "\n")
@@ -206,16 +206,19 @@ def to_markdown(record: dict[str, Any]) -> str:
     """Return a record as a table."""
     kills = sum(result["kills"] for result in record["points"])
     same = kills - sum(len(result["failures"]) for result in record["points"])
-    lines = [
+    head = (
         f"{kills} kills in {record['seconds']:.0f} s: {record['device']}, torch {record['versions']['torch']}. "
         f"{same} ended, started once more, with the bits of the unbroken run: weights, momentum, random states, "
-        "metrics, record, curves and files, times excepted.",
-        "",
-        "| command | killed by SIGKILL | moments to choose from | kills | same end |",
-        "|---|---|---|---|---|",
-    ]
-    for result in record["points"]:
-        moments = result["moments"] or "any"
-        same = result["kills"] - len(result["failures"])
-        lines.append(f"| {result['workload']} | {result['point']} | {moments} | {result['kills']} | {same} |")
-    return "\n".join([*lines, "", f"    python scripts/{record['command']}", ""])
+        "metrics, record, curves and files, times and starts excepted."
+    )
+    table = pd.DataFrame(
+        {
+            "command": result["workload"],
+            "killed by SIGKILL": result["point"],
+            "moments to choose from": result["moments"] or "any",
+            "kills": result["kills"],
+            "same end": result["kills"] - len(result["failures"]),
+        }
+        for result in record["points"]
+    )
+    return f"{head}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n\n    python {record['command']}\n"

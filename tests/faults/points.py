@@ -4,7 +4,6 @@ Each point is a function that takes `hit` and patches the child so that `hit` is
 `hit(spoil)` calls `spoil` before it kills, to leave a file as a kill in the midst of a write would.
 """
 
-import io
 import os
 import re
 import signal
@@ -80,33 +79,11 @@ def in_events(hit: Hit) -> None:
     _around(RecordWriter, "write", after=halve)
 
 
-def in_an_array(hit: Hit) -> None:
-    """Half of a .npy file is written."""
-    import numpy as np
-
-    def halve(target: Any, array: Any) -> None:
-        whole = io.BytesIO()
-        original(whole, array)
-        half = whole.getvalue()[: whole.tell() // 2]
-        hit(lambda: _write(target, half))
-
-    original = np.save
-    _around(np, "save", before=halve)
-
-
 def in_a_download(hit: Hit) -> None:
     """A piece of the body has been received, and is not in the file yet."""
     import http.client
 
     _around(http.client.HTTPResponse, "read", after=lambda *_: hit())
-
-
-def _write(target: Any, data: bytes) -> None:
-    if hasattr(target, "write"):
-        target.write(data)
-        target.flush()
-    else:
-        target.write_bytes(data)
 
 
 def _around(owner: Any, name: str, before: Callable[..., Any] | None = None, after: Callable[..., Any] | None = None):

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +24,10 @@ from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
 SAMPLES = 200
-WARM_UP = 0.2  # of the run, left out: imports, allocator pools and TensorBoard's thread come in it
+WARM_UP = 0.2  # of the run, ignored: imports and allocator pools come in it
 BATCH = 8
-RESIDENT_BOUND = 100.0  # bytes a step, which is 100 MB in a million steps; a batch of the soak has 98,304 bytes
-FOLDER_BOUND = 25.0  # bytes a step: a line and a row of scalars an epoch, a scalar every 50 steps
+RESIDENT_BOUND = 100.0  # bytes per step, which is 100 MB in a million steps; a batch of the soak has 98,304 bytes
+FOLDER_BOUND = 25.0  # bytes per step: a line and a row of scalars an epoch, a scalar every 50 steps
 SLOWER_BOUND = 1.2  # last quarter / first quarter, fast windows of each
 
 
@@ -132,11 +133,11 @@ def judge(samples: list[Sample]) -> list[dict[str, Any]]:
     quarter = len(windows) // 4
     slower = _fast(windows[-quarter:]) / _fast(windows[:quarter])
     lines = [
-        ("resident memory, slope", _slope(kept, lambda one: one.resident), RESIDENT_BOUND, "bytes a step"),
+        ("resident memory, slope", _slope(kept, lambda one: one.resident), RESIDENT_BOUND, "bytes per step"),
         ("open files, most minus least", _range(kept, lambda one: one.open_files), 0, "files"),
         ("threads, most minus least", _range(kept, lambda one: one.threads), 0, "threads"),
         ("files in the run directory, most minus least", _range(kept, lambda one: one.files), 0, "files"),
-        ("size of the run directory, slope", _slope(kept, lambda one: one.bytes), FOLDER_BOUND, "bytes a step"),
+        ("size of the run directory, slope", _slope(kept, lambda one: one.bytes), FOLDER_BOUND, "bytes per step"),
         ("time per step, last quarter / first quarter", slower, SLOWER_BOUND, ""),
     ]
     return [
@@ -161,25 +162,25 @@ def make_record(steps: int, samples: list[Sample]) -> dict[str, Any]:
 
 def to_markdown(record: dict[str, Any], head: str) -> str:
     """Return the record as Markdown, below the line `head`."""
-    lines = [
+    verdicts = pd.DataFrame(
+        {
+            "what": line["what"],
+            "measured": f"{line['measured']:.3g} {line['unit']}".rstrip(),
+            "bound": f"{line['bound']:g} {line['unit']}".rstrip(),
+            "flat": "yes" if line["flat"] else "NO",
+        }
+        for line in record["verdicts"]
+    )
+    sizes = pd.DataFrame([record["after_warm_up"], record["end"]]).drop(columns="seconds")
+    sizes["resident"], sizes["bytes"] = sizes["resident"] / 2**20, sizes["bytes"] / 2**10
+    sizes.columns = ["at step", "resident, MiB", "open files", "threads", "files", "run directory, KiB"]
+    return (
         f"{head} {record['steps']} steps of {BATCH} digits through a trivial network, a checkpoint every 100 steps and "
-        f"at each epoch's end, the loss logged every 50; {record['milliseconds_per_step']:.2f} ms a step with all of "
-        f"that. The first {record['warm_up_steps']} steps are left out.",
-        "",
-        "| what | measured | bound | flat |",
-        "|---|---|---|---|",
-    ]
-    for line in record["verdicts"]:
-        unit, flat = f" {line['unit']}".rstrip(), "yes" if line["flat"] else "NO"
-        lines.append(f"| {line['what']} | {line['measured']:.3g}{unit} | {line['bound']:g}{unit} | {flat} |")
-    lines += ["", "| at step | resident, MiB | open files | threads | files | run directory, KiB |"]
-    lines += ["|---|---|---|---|---|---|"]
-    for one in (record["after_warm_up"], record["end"]):
-        lines.append(
-            f"| {one['step']} | {one['resident'] / 2**20:.1f} | {one['open_files']} | {one['threads']} | "
-            f"{one['files']} | {one['bytes'] / 2**10:.1f} |"
-        )
-    return "\n".join(lines) + "\n"
+        f"at each epoch's end, the loss logged every 50; {record['milliseconds_per_step']:.2f} ms per step with all of "
+        f"that. The first {record['warm_up_steps']} steps are ignored.\n\n"
+        f"{verdicts.to_markdown(index=False, disable_numparse=True)}\n\n"
+        f"{sizes.round(1).astype(str).to_markdown(index=False, disable_numparse=True)}\n"
+    )
 
 
 def _slope(samples: list[Sample], value: Callable[[Sample], float]) -> float:

@@ -15,8 +15,8 @@ from tests.faults.workloads import WORKLOADS, Workload, state
 ROOT = Path(__file__).parents[2]
 
 
-def faults(*words):
-    command = [sys.executable, "tests/faults/run.py", *map(str, words)]
+def faults(*arguments):
+    command = [sys.executable, "tests/faults/run.py", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -30,7 +30,7 @@ def test_killed_anywhere_it_ends_as_the_unbroken_run(tmp_path, commands, count):
     page = (tmp_path / "kills.md").read_text()
     assert page.startswith(f"{count} kills in ")
     assert f" {count} ended, started once more, with the bits of the unbroken run" in page
-    rows = re.findall(r"^\| \w+ \| .* \| (\d+) \| (\d+) \|$", page, re.M)
+    rows = re.findall(r"^\| \w+ +\| .* \| (\d+) +\| (\d+) +\|$", page, re.M)
     assert sum(int(kills) for kills, _ in rows) == count
     assert all(kills == same for kills, same in rows)
 
@@ -121,14 +121,14 @@ def test_times_do_not_count_and_all_else_does(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("arguments", "sentence"),
     [
         (["--count", 0], "error: --count must be at least 1, not 0\n"),
         (["--output", "/nowhere/kills.json"], "error: there is no folder /nowhere for --output; make it first\n"),
     ],
 )
-def test_wrong_words_are_one_sentence(words, sentence):
-    done = faults("kill", *words)
+def test_wrong_arguments_are_one_sentence(arguments, sentence):
+    done = faults("kill", *arguments)
     assert (done.returncode, done.stderr) == (2, sentence)
 
 

@@ -4,14 +4,12 @@ import hashlib
 import http.server
 import json
 import logging
-import multiprocessing
 import os
 import re
 import runpy
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +31,8 @@ class Workload:
     """A use of a command in an empty folder.
 
     Attributes:
-        run: does it, in a child process of its own; done again, it goes on.
-        points: the moments to kill it at, by what they are called.
+        run: does it, in a child process of its own; called again, it resumes.
+        points: the moments to kill it at, by name.
         prepare: makes what it starts from, once, in another folder; a copy is there when it begins.
     """
 
@@ -43,9 +41,9 @@ class Workload:
     prepare: Callable[[Path], None] | None = None
 
 
-def execute(script: str, *words: str) -> None:
+def execute(script: str, *arguments: str) -> None:
     """Run a command of the repository in this process, as if it were typed; SystemExit tells of its failure."""
-    sys.argv = [script, *words]
+    sys.argv = [script, *arguments]
     runpy.run_path(str(ROOT / script), run_name="__main__")
 
 
@@ -61,36 +59,22 @@ def sweep(folder: Path) -> None:
 
 def tables(folder: Path) -> None:
     """Make the pages of two tables."""
-    words = ["--table", "1", "6", "--output", str(folder / "tables")]
-    execute("scripts/make_tables.py", str(ROOT / "results" / "cifar100_short"), *words)
+    runs, output = str(ROOT / "results" / "cifar100_short"), str(folder / "tables")
+    execute("scripts/make_tables.py", runs, "--table", "1", "6", "--output", output)
 
 
 def corrupt(folder: Path) -> None:
-    """Write two corruptions of the digits, in this process instead of worker processes."""
-    words = ["--corruptions", "contrast", "gaussian_noise", "--output", str(folder / "files"), "--workers", "1"]
-    multiprocessing.get_context = lambda _: _InProcess
-    execute("scripts/make_corruptions.py", "digits_c", *words)
-
-
-class _InProcess:
-    """A pool of one worker that is this process."""
-
-    @contextmanager
-    @staticmethod
-    def Pool(_, initializer, arguments):
-        initializer(*arguments)
-        yield _InProcess
-
-    @staticmethod
-    def imap_unordered(function, items):
-        return map(function, items)
+    """Write two corruptions of the digits in two worker processes, which have to end with this one."""
+    corruptions = ["--corruptions", "contrast", "gaussian_noise"]
+    output = ["--output", str(folder / "files")]
+    execute("scripts/make_corruptions.py", "digits_c", *corruptions, *output, "--workers", "2")
 
 
 def evaluate(folder: Path) -> None:
     """Evaluate a run on two generated corruptions."""
     (config,) = folder.rglob("config.yaml")
-    words = ["benchmark=digits_c", "source=generate", "corruptions=[contrast,gaussian_noise]"]
-    execute("eval_corruption.py", f"run={config.parent}", *words)
+    asked = ["benchmark=digits_c", "source=generate", "corruptions=[contrast,gaussian_noise]"]
+    execute("eval_corruption.py", f"run={config.parent}", *asked)
 
 
 def fetch(folder: Path) -> None:
@@ -141,7 +125,7 @@ WORKLOADS = {
     ),
     "sweep": Workload(sweep, {"between two runs of a sweep": points.after_renaming("summary.json")}),
     "tables": Workload(tables, {"a table half written": points.half_written("")}),
-    "corrupt": Workload(corrupt, {"a -C file half written": points.in_an_array}),
+    "corrupt": Workload(corrupt),
     "evaluate": Workload(evaluate, {"the record of an evaluation half written": points.half_written(".json")}, train),
     "fetch": Workload(fetch, {"in a download": points.in_a_download}),
 }
