@@ -26,6 +26,7 @@ from smoothmix.utils.checks import read_object
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.walk import subfolders
 
 GENERATED = "generated.json"  # in a folder whose images were made here
 IMAGENET_SIZE = 224
@@ -236,7 +237,7 @@ class CorruptedFolders:
         pair = self.folder / name / str(severity)
         if not pair.is_dir():
             raise UserError(f"there is no folder {pair}: {_remedy(self.folder)}")
-        found = {entry.name for entry in os.scandir(pair) if entry.is_dir() and not entry.name.startswith(".")}
+        found = set(subfolders(pair))
         if differing := sorted(found.symmetric_difference(self.class_names)):
             where = "only there" if differing[0] in found else "not there"
             raise UserError(

@@ -22,6 +22,7 @@ from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.walk import subfolders, walk_files
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -226,10 +227,7 @@ def _eval_folder(root: Path) -> Path:
 
 def _class_names(train: Path, test: Path) -> list[str]:
     """Return the sorted names of the class folders, which must be the same in both."""
-    names, others = (
-        {entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")}
-        for folder in (train, test)
-    )
+    names, others = (set(subfolders(folder)) for folder in (train, test))
     if not names:
         raise UserError(f"{train} has no class folders: images belong in {train}/<class>/")
     if differing := sorted(names ^ others):
@@ -246,12 +244,7 @@ def list_images(folder: Path, class_names: list[str]) -> tuple[np.ndarray, np.nd
     """
     paths, labels = [], []
     for label, name in enumerate(class_names):
-        images = [
-            os.path.join(parent, file)
-            for parent, _, files in os.walk(folder / name, followlinks=True)
-            for file in files
-            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-        ]
+        images = [path for path in walk_files(folder / name) if path.lower().endswith(EXTENSIONS)]
         if not images:
             raise UserError(
                 f"the class folder {folder / name} holds no image ({' '.join(EXTENSIONS)}): fill it or remove the class"

@@ -2,18 +2,34 @@
 
 import atexit
 import os
+import queue
+import shutil
 import signal
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache, partial
+from multiprocessing.connection import Listener
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from datasets.batches import epoch_order, remaining
 from smoothmix.utils.errors import UserError
+
+LIMIT = 600.0  # seconds to wait for a batch
+PREFETCH = 2  # batches that each worker prepares ahead
+SHARED_MEMORY = Path("/dev/shm")
+MORE_SHARED_MEMORY = (
+    "give the container more (docker run --shm-size=8g), or lower dataset.workers or the batch size; "
+    "dataset.workers=0 needs none"
+)
 
 
 def check_workers(workers: int) -> None:
@@ -50,34 +66,122 @@ def _collate(items: list) -> tuple[Tensor, ...] | UserError:
     for item in items:
         if isinstance(item, UserError):
             return item
-    return tuple(torch.stack(column) for column in zip(*items, strict=True))
+    batch = tuple(torch.stack(column) for column in zip(*items, strict=True))
+    if get_worker_info() is not None:
+        try:
+            for tensor in batch:
+                tensor.share_memory_()  # left to the queue's thread, a failure would only be printed and the batch lost
+        except RuntimeError as error:
+            return UserError(f"no room for a batch in {SHARED_MEMORY} ({error}): {MORE_SHARED_MEMORY}")
+    return batch
 
 
 def batches_on(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the batches of `loader` on `device`; raise the UserError that came instead of one."""
-    move = _beside_the_work(device) if device.type == "cuda" else partial(_move, device)
-    for batch in loader:
+    """Yield the batches of `loader` on `device`.
+
+    Raises:
+        UserError: one came instead of a batch, a worker was killed, or no batch came for `LIMIT` seconds.
+    """
+    move = _on_copy_stream(device) if device.type == "cuda" else partial(_move, device)
+    for batch in _received(loader, device) if loader.num_workers else loader:
         if isinstance(batch, UserError):
             raise UserError(*batch.args)  # a new one: `batch` would tie this frame and the workers into a cycle
         yield move(batch)
+
+
+def _received(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, ...] | UserError]:
+    """Yield the batches of the workers, received by a thread: a stopped worker can block who receives for ever.
+
+    A signal handler may raise here, in the main thread, as long as a batch is waited for.
+    """
+    received: queue.Queue[Any] = queue.Queue(maxsize=1)
+    closed = threading.Event()
+    thread = threading.Thread(target=_receive, args=(loader, device, received, closed), daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                batch = received.get(timeout=LIMIT)
+            except queue.Empty:
+                raise UserError(
+                    f"no batch came from {loader.num_workers} workers for {LIMIT:.0f} seconds: they are stopped, or "
+                    "the storage does not answer; run again once it does"
+                ) from None
+            if batch is None:
+                return
+            if isinstance(batch, Exception) and not isinstance(batch, UserError):
+                raise _lost(_workers(loader), batch) from None
+            yield batch
+    except GeneratorExit:
+        raise
+    except BaseException:
+        for worker in _workers(loader):
+            worker.kill()  # a stopped process ends by no other signal
+        raise
+    finally:
+        closed.set()
+        for _ in range(1000):  # 10 seconds: it may be waiting for a last batch
+            with suppress(queue.Empty):
+                received.get_nowait()
+            thread.join(0.01)
+            if not thread.is_alive():
+                break
+
+
+def _receive(loader: DataLoader, device: torch.device, received: queue.Queue[Any], closed: threading.Event) -> None:
+    """Put the batches of an epoch into `received`, then None; or the exception that ended it."""
+
+    def put(value: Any) -> None:
+        while not closed.is_set():
+            try:
+                received.put(value, timeout=1.0)
+            except queue.Full:
+                continue
+            return
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of this thread: batches are pinned for it
+    try:
+        for batch in loader:
+            put(batch)
+            if closed.is_set():
+                return
+        put(None)
+    except Exception as error:
+        put(error)
+
+
+def _workers(loader: DataLoader) -> list[BaseProcess]:
+    return [] if loader._iterator is None else loader._iterator._workers
+
+
+def _lost(workers: list[BaseProcess], error: Exception) -> Exception:
+    """Return the error for a batch that did not come: a worker's end in one sentence, or else what was raised."""
+    for worker in workers:
+        if worker.exitcode is not None and worker.exitcode < 0:
+            name = signal.Signals(-worker.exitcode).name
+            remedy = MORE_SHARED_MEMORY if name == "SIGBUS" else "use fewer dataset.workers or ask for more memory"
+            cause = f"{SHARED_MEMORY} is full" if name == "SIGBUS" else "most likely the machine ran out of memory"
+            return UserError(f"a data worker (process {worker.pid}) was killed by {name}: {cause}; {remedy}")
+    return error
 
 
 def _move(device: torch.device, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(tensor.to(device, non_blocking=True) for tensor in batch)
 
 
-def _beside_the_work(device: torch.device) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:
+def _on_copy_stream(device: torch.device) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:
     """Return a function that copies a batch to a GPU on a stream of its own.
 
     The host runs ahead of the GPU, so a batch crosses the bus while the GPU still works on the one before it.
     """
-    aside = _copy_stream(device)
+    copies = _copy_stream(device)
 
     def move(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        with torch.cuda.stream(aside):
+        with torch.cuda.stream(copies):
             moved = _move(device, batch)
         main = torch.cuda.current_stream(device)
-        main.wait_stream(aside)
+        main.wait_stream(copies)
         for tensor in moved:
             tensor.record_stream(main)  # or the next copy could overwrite it while it is in use
         return moved
@@ -90,14 +194,22 @@ def _copy_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-def make_loader(items: Dataset, batches: object, workers: int, device: torch.device) -> DataLoader:
-    """Return a loader of the items that `batches` names, read by `workers` processes that serve every epoch."""
+def make_loader(items: Dataset, batches: Any, workers: int, device: torch.device) -> DataLoader:
+    """Return a loader of the items that `batches` names, read by `workers` processes that serve every epoch.
+
+    Raises:
+        UserError: there is too little shared memory for the batches, or TMPDIR is no folder for the workers' sockets.
+    """
+    if workers:
+        _check_sockets()
+        _check_shared_memory(items, batches, workers)
     loader = DataLoader(
         items,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
+        prefetch_factor=PREFETCH if workers else None,
         persistent_workers=workers > 0,
         worker_init_fn=_leave_signals_to_the_parent,
         generator=torch.Generator(),  # or the loader would draw from, and change, the global generator
@@ -105,6 +217,35 @@ def make_loader(items: Dataset, batches: object, workers: int, device: torch.dev
     # A program that fails in the middle of an epoch would otherwise wait 5 seconds for each worker.
     atexit.register(stop_workers, weakref.ref(loader))
     return loader
+
+
+def _check_sockets() -> None:
+    """Raise UserError unless workers can open the sockets through which they pass shared memory on."""
+    try:
+        Listener(family="AF_UNIX").close()
+    except OSError as error:
+        raise UserError(
+            f"workers cannot open a socket in {tempfile.gettempdir()} ({error}): set the environment variable TMPDIR "
+            "to a shorter path that can be written to, such as /tmp, or set dataset.workers=0"
+        ) from error
+
+
+def _check_shared_memory(items: Any, batches: Any, workers: int) -> None:
+    """Raise UserError if the batches that the workers prepare do not fit into the free shared memory."""
+    keys = next(iter(batches), ())
+    if not keys or not SHARED_MEMORY.is_dir():  # there is no such folder on macOS
+        return
+    item = items[keys[0]]
+    if isinstance(item, UserError):
+        return  # it will be raised with its batch
+    size = len(keys) * sum(column.nbytes for column in item)
+    needed = (PREFETCH * workers + 3) * size * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # 3: received, and in use
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
+        raise UserError(
+            f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free, and the batches that {workers} workers prepare take up to "
+            f"{needed / 1e6:.0f} MB: {MORE_SHARED_MEMORY}"
+        )
 
 
 def stop_workers(reference: "weakref.ref[DataLoader]") -> None:
@@ -115,7 +256,7 @@ def stop_workers(reference: "weakref.ref[DataLoader]") -> None:
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """Make a worker deaf to a signal that is sent to the whole process group: the parent finishes its step and saves.
+    """Ignore a signal that is sent to the whole process group, in a worker: the parent finishes its step and saves.
 
     A SIGTERM from the parent itself, with which it ends its children, still counts.
     """

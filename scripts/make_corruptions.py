@@ -1,6 +1,6 @@
 """Write a corrupted test set in the published layout: python scripts/make_corruptions.py cifar100_c [--root data].
 
-Run again, it goes on with the (corruption, severity) that is missing.
+An interrupted start is resumed by the same command: what is whole is kept, and the rest is made.
 """
 
 import argparse
@@ -8,17 +8,19 @@ import json
 import os
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before any installed package named `datasets`
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from datasets import cifar10, cifar100, class_folders, digits
 from datasets.corrupted import CORRUPTED, GENERATED
+from datasets.corrupted_writers import PARTS, ArrayWriter, FolderWriter
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.checks import read_object
@@ -26,101 +28,26 @@ from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
+from smoothmix.utils.locks import hold
+from smoothmix.utils.processes import exit_with_parent
+
+LOCK = ".lock"
 
 
-class Writer:
-    """Makes the cells of one benchmark and puts each in its place when it is whole."""
+class Generator:
+    """Makes corruption-severity pairs of one benchmark and hands them to its writer."""
 
     def __init__(self, args):
-        self.benchmark, self.folder = CORRUPTED[args.benchmark], args.output
-        self.parts = self.folder / ".parts"
-        self.data = _clean(args)
+        self.benchmark, self.data = CORRUPTED[args.benchmark], _clean(args)
         ranks = init_distributed(args.device)
         self.images = GeneratedImages(self.data, self.benchmark.constants, args.seed, ranks, save_as_jpeg=False)
+        kind = ArrayWriter if self.benchmark.constants == "cifar" else FolderWriter
+        self.writer = kind(args.output, self.data)
 
-    def begin(self, seed):
-        """Say in the folder what its files are, or check that they are the same."""
-        device = self.images.device  # a GPU draws other numbers
-        identity = {"seed": seed, "data_fingerprint": self.data.fingerprint, "device_type": device.type}
-        path = self.folder / GENERATED
-        if path.exists():
-            try:
-                stored = read_object(path)
-            except ValueError as error:
-                raise UserError(f"{path} is damaged ({error}): delete {self.folder}, then run this again") from error
-            if differing := [key for key, value in identity.items() if stored.get(key) != value]:
-                keys = " and ".join(differing)
-                raise UserError(f"{self.folder} holds files of another {keys}; give another --output")
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise UserError(f"{self.folder} holds files that were not made here; give another --output")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():  # before anything else is there: without it the folder would be refused the next time
-            write_text(path, json.dumps(identity | environment(device), indent=2) + "\n")
-        self.parts.mkdir(exist_ok=True)
-        if self.benchmark.constants == "cifar":
-            _, labels = self.data.arrays("test")
-            np.save(self.folder / "labels.npy", np.tile(labels.numpy(), len(SEVERITIES)))
-
-    def check_names(self):
-        """Refuse images that would be written to the same file."""
-        if self.benchmark.constants == "cifar":
-            return
-        written = {}
-        for file in self.data.files("test"):
-            first = written.setdefault(_jpeg(file), file)
-            if first != file:
-                raise UserError(f"{first} and {file} would both become {_jpeg(file)}; rename or remove one of them")
-
-    def is_done(self, name, severity):
-        """Whether a cell is there, in its place or waiting for the other severities."""
-        if self.benchmark.constants == "cifar":
-            return (self.folder / f"{name}.npy").exists() or self._part(name, severity).exists()
-        return (self.folder / name / str(severity)).exists()
-
-    def write(self, name, severity):
-        """Make one cell."""
-        batches = (images.permute(0, 2, 3, 1).cpu().numpy() for images, _ in self.images.batches(name, severity))
-        part = self._part(name, severity)
-        beside = part.with_name(part.name + ".unfinished")
-        if self.benchmark.constants == "cifar":
-            with open(beside, "wb") as file:
-                np.save(file, np.concatenate(list(batches)))
-            os.replace(beside, part)
-        else:
-            shutil.rmtree(beside, ignore_errors=True)
-            self._write_jpegs(batches, beside)
-            place = self.folder / name / str(severity)
-            place.parent.mkdir(exist_ok=True)
-            os.replace(beside, place)
-
-    def join_severities(self, name):
-        """Put the five severities of an array benchmark into one file."""
-        parts = [self._part(name, severity) for severity in SEVERITIES]
-        if self.benchmark.constants != "cifar" or not all(part.exists() for part in parts):
-            return
-        beside = self.parts / f"{name}.npy.unfinished"
-        with open(beside, "wb") as file:
-            np.save(file, np.concatenate([np.load(part) for part in parts]))
-        os.replace(beside, self.folder / f"{name}.npy")
-        for part in parts:
-            part.unlink()
-
-    def _part(self, name, severity):
-        return self.parts / f"{name}-{severity}.npy"
-
-    def _write_jpegs(self, batches, folder):
-        from PIL import Image
-
-        files = iter(self.data.files("test"))
-        for images in batches:
-            for image, file in zip(images, files, strict=False):  # the last batch ends both
-                path = folder / _jpeg(file)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image).save(path, quality=85, optimize=True)  # as the published files
-
-
-def _jpeg(file):
-    return file.with_suffix(".JPEG")
+    def make(self, name, severity):
+        """Make one pair."""
+        batches = self.images.batches(name, severity)
+        self.writer.write(name, severity, (images.permute(0, 2, 3, 1).cpu().numpy() for images, _ in batches))
 
 
 def _clean(args):
@@ -132,18 +59,23 @@ def _clean(args):
     return {"cifar10": cifar10, "cifar100": cifar100}[name](root, verify=not args.no_verify)
 
 
-_writer = None  # of a worker process
+def identify(folder, seed, data, device):
+    """Say in `folder` what its files are, or check that they are the same.
 
-
-def _start(args):
-    global _writer
-    torch.set_num_threads(1)
-    _writer = Writer(args)
-
-
-def _write(cell):
-    _writer.write(*cell)
-    return cell
+    Raises:
+        UserError: `folder` holds files of other images, another seed or another kind of device.
+    """
+    identity = {"seed": seed, "data_fingerprint": data.fingerprint, "device_type": device.type}  # a GPU draws others
+    path = folder / GENERATED
+    if path.exists():
+        try:
+            stored = read_object(path)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}): delete {folder}, then run this again") from error
+        if differing := [key for key, value in identity.items() if stored.get(key) != value]:
+            raise UserError(f"{folder} holds files of another {' and '.join(differing)}; give another --output")
+    else:  # before anything else is there: without it the folder would be refused the next time
+        write_text(path, json.dumps(identity | environment(device), indent=2) + "\n")
 
 
 def make(args):
@@ -152,27 +84,62 @@ def make(args):
         raise UserError(f"--workers must be at least 1, not {args.workers}")
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise UserError(f"torchrun started {processes} of this program, which would all write the same; use --workers")
-    writer = Writer(args)
-    missing = writer.images.missing(args.corruptions)
-    names = [name for name in args.corruptions if name not in missing]
-    writer.check_names()
-    writer.begin(args.seed)
-    cells = [(name, s) for name in names for s in SEVERITIES if not writer.is_done(name, s)]
-    with tqdm(total=len(cells), desc="cells", disable=None) as bar:
-        if writer.images.device.type == "cuda":
-            for cell in cells:
-                writer.write(*cell)
-                writer.join_severities(cell[0])
-                bar.update()
-        else:  # started afresh: a fork would inherit torch's threads in an unknown state
-            with get_context("spawn").Pool(args.workers, _start, (args,)) as pool:
-                for name, _ in pool.imap_unordered(_write, cells):
-                    writer.join_severities(name)
-                    bar.update()
-    for name in names:
-        writer.join_severities(name)
-    shutil.rmtree(writer.parts, ignore_errors=True)
+    generator = Generator(args)
+    writer, device = generator.writer, generator.images.device
+    args.output.mkdir(parents=True, exist_ok=True)
+    if not (args.output / GENERATED).exists() and {entry.name for entry in args.output.iterdir()} - {LOCK}:
+        raise UserError(f"{args.output} holds files that were not made here; give another --output")
+    with hold(args.output / LOCK, args.output):
+        identify(args.output, args.seed, generator.data, device)
+        writer.prepare()
+        missing = generator.images.missing(args.corruptions)
+        names = [name for name in args.corruptions if name not in missing]
+        pairs = [(name, severity) for name in names for severity in SEVERITIES if not writer.is_done(name, severity)]
+        made = _on_gpu(generator, pairs) if device.type == "cuda" else _by_workers(args, pairs)
+        for name, _ in tqdm(made, total=len(pairs), desc="corruptions and severities", disable=None):
+            writer.finish(name)
+        for name in names:
+            writer.finish(name)
+        shutil.rmtree(args.output / PARTS)
     return missing
+
+
+def _on_gpu(generator, pairs):
+    for pair in pairs:
+        generator.make(*pair)
+        yield pair
+
+
+def _by_workers(args, pairs):
+    """Make `pairs` in worker processes; yield each one that is done."""
+    # Started afresh: a fork would inherit torch's threads in an unknown state.
+    with ProcessPoolExecutor(args.workers, get_context("spawn"), _start, (args,)) as pool:
+        futures = [pool.submit(_make, pair) for pair in pairs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker was killed: most likely the machine ran out of memory; run the same command again with fewer "
+                "--workers, and it resumes"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_generator = None  # of a worker process
+
+
+def _start(args):
+    global _generator
+    exit_with_parent()
+    torch.set_num_threads(1)
+    _generator = Generator(args)
+
+
+def _make(pair):
+    _generator.make(*pair)
+    return pair
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from scripts.reproduction.slurm import evaluation_name, training_name
 from smoothmix.config.run_directory import read, what_counts
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.records import RunRecord
+from smoothmix.utils.walk import find_files
 
 TIMED = ("device", "precision", "seconds", "world_sizes")  # what a speed is taken from
 AUTOMATIC = ("precision", "channels_last", "step")  # the record has what `auto` became
@@ -104,7 +105,7 @@ def read_timed_records(jobs: list[Job]) -> tuple[list[TimedRecord], list[str]]:
     """
     records, damaged = [], []
     for output in sorted({Path(job.run.config.output).expanduser() for job in jobs}):
-        for path in sorted(output.rglob("summary.json")):
+        for path in find_files(output, "summary.json") if output.is_dir() else ():
             try:
                 record, config = RunRecord.read(path), read(path.parent / "config.yaml")
                 if flaw := next((name for name in ("epochs", *TIMED) if not getattr(record, name)), None):

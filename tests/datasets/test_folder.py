@@ -1,5 +1,6 @@
 import io
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,19 @@ def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(folder_root, ref
     runs = [collect(batches)[0] for batches in (reference[0], reference[1], other)]
     distance = [torch.cdist(a.flatten(1), b.flatten(1)).min() for a, b in ((runs[0], runs[1]), (runs[0], runs[2]))]
     assert min(distance) > 0.1
+
+
+def test_nobody_elses_folders_become_images(class_folder):
+    root = class_folder()
+    expected = class_folders(root, workers=0)
+    for split in ("train", "val"):
+        for name in (".ipynb_checkpoints", "@eaDir", ".snapshot"):
+            shutil.copytree(root / split / "bee", root / split / "ant" / name)
+        (root / split / "ant" / "ant").symlink_to(".")
+        (root / split / "ant" / "all").symlink_to("..")
+    found = class_folders(root, workers=0)
+    assert found.sizes == expected.sizes == {"train": 21, "test": 9}
+    assert found.fingerprint == expected.fingerprint
 
 
 @pytest.mark.parametrize("workers", [1, 2])

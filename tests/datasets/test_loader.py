@@ -1,17 +1,22 @@
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import threading
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from datasets import class_folders
+from datasets import class_folders, loader
 from datasets.loader import batches_on, stop_workers
+from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"image_size": 16, "resize": 20}
@@ -105,6 +110,92 @@ def test_workers_end_with_their_batches(folder_root):
     assert not multiprocessing.active_children()
 
 
+# ---- workers that are stopped or killed, and too little shared memory
+
+
+@pytest.fixture
+def started(folder_root):
+    """An epoch of which one batch was taken, and its two workers."""
+    data = class_folders(folder_root, workers=2, **SMALL)
+    batches = data.train_batches(1, seed=0)
+    epoch = batches.epoch(0)
+    next(epoch)
+    yield epoch, multiprocessing.active_children()
+    del epoch, batches
+
+
+def test_stopped_workers_end_the_wait(started, monkeypatch):
+    epoch, workers = started
+    monkeypatch.setattr(loader, "LIMIT", 1.0)
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGSTOP)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"^no batch came from 2 workers for 1 seconds: they are stopped, or the stora"):
+        list(epoch)
+    assert 1 <= time.monotonic() - start < 15
+    for worker in workers:
+        worker.join(10)
+        assert worker.exitcode == -signal.SIGKILL
+
+
+def test_what_a_signal_handler_raises_ends_the_wait(started):
+    epoch, workers = started
+
+    def leave(number, frame):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGUSR2, leave)
+    try:
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGSTOP)
+        threading.Timer(1, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+        with pytest.raises(SystemExit, match=str(128 + signal.SIGUSR2)):
+            list(epoch)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    for worker in workers:
+        worker.join(10)
+        assert worker.exitcode == -signal.SIGKILL
+
+
+def test_a_killed_worker_is_one_sentence(started):
+    epoch, (first, _) = started
+    os.kill(first.pid, signal.SIGKILL)
+    with pytest.raises(UserError, match=r"^a data worker \(process \d+\) was killed by SIGKILL: most likely .* memory"):
+        list(epoch)
+
+
+def test_too_little_shared_memory_is_said_at_the_start(folder_root, monkeypatch):
+    usage = lambda path: SimpleNamespace(free=64 << 20)  # noqa: E731 (Docker's default)
+    monkeypatch.setattr(loader.shutil, "disk_usage", usage)
+    data = class_folders(folder_root, image_size=224, workers=2)
+    data.train_batches(21, seed=0)  # (2 * 2 + 3) * 21 * 224^2 * 3 bytes are 22 MB
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    with pytest.raises(UserError, match=r"^/dev/shm has 67 MB free, and the batches that 2 workers .* up to 177 MB: "):
+        data.train_batches(21, seed=0)
+    monkeypatch.setattr(loader, "SHARED_MEMORY", Path("/nowhere"))  # macOS
+    data.train_batches(21, seed=0)
+
+
+def test_shared_memory_that_is_full_later_is_one_sentence(folder_root, monkeypatch):
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    batches = class_folders(folder_root, workers=1, **SMALL).train_batches(1, seed=0)
+    with pytest.raises(UserError, match=r"^no room for a batch in /dev/shm \(.*No space left.* --shm-size=8g"):
+        next(batches.epoch(0))
+
+
+def test_a_long_folder_for_temporary_files_is_said_at_the_start(folder_root, tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
+    with pytest.raises(UserError, match=rf"^workers cannot open a socket in {long} \(AF_UNIX path too long\): set "):
+        class_folders(folder_root, workers=1, **SMALL).train_batches(1, seed=0)
+
+
 class OnStream:
     """A tensor's stand-in that writes down on which stream it is copied and used."""
 
@@ -118,6 +209,12 @@ class OnStream:
 
     def record_stream(self, stream):
         self.log.append(f"in use on {stream}")
+
+
+class OnHost(list):
+    """Batches that no worker makes."""
+
+    num_workers = 0
 
 
 class Log(list):
@@ -144,7 +241,7 @@ def test_batches_cross_to_a_gpu_on_a_stream_of_their_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("aside"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(log.stream))
     monkeypatch.setattr(torch.cuda, "stream", Switch)
-    for _ in batches_on([(OnStream(log),), (OnStream(log),)], torch.device("cuda", 1)):
+    for _ in batches_on(OnHost([(OnStream(log),), (OnStream(log),)]), torch.device("cuda", 1)):
         log.append("step")
     one = ["copy to cuda:1 on aside", "main waits for aside", "in use on main", "step"]
     assert log == one * 2

@@ -2,9 +2,10 @@
 
 import argparse
 import importlib.util
+import io
 import json
-import multiprocessing.dummy
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def made(tmp_path_factory):
 
 def test_the_published_layout_holds_the_generated_images(made):
     data = digits()
-    assert {path.name for path in made.iterdir()} == {"generated.json", "labels.npy", *(f"{n}.npy" for n in NAMES)}
+    files = {".lock", "generated.json", "labels.npy", *(f"{name}.npy" for name in NAMES)}
+    assert {path.name for path in made.iterdir()} == files
     stored = json.loads((made / "generated.json").read_text())
     identity = [stored[key] for key in ("seed", "data_fingerprint", "device_type")]
     assert identity == [0, data.fingerprint, "cpu"]
@@ -68,32 +70,68 @@ def test_the_published_layout_holds_the_generated_images(made):
             assert torch.equal(found, expected), (name, severity)
 
 
+def children(pid):
+    """The living processes that `pid` started."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    return [int(child) for child in listed.split()]
+
+
+def is_running(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return state != "" and not state.startswith("Z")
+
+
+def wait_until(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def test_killed_and_started_again_it_writes_the_same_bytes(made, tmp_path):
     folder = tmp_path / "DIGITS-C"
-    process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
-    until = time.monotonic() + 60
-    while not list(folder.glob(".parts/*-*.npy")) and time.monotonic() < until:
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)  # and its worker
+    process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT)
+    wait_until(lambda: list(folder.glob(".parts/*-*.npy")))
+    workers = children(process.pid)
+    process.kill()  # and not its workers
     assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-    parts = {path.name: path.stat().st_mtime_ns for path in folder.glob(".parts/*-*.npy")}
-    assert parts
+    wait_until(lambda: not any(map(is_running, workers)), 10)
+    assert len(workers) >= 1
     assert len(arrays(folder)) < len(arrays(made))
-    (folder / ".parts" / "zoom_blur-5.npy.unfinished").write_bytes(b"half of an array")
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob(".parts/*-*.npy")}
+    assert kept
+    (folder / ".parts" / "zoom_blur-5.npy.unfinished").write_bytes(b"half of an array, as an earlier version left it")
+    damaged = max(kept)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
 
-    done = make(folder)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT)
+    wait_until(lambda: "process" in (folder / ".lock").read_text() and children(process.pid))
+    second = make(folder)
+    assert second.returncode == 2
+    assert second.stderr.startswith(f"error: {folder} is in use by process {process.pid} on ")
+    assert process.wait() == 0
     assert arrays(folder) == arrays(made)
     assert {path.name for path in folder.iterdir()} == {path.name for path in made.iterdir()}
 
 
-def test_what_is_there_is_not_made_again_and_more_may_be_added(made, script):
-    before = {path.name: path.stat().st_mtime_ns for path in made.glob("[a-z]*_*.npy")}
-    writer = script.Writer(arguments(made, "digits_c"))
-    writer.begin(0)
+def test_what_is_whole_is_kept_and_the_rest_is_made_again(made, script, tmp_path, monkeypatch):
+    folder = tmp_path / "DIGITS-C"
+    shutil.copytree(made, folder)
+    writer = script.Generator(arguments(folder, "digits_c")).writer
     assert all(writer.is_done(name, severity) for name in NAMES for severity in range(1, 6))
     assert not writer.is_done("fog", 1)
-    assert {path.name: path.stat().st_mtime_ns for path in made.glob("[a-z]*_*.npy")} == before
+    snow = folder / "snow.npy"
+    whole = snow.read_bytes()
+    short = io.BytesIO()
+    np.save(short, np.load(snow)[:250])
+    for damaged in (whole[:-1], whole[:50], b"", short.getvalue()):
+        snow.write_bytes(damaged)
+        assert not any(writer.is_done("snow", severity) for severity in range(1, 6))
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*_*.npy")}
+    monkeypatch.setattr(script, "_by_workers", lambda args, pairs: script._on_gpu(script.Generator(args), pairs))
+    assert script.make(arguments(folder, "digits_c", corruptions=NAMES)) == {}
+    assert snow.read_bytes() == whole
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*_*.npy")} == before
 
 
 @pytest.fixture
@@ -137,18 +175,13 @@ def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_files_of_other_images_are_refused(made, script):
-    writer = script.Writer(arguments(made, "digits_c"))
-    writer.data.fingerprint = "of others"
-    with pytest.raises(script.UserError, match="holds files of another data_fingerprint"):
-        writer.begin(0)
-
-
-def test_files_of_another_kind_of_device_are_refused(made, script, tmp_path):
-    stored = json.loads((made / "generated.json").read_text())
-    (tmp_path / "generated.json").write_text(json.dumps(stored | {"device_type": "cuda"}))
+def test_files_of_other_images_or_another_kind_of_device_are_refused(made, script):
+    data = digits()
     with pytest.raises(script.UserError, match="holds files of another device_type; give another --output"):
-        script.Writer(arguments(tmp_path, "digits_c")).begin(0)
+        script.identify(made, 0, data, torch.device("cuda"))
+    data.fingerprint = "of others"
+    with pytest.raises(script.UserError, match="holds files of another data_fingerprint"):
+        script.identify(made, 0, data, torch.device("cpu"))
 
 
 def test_torchrun_is_refused(script, monkeypatch, capsys, tmp_path):
@@ -173,8 +206,7 @@ def test_images_of_one_name_are_refused(script, monkeypatch, tmp_path):
 
 def test_what_cannot_be_made_is_named_and_the_rest_is_made(script, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(script.GeneratedImages, "missing", lambda self, names: {"frost": "no photographs"})
-    monkeypatch.setattr(script, "get_context", lambda kind: multiprocessing.dummy)  # a thread in this process
-    monkeypatch.setattr(script.torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(script, "_by_workers", lambda args, pairs: script._on_gpu(script.Generator(args), pairs))
     overrides = ["digits_c", "--output", tmp_path / "c", "--workers", "1", "--corruptions", "frost", "contrast"]
     assert run_main(script, monkeypatch, *overrides) == 0
     assert "not made: frost: no photographs" in capsys.readouterr().out
@@ -193,16 +225,28 @@ def test_imagenet_c_is_jpeg_files_in_class_folders(script, monkeypatch, tmp_path
     data = class_folders(tmp_path, workers=0)
     monkeypatch.setattr(script, "_clean", lambda args: data)
     folder = tmp_path / "ImageNet-C"
-    writer = script.Writer(arguments(folder, "imagenet_c"))
-    writer.begin(0)
+    folder.mkdir()
+    generator = script.Generator(arguments(folder, "imagenet_c"))
+    writer = generator.writer
     stale = folder / ".parts" / "contrast-1.npy.unfinished" / "n01"
     stale.mkdir(parents=True)
     (stale / "of an interrupted start.JPEG").write_bytes(b"")
+    writer.prepare()
+    assert not list((folder / ".parts").iterdir())
     for severity in range(1, 6):
         assert not writer.is_done("contrast", severity)
-        writer.write("contrast", severity)
-        writer.join_severities("contrast")
+        generator.make("contrast", severity)
         assert writer.is_done("contrast", severity)
+    one, two, *_ = sorted(folder.glob("contrast/1/*/*"))
+    whole = one.read_bytes()
+    for spoil in (one.unlink, lambda: one.write_bytes(whole[:-1]), lambda: one.write_bytes(b"")):
+        spoil()
+        assert not writer.is_done("contrast", 1)
+        one.write_bytes(whole)
+    shutil.copy(two, two.with_name("another.JPEG"))
+    assert not writer.is_done("contrast", 1)
+    generator.make("contrast", 1)
+    assert writer.is_done("contrast", 1)
     assert not list(folder.glob("*.npy"))
     assert sorted(str(path.relative_to(folder)) for path in folder.glob("contrast/3/*/*")) == [
         f"contrast/3/{name}/ILSVRC2012_val_{i}.JPEG" for name in ("n01", "n02") for i in range(2)

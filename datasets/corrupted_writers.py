@@ -1,0 +1,158 @@
+"""Write corrupted test images in the layouts that `datasets.corrupted` reads.
+
+A file or folder gets its name only when it is whole, and one that has its name is checked before it counts as done:
+other programs, or a full disk, may have left a part of it.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from datasets.folder import FolderData
+from datasets.in_memory import InMemoryData
+from smoothmix.corruptions import SEVERITIES
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.walk import walk_files
+
+PARTS = ".parts"  # what is being written, and severities that wait for the others of their file
+
+
+class Writer(Protocol):
+    """Writes the corruption-severity pairs of one benchmark; several processes may write different pairs at once."""
+
+    def prepare(self) -> None:
+        """Write what belongs to no corruption, and remove what an earlier start left unfinished."""
+
+    def is_done(self, name: str, severity: int) -> bool:
+        """Return whether a pair is there and whole."""
+
+    def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
+        """Write a pair: `batches` (n, S, S, 3), uint8, in the order of the test images."""
+
+    def finish(self, name: str) -> None:
+        """Put the severities of a corruption together, if all are there."""
+
+
+class ArrayWriter:
+    """Writes <corruption>.npy, uint8 (5n, S, S, 3), severity by severity, and labels.npy, as CIFAR-10-C has them."""
+
+    def __init__(self, folder: Path, data: InMemoryData):
+        self.folder, self.parts, self.labels = folder, folder / PARTS, data.fine_test_labels.numpy()
+        self.shape = (data.sizes["test"], data.image_size, data.image_size, 3)
+
+    def prepare(self) -> None:
+        """See :class:`Writer`."""
+        _clear(self.parts, keep=".npy")
+        self._save(self.folder / "labels.npy", np.tile(self.labels, len(SEVERITIES)))
+
+    def is_done(self, name: str, severity: int) -> bool:
+        """See :class:`Writer`."""
+        n, *image = self.shape
+        whole = self.folder / f"{name}.npy", (len(SEVERITIES) * n, *image)
+        return _holds(*whole) or _holds(self._part(name, severity), self.shape)
+
+    def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
+        """See :class:`Writer`."""
+        self._save(self._part(name, severity), np.concatenate(list(batches)))
+
+    def finish(self, name: str) -> None:
+        """See :class:`Writer`."""
+        parts = [self._part(name, severity) for severity in SEVERITIES]
+        if all(_holds(part, self.shape) for part in parts):
+            self._save(self.folder / f"{name}.npy", np.concatenate([np.load(part) for part in parts]))
+            for part in parts:
+                part.unlink()
+
+    def _part(self, name: str, severity: int) -> Path:
+        return self.parts / f"{name}-{severity}.npy"
+
+    def _save(self, path: Path, array: np.ndarray) -> None:
+        beside = _unused(self.parts, path.name)
+        with open(beside, "xb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+
+
+class FolderWriter:
+    """Writes <corruption>/<severity>/<class>/<file>.JPEG, as ImageNet-C has them.
+
+    Raises:
+        UserError: two images would be written to the same file.
+    """
+
+    def __init__(self, folder: Path, data: FolderData):
+        self.folder, self.parts = folder, folder / PARTS
+        self.files: dict[Path, Path] = {}  # name of the JPEG file -> name of the clean file
+        for file in data.files("test"):
+            jpeg = file.with_suffix(".JPEG")
+            if (first := self.files.setdefault(jpeg, file)) != file:
+                raise UserError(f"{first} and {file} would both become {jpeg}; rename or remove one of them")
+
+    def prepare(self) -> None:
+        """See :class:`Writer`."""
+        _clear(self.parts)
+
+    def is_done(self, name: str, severity: int) -> bool:
+        """See :class:`Writer`."""
+        place = self.folder / name / str(severity)
+        if not place.is_dir():
+            return False
+        found = [Path(path) for path in walk_files(place)]
+        return {path.relative_to(place) for path in found} == self.files.keys() and all(map(_is_whole_jpeg, found))
+
+    def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
+        """See :class:`Writer`."""
+        beside = _unused(self.parts, f"{name}-{severity}")
+        images = (image for batch in batches for image in batch)
+        for image, file in zip(images, self.files, strict=True):
+            path = beside / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path, quality=85, optimize=True)  # as the published files
+        place = self.folder / name / str(severity)
+        place.parent.mkdir(exist_ok=True)
+        if place.exists():
+            os.replace(place, _unused(self.parts, f"{name}-{severity}"))
+        os.replace(beside, place)
+
+    def finish(self, name: str) -> None:
+        """Do nothing: each severity has a folder of its own."""
+
+
+def _holds(path: Path, shape: tuple[int, ...]) -> bool:
+    """Return whether the file is a whole array of this shape, uint8."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape == shape
+
+
+def _is_whole_jpeg(path: Path) -> bool:
+    """Return whether a file begins and ends as a JPEG does."""
+    with open(path, "rb") as file:
+        begin = file.read(2)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 2))
+        return begin == b"\xff\xd8" and file.read() == b"\xff\xd9"
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """Return a path in `folder` that no other process writes to."""
+    return folder / f"{name}.{secrets.token_hex(8)}.unfinished"
+
+
+def _clear(folder: Path, keep: str | None = None) -> None:
+    """Make `folder` and remove what lies in it, but for files whose name ends in `keep`."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif keep is None or path.suffix != keep:
+            path.unlink()
