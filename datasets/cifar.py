@@ -1,13 +1,13 @@
 """CIFAR-10 and CIFAR-100 from the Python files that their author publishes, in torchvision's folder layout."""
 
-import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from datasets.array_pickle import load_pickle
 from datasets.download import Archive, fetch, md5
 from datasets.image_augment import check_augment
 from datasets.in_memory import InMemoryData
@@ -18,34 +18,30 @@ MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
 STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
 
 
+class Labels(NamedTuple):
+    """One of the kinds of labels of a release: their key in a file, that of their names, the number of classes."""
+
+    key: str
+    names_key: str
+    num_classes: int
+
+
 @dataclass(frozen=True)
 class Release:
-    """What the publisher's archive holds: md5 of the archive and of each file in it that is read."""
+    """What the publisher's archive holds: md5 of the archive and of each file in it that is read.
+
+    The first kind of `labels` is the finest.
+    """
 
     name: str
     title: str
-    num_classes: int
     url: str
     archive_md5: str
     folder: str
     train: dict[str, str]
     test: dict[str, str]
     meta: dict[str, str]
-    labels_key: str
-    names_key: str
-
-    def keys_of(self, labels: str) -> tuple[str, str, int]:
-        """Return the keys of a file's labels and of their names, and the number of classes.
-
-        Raises:
-            UserError: `labels` is not a kind that this release has.
-        """
-        kinds = {"fine": (self.labels_key, self.names_key, self.num_classes)}
-        if self.name == "cifar100":
-            kinds["coarse"] = ("coarse_labels", "coarse_label_names", 20)
-        if labels not in kinds:
-            raise UserError(f"dataset.labels={labels} is not one of {self.title}'s; choose from {', '.join(kinds)}")
-        return kinds[labels]
+    labels: dict[str, Labels]
 
     @property
     def archive(self) -> Archive:
@@ -57,7 +53,6 @@ class Release:
 CIFAR10 = Release(
     name="cifar10",
     title="CIFAR-10",
-    num_classes=10,
     url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     archive_md5="c58f30108f718f92721af3b95e74349a",
     folder="cifar-10-batches-py",
@@ -70,22 +65,22 @@ CIFAR10 = Release(
     },
     test={"test_batch": "40351d587109b95175f43aff81a1287e"},
     meta={"batches.meta": "5ff9c542aee3614f3951f8cda6e48888"},
-    labels_key="labels",
-    names_key="label_names",
+    labels={"fine": Labels("labels", "label_names", 10)},
 )
 
 CIFAR100 = Release(
     name="cifar100",
     title="CIFAR-100",
-    num_classes=100,
     url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
     archive_md5="eb9058c3a382ffc7106e4002c42a8d85",
     folder="cifar-100-python",
     train={"train": "16019d7e3df5f24257cddd939b257f8d"},
     test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     meta={"meta": "7973b15100ade9c7d40fb424638fde48"},
-    labels_key="fine_labels",
-    names_key="fine_label_names",
+    labels={
+        "fine": Labels("fine_labels", "fine_label_names", 100),
+        "coarse": Labels("coarse_labels", "coarse_label_names", 20),
+    },
 )
 
 
@@ -113,7 +108,8 @@ def cifar10(
         UserError: files that are missing, damaged, or not what they should be, an `augment` of another name, or more
             images per class than there are.
     """
-    return _load(CIFAR10, Path(root).expanduser(), download, verify, val_split, augment, workers, "fine", per_class)
+    options = {"val_split": val_split, "augment": augment, "workers": workers, "per_class": per_class}
+    return _load(CIFAR10, Path(root).expanduser(), download, verify, "fine", options)
 
 
 def cifar100(
@@ -132,7 +128,8 @@ def cifar100(
         labels: "fine", the 100 classes, or "coarse", their 20 superclasses of five classes each.
         per_class: images of each *fine* class, whatever `labels` is.
     """
-    return _load(CIFAR100, Path(root).expanduser(), download, verify, val_split, augment, workers, labels, per_class)
+    options = {"val_split": val_split, "augment": augment, "workers": workers, "per_class": per_class}
+    return _load(CIFAR100, Path(root).expanduser(), download, verify, labels, options)
 
 
 def check(release: Release, root: Path) -> None:
@@ -148,18 +145,13 @@ def check(release: Release, root: Path) -> None:
 
 
 def _load(
-    release: Release,
-    root: Path,
-    download: bool,
-    verify: bool,
-    val_split: int,
-    augment: str,
-    workers: int,
-    labels: str,
-    per_class: int | None,
+    release: Release, root: Path, download: bool, verify: bool, kind: str, options: dict[str, Any]
 ) -> InMemoryData:
-    check_augment(augment)
-    labels_key, names_key, num_classes = release.keys_of(labels)
+    check_augment(options["augment"])
+    if kind not in release.labels:
+        raise UserError(
+            f"dataset.labels={kind} is not one of {release.title}'s kinds; choose from {', '.join(release.labels)}"
+        )
     if download:
         fetch(release.archive, root)
     if missing := release.archive.missing(root):
@@ -170,109 +162,54 @@ def _load(
     if verify:
         check(release, root)
     folder = root / release.folder
-    keys = {release.labels_key: release.num_classes, labels_key: num_classes}
-    train_images, *train_labels = _read_split(folder, release.train, keys)
-    test_images, *test_labels = _read_split(folder, release.test, keys)
+    fine, labels = release.labels["fine"], release.labels[kind]
+    train_images, train_fine, train_labels = _read_split(folder, release.train, (fine, labels))
+    test_images, test_fine, test_labels = _read_split(folder, release.test, (fine, labels))
     return InMemoryData(
-        (train_images, train_labels[-1]),
-        (test_images, test_labels[-1]),
-        class_names=_read_names(folder / next(iter(release.meta)), names_key, num_classes),
+        (train_images, train_labels),
+        (test_images, test_labels),
+        class_names=_read_names(folder / next(iter(release.meta)), labels),
         mean=MEAN,
         std=STD,
-        padding=4,
-        flip=True,
-        val_split=val_split,
-        augment=augment,
-        workers=workers,
-        per_class=per_class,
-        fine_labels=(train_labels[0], test_labels[0]),
+        fine_labels=(train_fine, test_fine),
+        **options,
     )
 
 
-def _read_split(folder: Path, names: Iterable[str], keys: dict[str, int]) -> list[np.ndarray]:
-    """Return the images (n, 3, 32, 32) uint8 of the files `names`, then the labels (n,) int64 of each key."""
-    batches = [_read_batch(folder / name, keys) for name in names]
-    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+def _read_split(folder: Path, names: Iterable[str], kinds: Sequence[Labels]) -> list[np.ndarray]:
+    """Return the images (n, 3, 32, 32) uint8 of the files `names`, then the labels (n,) int64 of each kind."""
+    files = [_read_file(folder / name, kinds) for name in names]
+    return [np.concatenate(parts) for parts in zip(*files, strict=True)]
 
 
-def _read_batch(path: Path, keys: dict[str, int]) -> list[np.ndarray]:
-    """Return the images (n, 3, 32, 32) uint8 of one file, then the labels (n,) int64 of each key."""
+def _read_file(path: Path, kinds: Sequence[Labels]) -> list[np.ndarray]:
+    """Return the images (n, 3, 32, 32) uint8 of one file, then the labels (n,) int64 of each kind."""
     content = load_pickle(path)
     images = content.get("data")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
         raise _wrong(path, f"'data' should be uint8 (n, 3072), and is {found}")
-    labels = [_read_labels(path, content, key, classes, len(images)) for key, classes in keys.items()]
-    return [images.reshape(-1, 3, 32, 32), *labels]
+    return [images.reshape(-1, 3, 32, 32), *(_read_labels(path, content, kind, len(images)) for kind in kinds)]
 
 
-def _read_labels(path: Path, content: dict[str, Any], key: str, num_classes: int, count: int) -> np.ndarray:
+def _read_labels(path: Path, content: dict[str, Any], kind: Labels, count: int) -> np.ndarray:
     try:
-        labels = np.array(content.get(key)).astype(np.int64, casting="safe")
+        labels = np.array(content.get(kind.key)).astype(np.int64, casting="safe")
     except (TypeError, ValueError) as error:
-        raise _wrong(path, f"{key!r} should be a list of integers") from error
+        raise _wrong(path, f"{kind.key!r} should be a list of integers") from error
     if labels.shape != (count,) or count == 0:
         raise _wrong(path, f"there are {count} images and {labels.size} labels")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise _wrong(path, f"labels run from {labels.min()} to {labels.max()}, not 0 to {num_classes - 1}")
+    if labels.min() < 0 or labels.max() >= kind.num_classes:
+        raise _wrong(path, f"labels run from {labels.min()} to {labels.max()}, not 0 to {kind.num_classes - 1}")
     return labels
 
 
-def _read_names(path: Path, key: str, num_classes: int) -> list[str]:
-    names = load_pickle(path).get(key)
-    if not isinstance(names, list) or len(names) != num_classes:
-        raise _wrong(path, f"{key!r} should be a list of {num_classes} names")
+def _read_names(path: Path, kind: Labels) -> list[str]:
+    names = load_pickle(path).get(kind.names_key)
+    if not isinstance(names, list) or len(names) != kind.num_classes:
+        raise _wrong(path, f"{kind.names_key!r} should be a list of {kind.num_classes} names")
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _wrong(path: Path, reason: str) -> UserError:
     return UserError(f"{path} is not a CIFAR file: {reason}; delete its folder and download it again")
-
-
-def load_pickle(path: Path) -> dict[str, Any]:
-    """Read a pickled dictionary of NumPy arrays, lists, strings and numbers; nothing else in it is ever called.
-
-    Raises:
-        UserError: the file names any other object, or is damaged.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = _ArrayUnpickler(file, encoding="latin1").load()
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): delete its folder and download it again"
-        ) from error
-    if not isinstance(content, dict):
-        raise _wrong(path, f"it holds a {type(content).__name__}, not a dictionary")
-    return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
-
-
-def _dtype(name: str, align: int = 0, copy: int = 0) -> np.dtype:
-    # Old pickles give the two flags as integers, of which NumPy complains.
-    return np.dtype(name, align=bool(align), copy=bool(copy))
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    # How pickle protocols 0 to 2 write bytes; codecs.encode itself would run any codec.
-    return text.encode("latin1")
-
-
-# What rebuilds a NumPy array, by the names that NumPy 1 and 2 gave it. Containers, strings and numbers need no name.
-_reconstruct = np.zeros(0).__reduce__()[0]
-_frombuffer = np.zeros(0).__reduce_ex__(5)[0]
-_ADMITTED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of an array, and was not run")
-        return _ADMITTED[module, name]

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from datasets.batches import whole_batches
 from datasets.decode import load_rgb, pixels
-from datasets.folder import list_images
+from datasets.layout import list_images
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.subsets import TestSubset
 from smoothmix.corruptions import SEVERITIES

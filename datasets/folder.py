@@ -14,19 +14,18 @@ from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, draw_color, draw_resized_crop, normalize, recolor
 from datasets.batches import eval_pieces, rank_pieces
-from datasets.decode import Crop, center_crop, crop_of, load_rgb, pixels
+from datasets.decode import center_crop, load_rgb, pixels, resized_crop
 from datasets.image_augment import ImageAugment, image_augment
+from datasets.layout import find_images
 from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
-from datasets.subsets import check_split, hold_out
+from datasets.subsets import check_split
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.seeding import derive_seed
-from smoothmix.utils.walk import subfolders, walk_files
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 def class_folders(
@@ -42,20 +41,20 @@ def class_folders(
     jitter: float = 0.4,
     lighting: float = 0.1,
     augment: str = "none",
-    decode: str = "exact",
 ) -> "FolderData":
     """Return the images of `root/train/<class>/` and `root/val/<class>/` (or `root/test/<class>/`).
 
-    The folder that models are evaluated on, `val` (ImageNet's name) or `test`, is the split "test" of this data set;
-    the split "val" is what `val_split` holds out of train. Images may lie in nested folders; classes are numbered in
-    the sorted order of their names. The defaults are the ImageNet recipe of CutMix.
+    :func:`datasets.layout.find_images` describes the other layouts that are read. The folder that models are evaluated
+    on, `val` (ImageNet's name) or `test`, is the split "test" of this data set; the split "val" is what `val_split`
+    holds out of train. Images may lie in nested folders; classes are numbered in the sorted order of their names. The
+    defaults are the ImageNet recipe of CutMix.
 
     Args:
-        root: folder with `train` and exactly one of `val` and `test`.
+        root: folder with `train`, and `val` or `test`.
         image_size: side of what the model sees, in pixels.
         resize: shorter side to which an image is resized before the central crop, in evaluation.
         workers: processes that read images; 0 reads them in the training process.
-        val_split: how many training images to hold out as the split "val".
+        val_split: how many training images to hold out as the split "val"; as "test" where there is no such folder.
         num_classes: refuse a folder with another number of classes.
         scale: range of the random crop's share of the image's area.
         ratio: range of the random crop's width / height.
@@ -64,12 +63,10 @@ def class_folders(
         lighting: standard deviation of the PCA lighting noise; 0 for none.
         augment: "none", "autoaugment" (the policy found on ImageNet) or "augmix" (severity 1), after the crop and the
             flip; jitter and lighting come after it, the same for all views of an image.
-        decode: how training images are read: "exact", as Pillow does, or "fast" (:func:`datasets.decode.fast_crop`),
-            which changes JPEGs by a few grey levels. Images to evaluate on are always read exactly.
 
     Raises:
-        UserError: folders that are missing, empty or do not agree, sizes that make no sense, or an `augment` or
-            `decode` of another name.
+        UserError: folders that are missing, empty or do not agree, sizes that make no sense, or an `augment` of
+            another name.
     """
     if image_size < 1:
         raise UserError(f"image_size={image_size} is no side of an image: give it in pixels")
@@ -83,8 +80,7 @@ def class_folders(
             raise UserError(f"{name}={strength} is out of range: give a number from 0 (none) to 1")
     check_workers(workers)
     one_by_one = image_augment(augment, policy="imagenet", severity=1)  # AugMix's severity on ImageNet (its code)
-    crop = crop_of(decode)
-    transform = TrainTransform(image_size, tuple(scale), tuple(ratio), flip, jitter, lighting, one_by_one, crop)
+    transform = TrainTransform(image_size, tuple(scale), tuple(ratio), flip, jitter, lighting, one_by_one)
     return FolderData(Path(root).expanduser(), transform, resize, workers, val_split, num_classes)
 
 
@@ -99,7 +95,6 @@ class TrainTransform:
     jitter: float
     lighting: float
     augment: ImageAugment
-    crop: Crop
 
 
 class FolderData:
@@ -110,30 +105,31 @@ class FolderData:
     def __init__(
         self, root: Path, transform: TrainTransform, resize: int, workers: int, val_split: int, num_classes: int | None
     ):
-        train, test = root / "train", _eval_folder(root)
-        self.class_names = _class_names(train, test)
+        self.root = root
+        self.class_names, self._splits, flat = find_images(root, val_split)
         self.num_classes = len(self.class_names)
         if num_classes not in (None, self.num_classes):
-            raise UserError(f"{train} has {self.num_classes} class folders, not {num_classes}: is it the right folder?")
+            raise UserError(f"{root} has images of {self.num_classes} classes, not {num_classes}: is it the right one?")
         self.image_size, self.views = transform.image_size, transform.augment.views
         self.transform, self.resize, self.workers = transform, resize, workers
 
-        paths, labels = list_images(train, self.class_names)
-        kept, held = (part.numpy() for part in hold_out(torch.from_numpy(labels), val_split))
-        self._splits = {"train": (paths[kept], labels[kept])}
-        if val_split:
-            self._splits["val"] = (paths[held], labels[held])
-        self._splits["test"] = list_images(test, self.class_names)
         self.fine_test_labels = torch.from_numpy(self._splits["test"][1])
-        self._folders = {"train": train, "val": train, "test": test}
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
         digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
         for split_paths, _ in self._splits.values():  # names, not contents: reading those would take hours
             digest.update(b"\n".join(path[len(os.fsencode(root)) :] for path in split_paths))
+        if flat:
+            digest.update(self._splits["test"][1])
         self.fingerprint = digest.hexdigest()
 
     def train_batches(self, batch_size: int, seed: int, ranks: Ranks = ONE_RANK) -> "TrainBatches":
-        """Return this rank's augmented training batches; `batch_size` is that of all ranks together."""
+        """Return this rank's augmented training batches; `batch_size` is that of all ranks together.
+
+        Raises:
+            UserError: there are images to evaluate on alone.
+        """
+        if "train" not in self.sizes:
+            raise UserError(f"there is no folder {self.root / 'train'}: the data set can only be evaluated on")
         return TrainBatches(self, batch_size, seed, ranks)
 
     def eval_batches(self, split: str, batch_size: int, ranks: Ranks = ONE_RANK) -> Normalized:
@@ -150,7 +146,15 @@ class FolderData:
     def files(self, split: str) -> list[Path]:
         """Return the files of `split` in the order of their images, each as <class>/<file>."""
         check_split(split, self.sizes)
-        return [Path(os.fsdecode(path)).relative_to(self._folders[split]) for path in self._splits[split][0]]
+        images = zip(*self._splits[split], strict=True)
+        return [self._file(os.fsdecode(path), self.class_names[label]) for path, label in images]
+
+    def _file(self, path: str, class_name: str) -> Path:
+        parts = Path(path).relative_to(self.root).parts
+        for start in (1, 0):  # <split>/<class>/<file>, <class>/<file>
+            if parts[start : start + 1] == (class_name,):
+                return Path(*parts[start:])
+        return Path(class_name, parts[-1])
 
 
 class TrainBatches:
@@ -211,49 +215,6 @@ class ImageBatches:
             yield images.permute(0, 3, 1, 2), labels
 
 
-# ---- reading the folders
-
-
-def _eval_folder(root: Path) -> Path:
-    """Return the folder of evaluation images: `val` or `test`, whichever there is."""
-    if not (root / "train").is_dir():
-        raise UserError(f"there is no folder {root / 'train'}: set dataset.root to the folder that holds train and val")
-    found = [root / name for name in ("val", "test") if (root / name).is_dir()]
-    if len(found) != 1:
-        how_many = "both of val and test" if found else "neither val nor test"
-        raise UserError(f"{root} has {how_many}: it should have exactly one of them, to evaluate on")
-    return found[0]
-
-
-def _class_names(train: Path, test: Path) -> list[str]:
-    """Return the sorted names of the class folders, which must be the same in both."""
-    names, others = (set(subfolders(folder)) for folder in (train, test))
-    if not names:
-        raise UserError(f"{train} has no class folders: images belong in {train}/<class>/")
-    if differing := sorted(names ^ others):
-        shown = ", ".join(f"{name!r} (only in {'train' if name in names else test.name})" for name in differing[:3])
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise UserError(f"the class folders of {train} and {test} differ: {shown}{more}; both need the same classes")
-    return sorted(names)
-
-
-def list_images(folder: Path, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the paths (bytes) and labels (int64) of all images, sorted within each class.
-
-    A NumPy array of bytes and not a list of strings: workers would copy a list page by page as they count references.
-    """
-    paths, labels = [], []
-    for label, name in enumerate(class_names):
-        images = [path for path in walk_files(folder / name) if path.lower().endswith(EXTENSIONS)]
-        if not images:
-            raise UserError(
-                f"the class folder {folder / name} holds no image ({' '.join(EXTENSIONS)}): fill it or remove the class"
-            )
-        paths += [os.fsencode(path) for path in sorted(images)]
-        labels += [label] * len(images)
-    return np.array(paths), np.array(labels, dtype=np.int64)
-
-
 # ---- one image, in a worker
 
 
@@ -270,13 +231,12 @@ class _TrainItems(Dataset):
         transform = self.transform
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "item", epoch, index))
 
-        def draw(height: int, width: int) -> tuple[int, int, int, int]:
-            return draw_resized_crop(height, width, transform.scale, transform.ratio, generator)
-
         try:
-            image = transform.crop(os.fsdecode(self.paths[index]), transform.image_size, draw)
+            image = load_rgb(os.fsdecode(self.paths[index]))
         except UserError as error:
             return error
+        box = draw_resized_crop(image.height, image.width, transform.scale, transform.ratio, generator)
+        image = resized_crop(image, box, transform.image_size)
         if transform.flip and torch.rand((), generator=generator) < 0.5:
             image = image.transpose(Transpose.FLIP_LEFT_RIGHT)
         color = draw_color(transform.jitter, transform.lighting, generator)

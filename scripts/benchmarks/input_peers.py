@@ -82,11 +82,10 @@ def imagenet_peers(root: Path, batch: int) -> tuple[Peers, Peers]:
         return lambda: consume(loader)
 
     train = {"torchvision": usual([*begin, *end]), "torchvision, jitter and lighting": usual(coloured)}
-    for decode in ("exact", "fast"):
-        batches = class_folders(root, workers=0, decode=decode).train_batches(batch, seed=0)
-        train[f"ours, {decode}: a worker's part"] = lambda batches=batches: _workers_part(batches)
-        train[f"ours, {decode}: all, jitter and lighting"] = lambda batches=batches: consume(batches.epoch(0))
     data = class_folders(root, workers=0)
+    ours = data.train_batches(batch, seed=0)
+    train["ours: a worker's part"] = lambda: _workers_part(ours)
+    train["ours: all, jitter and lighting"] = lambda: consume(ours.epoch(0))
     pixels = data.image_batches("test", eval_pieces(data.sizes["test"], batch, Ranks()))
     batches = data.eval_batches("test", batch)
     evaluation = {

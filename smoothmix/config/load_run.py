@@ -126,6 +126,8 @@ def _stored(options: LoadOptions, path: Path) -> tuple[DictConfig, dict[str, Ten
         assert isinstance(stored, DictConfig)
         if OmegaConf.select(stored, "dataset.download"):  # nothing is fetched for what may be a stranger's file
             stored.dataset.download = False
+        if OmegaConf.select(stored, "dataset.decode"):  # how training images were read, when there was a choice
+            del stored.dataset["decode"]
     except OmegaConfBaseException as error:
         raise UserError(f"{path} holds no configuration of a run") from error
     return stored, state["model"]

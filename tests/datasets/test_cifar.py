@@ -19,10 +19,13 @@ import torchvision
 
 import datasets
 from datasets import cifar
+from datasets.array_pickle import load_pickle
+from datasets.corrupted import CORRUPTED, open_files
 from datasets.download import fetch
 from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+SUPERCLASS = np.random.default_rng(5).permutation(np.repeat(np.arange(20), 5))  # of each fine class
 
 
 def write_cifar100(root: Path, per_class: int = 2, test_per_class: int = 1, dump=pickle.dumps) -> Path:
@@ -33,9 +36,12 @@ def write_cifar100(root: Path, per_class: int = 2, test_per_class: int = 1, dump
     for split, count in (("train", 100 * per_class), ("test", 100 * test_per_class)):
         flat = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
         flat[:, 0] = np.arange(count) % 256
-        labels = (np.arange(count) % 100).tolist()
-        (folder / split).write_bytes(dump({"data": flat, "fine_labels": labels}))
-    (folder / "meta").write_bytes(dump({"fine_label_names": [f"class{i}" for i in range(100)]}))
+        fine = np.arange(count) % 100
+        labels = {"fine_labels": fine.tolist(), "coarse_labels": SUPERCLASS[fine].tolist()}
+        (folder / split).write_bytes(dump({"data": flat, **labels}))
+    names = {"fine_label_names": [f"class{i}" for i in range(100)]}
+    names["coarse_label_names"] = [f"superclass{i}" for i in range(20)]
+    (folder / "meta").write_bytes(dump(names))
     return folder
 
 
@@ -61,7 +67,7 @@ def test_releases_are_those_that_torchvision_knows(release):
     assert release.train == dict(known.train_list)
     assert release.test == dict(known.test_list)
     assert release.meta == {known.meta["filename"]: known.meta["md5"]}
-    assert release.names_key == known.meta["key"]
+    assert release.labels["fine"].names_key == known.meta["key"]
 
 
 def test_cifar100_from_its_files(tmp_path):
@@ -105,7 +111,7 @@ def test_normalisation_is_that_of_the_cutmix_code(tmp_path, name):
 def test_pickles_of_every_protocol_and_bytes_keys(tmp_path, protocol):
     array = np.arange(6, dtype=np.uint8).reshape(2, 3)
     (tmp_path / "file").write_bytes(pickle.dumps({b"data": array, "names": [b"\xff", "a"]}, protocol=protocol))
-    content = cifar.load_pickle(tmp_path / "file")
+    content = load_pickle(tmp_path / "file")
     assert list(content) == ["data", "names"]
     assert np.array_equal(content["data"], array)
     assert content["names"] == [b"\xff", "a"]
@@ -123,7 +129,7 @@ def test_files_as_the_publisher_wrote_them(tmp_path):
     (tmp_path / "train").write_bytes(stream)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        images, labels = cifar._read_batch(tmp_path / "train", {"fine_labels": 100})
+        images, labels = cifar._read_file(tmp_path / "train", [cifar.CIFAR100.labels["fine"]])
     assert images.tobytes() == pixels
     assert images.shape == (2, 3, 32, 32)
     assert labels.tolist() == [7, 99]
@@ -218,7 +224,7 @@ def test_encode_admits_no_codec(tmp_path):
     import _codecs
 
     (tmp_path / "file").write_bytes(pickle.dumps({"data": Call(_codecs.encode, "abc", "rot13")}, protocol=2))
-    assert cifar.load_pickle(tmp_path / "file") == {"data": b"abc"}
+    assert load_pickle(tmp_path / "file") == {"data": b"abc"}
 
 
 # ---- downloading
@@ -398,49 +404,81 @@ def test_the_command_finds_our_package_and_prints_one_sentence(tmp_path):
     assert "data/cifar-100-python/train has the md5" in done.stderr
 
 
-# ---- the real images, where they are
+# ---- superclasses and balanced subsets
 
 
-UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"
+def test_coarse_labels_are_the_superclasses_of_the_same_images(tmp_path):
+    write_cifar100(tmp_path, per_class=4)
+    fine, coarse = (datasets.cifar100(tmp_path, verify=False, labels=kind, val_split=40) for kind in ("fine", "coarse"))
+    assert (fine.num_classes, coarse.num_classes) == (100, 20)
+    assert coarse.class_names == [f"superclass{i}" for i in range(20)]
+    assert torch.equal(fine.arrays("test")[0], coarse.arrays("test")[0])
+    assert coarse.arrays("test")[1].tolist() == SUPERCLASS[fine.arrays("test")[1].numpy()].tolist()
+    assert coarse.arrays("val")[1].bincount().tolist() == [2] * 20  # held out in proportion to the superclasses
+    assert coarse.fine_test_labels.tolist() == fine.fine_test_labels.tolist() == fine.arrays("test")[1].tolist()
+    assert fine.fingerprint != coarse.fingerprint
 
 
-@pytest.fixture(scope="module")
-def real_root(tmp_path_factory) -> Path:
-    if not UNPACK.exists():
-        pytest.skip(f"no packed CIFAR-100 at {UNPACK}")
-    root = tmp_path_factory.mktemp("cifar100")
-    subprocess.run([sys.executable, UNPACK, "--per-class", "2", "torchvision", root], check=True, capture_output=True)
-    return root
+def test_a_release_without_superclasses_says_so(tmp_path):
+    write_cifar100(tmp_path)
+    with pytest.raises(UserError, match=r"^dataset.labels=course is not one of CIFAR-100's kinds; .* fine, coarse"):
+        datasets.cifar100(tmp_path, verify=False, labels="course")
 
 
-def test_real_images(real_root):
-    data = datasets.cifar100(real_root, verify=False)
-    assert data.sizes == {"train": 200, "test": 200}
-    assert data.class_names[:3] == ["apple", "aquarium_fish", "baby"]
-    assert data.arrays("train")[1].bincount().tolist() == [2] * 100
-    images = torch.cat([images for images, _ in data.eval_batches("train", 100)])
-    # The mean of CIFAR-100's training images is (0.507, 0.487, 0.441): near the constants, which are CIFAR-10's.
-    assert images.mean((0, 2, 3)).abs().max() < 0.25
-    assert images.std((0, 2, 3)).sub(1).abs().max() < 0.25
+@pytest.mark.parametrize("labels", ["fine", "coarse"])
+def test_subsets_are_balanced_over_fine_classes_and_nested(tmp_path, labels):
+    write_cifar100(tmp_path, per_class=6)
+
+    def subset(per_class, **options):
+        return datasets.cifar100(tmp_path, verify=False, labels=labels, per_class=per_class, **options)
+
+    def seen(data, split="train"):
+        return {image.numpy().tobytes() for image in data.arrays(split)[0]}
+
+    sizes = [subset(count).arrays("train")[1].bincount().tolist() for count in (1, 2)]
+    assert sizes == ([[1] * 100, [2] * 100] if labels == "fine" else [[5] * 20, [10] * 20])
+    assert seen(subset(1)) < seen(subset(2)) < seen(subset(6)) == seen(subset(None))
+    assert seen(subset(2)) == seen(subset(2))
+    assert subset(2).sizes["test"] == 100
+    held = subset(2, val_split=100)
+    assert held.sizes == {"train": 200, "val": 100, "test": 100}
+    assert not seen(held) & seen(held, "val")
+    assert len({subset(count).fingerprint for count in (1, 2, None)}) == 3
+    with pytest.raises(UserError, match=r"^dataset.per_class=7 is out of range: choose 1 to 6 images of each class"):
+        subset(7)
 
 
-def test_real_images_are_those_that_torchvision_reads(real_root):
-    class Unchecked(torchvision.datasets.CIFAR100):
-        def _check_integrity(self):
-            return True
+def test_corrupted_files_hold_fine_labels_whatever_the_network_learns(tmp_path):
+    write_cifar100(tmp_path, test_per_class=2)
+    fine, coarse = (datasets.cifar100(tmp_path, verify=False, labels=kind) for kind in ("fine", "coarse"))
+    folder = tmp_path / "CIFAR-100-C"
+    folder.mkdir()
+    np.save(folder / "labels.npy", np.tile(fine.arrays("test")[1].numpy(), 5))
+    np.save(folder / "fog.npy", np.tile(fine.arrays("test")[0].numpy(), (5, 1, 1, 1)))
+    for data in (fine, coarse):
+        reader = open_files(CORRUPTED["cifar100_c"], folder, data)
+        labels = torch.cat([labels for _, labels in reader.batches("fog", 3, 64)])
+        assert torch.equal(labels, data.arrays("test")[1])
 
-    data = datasets.cifar100(real_root, verify=False)
-    folder = real_root / "cifar-100-python"
-    meta = {**torchvision.datasets.CIFAR100.meta, "md5": hashlib.md5((folder / "meta").read_bytes()).hexdigest()}
-    Unchecked.meta = meta
+
+# ---- torchvision as a peer
+
+
+class Unchecked(torchvision.datasets.CIFAR100):
+    """Reads files whose md5 is not the publisher's."""
+
+    def _check_integrity(self):
+        return True
+
+
+def test_images_are_those_that_torchvision_reads(tmp_path, monkeypatch):
+    folder = write_cifar100(tmp_path)
+    md5 = hashlib.md5((folder / "meta").read_bytes()).hexdigest()
+    monkeypatch.setattr(Unchecked, "meta", Unchecked.meta | {"md5": md5})
+    data = datasets.cifar100(tmp_path, verify=False)
     for split in ("train", "test"):
-        theirs = Unchecked(real_root, train=split == "train")
+        theirs = Unchecked(tmp_path, train=split == "train")
         images, labels = data.arrays(split)
         assert np.array_equal(images.numpy(), theirs.data)
         assert labels.tolist() == theirs.targets
         assert data.class_names == theirs.classes
-
-
-def test_repacked_real_images_do_not_pass_for_the_publishers(real_root):
-    with pytest.raises(UserError, match=r"has the md5 .* the publisher's file 16019d7e3df5f24257cddd939b257f8d"):
-        datasets.cifar100(real_root, verify=True)

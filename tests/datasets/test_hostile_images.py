@@ -83,7 +83,7 @@ def test_postscript_in_the_name_of_an_image_reaches_no_interpreter(tmp_path, mon
 @pytest.mark.parametrize(("name", "dtype"), [("a.png", "u2"), ("a.tif", "u2"), ("a.tif", "i4"), ("a.tif", "f4")])
 def test_deep_images_are_not_cut_off_at_255(tmp_path, name, dtype):
     Image.fromarray(np.linspace(0, 60_000, 64).astype(dtype).reshape(8, 8)).save(tmp_path / name)
-    assert "it has more than 8 bits a channel" in refusal(tmp_path / name)
+    assert "it has more than 8 bits per channel" in refusal(tmp_path / name)
 
 
 def test_formats_under_another_name_are_read(tmp_path):

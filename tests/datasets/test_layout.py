@@ -1,0 +1,174 @@
+"""Folders as they are published: ImageNet, Tiny-ImageNet, flat folders with a list of classes, no split at all."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from datasets import class_folders
+from smoothmix.utils.errors import UserError
+
+KNOBS = {"workers": 0, "image_size": 16, "resize": 20}
+CLASSES = ["n01", "n02", "n03"]
+
+
+def write(path: Path, number: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (24, 20), (number, 0, 0)).save(path, "PNG")
+
+
+def shown(data, split="test"):
+    """{number that was written: class} of the images of a split."""
+    (batch,) = data.image_batches(split, [range(data.sizes[split])])
+    images, labels = batch
+    return {int(image[0, 8, 8]): data.class_names[label] for image, label in zip(images, labels, strict=True)}
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """ImageNet's folders: train/<wnid>/, and in val/ 9 images of which number i is of class TRUTH[i]."""
+    for label, name in enumerate(CLASSES):
+        for i in range(4):
+            write(tmp_path / "train" / name / f"{name}_{i}.JPEG", 100 + 10 * label + i)
+    for number in range(9):
+        write(tmp_path / "val" / f"ILSVRC2012_val_0000000{number + 1}.JPEG", number)
+    return tmp_path
+
+
+TRUTH = dict(enumerate(["n03", "n01", "n02", "n02", "n03", "n01", "n01", "n02", "n03"]))
+
+
+def development_kit(root):
+    """Numbers from 1 that follow another order than the names, and groups of classes behind the classes."""
+    folder = root / "ILSVRC2012_devkit_t12" / "data"
+    folder.mkdir(parents=True)
+    number_of = {"n02": 1, "n03": 2, "n01": 3}
+    kind = [("ILSVRC2012_ID", "i4"), ("WNID", "O"), ("num_children", "i4")]
+    rows = [(number, name, 0) for name, number in number_of.items()] + [(4, "n00", 3)]
+    scipy.io.savemat(folder / "meta.mat", {"synsets": np.array(rows, dtype=kind)})
+    lines = [str(number_of[name]) for name in TRUTH.values()]
+    (folder / "ILSVRC2012_validation_ground_truth.txt").write_text("\n".join(lines) + "\n")
+
+
+def kaggle(root):
+    lines = [f"ILSVRC2012_val_0000000{i + 1},{name} 85 1 499 272 {name} 1 2 3 4" for i, name in TRUTH.items()]
+    (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "\n".join(reversed(lines)) + "\n")
+
+
+def tiny_imagenet(root):
+    """train/<class>/images/ with boxes beside, val/images/ with a list, test/images/ without."""
+    for name in CLASSES:
+        folder = root / "train" / name
+        files = list(folder.iterdir())
+        (folder / "images").mkdir()
+        for file in files:
+            file.rename(folder / "images" / file.name)
+        (folder / f"{name}_boxes.txt").write_text("x 0 0 1 1\n")
+    (root / "val" / "images").mkdir()
+    for file in (root / "val").glob("*.JPEG"):
+        file.rename(root / "val" / "images" / file.name)
+    lines = [f"ILSVRC2012_val_0000000{i + 1}.JPEG\t{name}\t0\t0\t62\t62\n" for i, name in TRUTH.items()]
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    write(root / "test" / "images" / "test_0.JPEG", 50)
+
+
+def own_list(root):
+    lines = [f"ILSVRC2012_val_0000000{i + 1}.JPEG {name}" for i, name in TRUTH.items()]
+    (root / "val_labels.txt").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("published", [development_kit, kaggle, tiny_imagenet, own_list])
+def test_flat_validation_images_get_the_classes_of_the_file(flat, published):
+    published(flat)
+    data = class_folders(flat, **KNOBS)
+    assert data.sizes == {"train": 12, "test": 9}
+    assert shown(data) == TRUTH
+    assert {str(file.parent) for file in data.files("test")} == set(CLASSES)
+    assert all(number // 10 - 10 == CLASSES.index(name) for number, name in shown(data, "train").items())
+    held = class_folders(flat, val_split=3, **KNOBS)
+    assert held.sizes == {"train": 9, "val": 3, "test": 9}
+    shutil.rmtree(flat / "train")
+    alone = class_folders(flat, **KNOBS)
+    assert alone.sizes == {"test": 9}
+    assert shown(alone) == TRUTH
+
+
+def test_other_classes_are_other_data(flat):
+    own_list(flat)
+    before = class_folders(flat, **KNOBS).fingerprint
+    path = flat / "val_labels.txt"
+    path.write_text(path.read_text().replace("n01", "n02"))
+    assert class_folders(flat, **KNOBS).fingerprint != before
+
+
+def test_an_unlabelled_test_folder_is_ignored_beside_val(class_folder):
+    root = class_folder()
+    expected = class_folders(root, **KNOBS)
+    for name in ("a.JPEG", "images/b.JPEG"):
+        write(root / "test" / name, 1)
+        data = class_folders(root, **KNOBS)
+        assert (data.sizes, data.fingerprint) == (expected.sizes, expected.fingerprint)
+
+
+def test_evaluation_needs_no_training_images(class_folder):
+    root = class_folder()
+    whole = class_folders(root, **KNOBS)
+    shutil.rmtree(root / "train")
+    data = class_folders(root, **KNOBS)
+    assert data.class_names == whole.class_names
+    assert data.files("test") == whole.files("test")
+    with pytest.raises(UserError, match=rf"^there is no folder {root}/train: the data set can only be evaluated on"):
+        data.train_batches(4, 0)
+    with pytest.raises(UserError, match=r"^val_split=2 images cannot be held out: there is no folder"):
+        class_folders(root, val_split=2, **KNOBS)
+
+
+@pytest.mark.parametrize("inside", ["train", "."])
+def test_images_without_a_split_are_split(tmp_path, inside):
+    for label, name in enumerate(CLASSES):
+        for i in range(10):
+            write(tmp_path / inside / name / f"{i}.png", 10 * label + i)
+    data = class_folders(tmp_path, val_split=6, **KNOBS)
+    assert data.sizes == {"train": 24, "test": 6}
+    train, test = shown(data, "train"), shown(data)
+    assert train.keys() | test.keys() == set(range(30))
+    assert not train.keys() & test.keys()
+    assert sorted(test.values()) == sorted(CLASSES * 2)
+    assert class_folders(tmp_path, val_split=6, **KNOBS).fingerprint == data.fingerprint
+    assert all(len(file.parts) == 2 for file in data.files("test"))
+    with pytest.raises(UserError, match=r" has neither val nor test: give dataset.val_split=N to evaluate on N of the"):
+        class_folders(tmp_path, **KNOBS)
+
+
+def test_unknown_layouts_say_what_to_do(flat, tmp_path):
+    def sentence(root=flat):
+        with pytest.raises(UserError) as error:
+            class_folders(root, **KNOBS)
+        return str(error.value)
+
+    assert sentence(tmp_path / "nowhere").startswith(f"there are no images in {tmp_path}/nowhere: set dataset.root to")
+    assert sentence().startswith(
+        f"{flat}/val has no class folders, and no file says the classes of its images: give them in "
+        f"{flat}/val_labels.txt, a line '<file> <class>' per image."
+    )
+    own_list(flat)
+    path = flat / "val_labels.txt"
+    text = path.read_text()
+    path.write_text(text.replace("n02", "n09"))
+    assert "val_00000003.JPEG has the class n09, which has no folder in train, in the file that says" in sentence()
+    path.write_text("\n".join(text.splitlines()[:-1]))
+    assert "val_00000009.JPEG has no line in the file that says the classes of" in sentence()
+    path.unlink()
+    development_kit(flat)
+    (flat / "val" / "ILSVRC2012_val_00000009.JPEG").unlink()
+    assert "ground_truth.txt has 9 lines, and there are 8 images; complete them" in sentence()
+
+
+def test_fingerprints_of_ordinary_folders_never_change(class_folder):
+    """Records and run directories hold them; these are of the first version."""
+    root = class_folder()
+    assert class_folders(root, **KNOBS).fingerprint == "43de198d6d98"
+    assert class_folders(root, val_split=3, **KNOBS).fingerprint == "f50f571064f2"
