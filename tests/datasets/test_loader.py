@@ -196,6 +196,17 @@ def test_a_long_folder_for_temporary_files_is_said_at_the_start(folder_root, tmp
         class_folders(folder_root, workers=1, **SMALL).train_batches(1, seed=0)
 
 
+def test_batches_come_without_what_only_linux_has(folder_root, monkeypatch):
+    """As on macOS."""
+    expected = list(class_folders(folder_root, workers=0, **SMALL).train_batches(4, seed=0).epoch(0))
+    monkeypatch.delattr(signal, "sigwaitinfo")
+    monkeypatch.setattr(loader, "SHARED_MEMORY", Path("/nowhere"))
+    found = list(class_folders(folder_root, workers=2, **SMALL).train_batches(4, seed=0).epoch(0))
+    for (a, labels), (b, others) in zip(expected, found, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(labels, others)
+
+
 class OnStream:
     """A tensor's stand-in that writes down on which stream it is copied and used."""
 

@@ -72,7 +72,7 @@ def test_the_published_layout_holds_the_generated_images(made):
 
 def children(pid):
     """The living processes that `pid` started."""
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
     return [int(child) for child in listed.split()]
 
 
