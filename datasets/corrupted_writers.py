@@ -102,11 +102,11 @@ class FolderWriter:
 
     def is_done(self, name: str, severity: int) -> bool:
         """See :class:`Writer`."""
-        place = self.folder / name / str(severity)
-        if not place.is_dir():
+        pair = self.folder / name / str(severity)
+        if not pair.is_dir():
             return False
-        found = [Path(path) for path in walk_files(place)]
-        return {path.relative_to(place) for path in found} == self.files.keys() and all(map(_is_whole_jpeg, found))
+        found = [Path(path) for path in walk_files(pair)]
+        return {path.relative_to(pair) for path in found} == self.files.keys() and all(map(_is_whole_jpeg, found))
 
     def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
         """See :class:`Writer`."""
@@ -116,11 +116,11 @@ class FolderWriter:
             path = beside / file
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path, quality=85, optimize=True)  # as the published files
-        place = self.folder / name / str(severity)
-        place.parent.mkdir(exist_ok=True)
-        if place.exists():
-            os.replace(place, _unused(self.parts, f"{name}-{severity}"))
-        os.replace(beside, place)
+        pair = self.folder / name / str(severity)
+        pair.parent.mkdir(exist_ok=True)
+        if pair.exists():
+            os.replace(pair, _unused(self.parts, f"{name}-{severity}"))
+        os.replace(beside, pair)
 
     def finish(self, name: str) -> None:
         """Do nothing: each severity has a folder of its own."""

@@ -1,4 +1,4 @@
-"""From an image file to the pixels a network sees of it; in a worker."""
+"""From an image file to the pixels that a network sees."""
 
 
 import numpy as np

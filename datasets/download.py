@@ -35,14 +35,14 @@ class Archive:
         return self.url.rsplit("/", 1)[-1].partition("?")[0]
 
     def missing(self, into: Path) -> list[Path]:
-        """Return what it holds and is not there, unpacked in the folder `into`."""
+        """Return what it holds and is missing in the folder `into`."""
         return [path for name in self.holds if not (path := into / name).exists()]
 
 
 def fetch(archive: Archive, into: Path) -> None:
-    """Make what `archive` holds be there in the folder `into`: download, check and unpack it, unless all is there.
+    """Download, check and unpack `archive` into the folder `into`, unless everything that it holds is there.
 
-    What is there is left alone, right or wrong, while nothing is missing. The archive is kept in `into`; one that
+    As long as nothing is missing, what is there is left alone, right or wrong. The archive is kept in `into`; one that
     lies there already is used if its md5 is right. Of several processes one fetches and the others wait.
 
     Raises:
@@ -73,8 +73,8 @@ def md5(path: Path) -> str:
 def download(url: str, path: Path, checksum: str) -> None:
     """Fetch `url` to `path`; the file gets its name only when its md5 is `checksum`.
 
-    What came of an interrupted transfer stays at `path` + ".part", and the next call goes on from there if the server
-    can do that. Every byte is hashed once a call, as it is received.
+    What came of an interrupted transfer stays at `path` + ".part", and the next call resumes from there if the server
+    can do that. Every byte is hashed once per call, as it is received.
 
     Raises:
         UserError: no network, no such file, no room, a transfer that was cut short, or another md5 (the ".part" is
@@ -87,11 +87,11 @@ def download(url: str, path: Path, checksum: str) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
             f"could not download {url} ({error or type(error).__name__}): check the network and the disk and run this "
-            f"again, to go on from where it stopped, or fetch it by other means and put it at {path}"
+            f"again, to resume from where it stopped, or fetch it by other means and put it at {path}"
         ) from error
     if expected is not None and size < expected:
         raise UserError(
-            f"the download of {url} ended after {size} of {expected} bytes: run this again, to go on from there"
+            f"the download of {url} ended after {size} of {expected} bytes: run this again to resume"
         )
     if found != checksum:
         part.unlink()
@@ -103,7 +103,7 @@ def download(url: str, path: Path, checksum: str) -> None:
 
 
 def _fetch(url: str, part: Path, checksum: str) -> tuple[str, int, int | None]:
-    """Append to `part` what it lacks; return its md5, its size, and the size announced (None: not said)."""
+    """Append to `part` what is missing; return its md5, its size, and the announced size (None if there is none)."""
     from tqdm import tqdm
 
     digest, size = hashlib.md5(), 0

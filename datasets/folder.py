@@ -69,7 +69,7 @@ def class_folders(
             another name.
     """
     if image_size < 1:
-        raise UserError(f"image_size={image_size} is no side of an image: give it in pixels")
+        raise UserError(f"image_size={image_size} is not a side of an image: give it in pixels")
     if resize < image_size:
         raise UserError(f"resize={resize} is smaller than image_size={image_size}: the central crop does not fit")
     for name, (low, high) in (("scale", scale), ("ratio", ratio)):

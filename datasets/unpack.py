@@ -16,9 +16,9 @@ SPARE = 64 << 20  # bytes beyond that, for small archives
 def unpack(archive: Path, into: Path, folders: set[str]) -> None:
     """Unpack a tar archive into `into`, if it holds nothing but files and folders below the top folders `folders`.
 
-    Members are written to a hidden folder beside their place, and moved there when the last one is written. So after
-    a refused member, a full disk or an interruption nothing of the archive is in place; what was written is removed
-    at once, or by the next call after the process was killed. The archive itself is left as it is.
+    Members are written to a hidden folder in `into` and moved when the last one is written. After a refused member, a
+    full disk or an interruption nothing of the archive is in `into`; what was written is removed at once, or by the
+    next call after the process was killed. The archive itself is left as it is.
 
     Raises:
         UserError: the archive is damaged, holds far more than its own size, or has a member that is refused: a link, a

@@ -1,7 +1,7 @@
 """Download a data set, check it, and unpack it: python scripts/download.py cifar100 [--root data].
 
 The names are cifar10, cifar100, cifar10_c, cifar100_c and imagenet_c; of imagenet_c (62 GB) one can choose the parts
-noise, blur, weather, digital and extra. A download that was interrupted goes on where it stopped.
+noise, blur, weather, digital and extra. Interrupted downloads resume.
 """
 
 import argparse

@@ -52,6 +52,7 @@ class ImageDataset(Protocol):
         fingerprint: short hash of what identifies the data.
         sizes: images in each split, ``{"train": 50000, "test": 10000}``; "val" too where images are held out.
         mean, std: the normalisation, of each channel, for values in [0, 1].
+        fine_test_labels: int64, of the finest kind there is, of the test images: files of corrupted images hold these.
         views: images that training makes of one: 1, or 3 with AugMix. Batch sizes and `sizes` count one.
     """
 
@@ -62,6 +63,7 @@ class ImageDataset(Protocol):
     sizes: dict[str, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    fine_test_labels: Tensor
     views: int
 
     def train_batches(self, batch_size: int, seed: int, ranks: Ranks = ...) -> TrainBatches:

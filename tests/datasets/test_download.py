@@ -1,4 +1,4 @@
-"""Downloads that stop and go on, and unpacking that stops."""
+"""Downloads that stop and resume, and unpacking that stops."""
 
 import hashlib
 import io
@@ -81,7 +81,7 @@ def hashed(monkeypatch):
     return sizes
 
 
-# ---- going on
+# ---- resuming
 
 
 def test_an_interrupted_download_goes_on(tmp_path, serve, hashed):
@@ -89,7 +89,7 @@ def test_an_interrupted_download_goes_on(tmp_path, serve, hashed):
     path = tmp_path / "new" / "set.tar"
     part = path.with_name("set.tar.part")
     for size in (100_000, 200_000):
-        with pytest.raises(UserError, match=f"ended after {size} of 300000 bytes: run this again, to go on from there"):
+        with pytest.raises(UserError, match=f"ended after {size} of 300000 bytes: run this again to resume"):
             download(server.url, path, MD5)
         assert part.read_bytes() == BODY[:size]
         assert not path.exists()
@@ -148,7 +148,7 @@ def test_a_connection_that_breaks_keeps_what_came(tmp_path, serve, monkeypatch):
         return response
 
     monkeypatch.setattr(urllib.request, "urlopen", breaking)
-    with pytest.raises(UserError, match=r"could not download .*reset by peer.*go on from where it stopped"):
+    with pytest.raises(UserError, match=r"could not download .*reset by peer.*resume from where it stopped"):
         download(server.url, tmp_path / "set.tar", MD5)
     assert (tmp_path / "set.tar.part").read_bytes() == BODY[:5000]
     monkeypatch.setattr(urllib.request, "urlopen", opened)

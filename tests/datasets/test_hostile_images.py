@@ -118,13 +118,13 @@ def test_damaged_bytes_are_an_image_of_the_same_kind_or_one_sentence(tmp_path, k
 
 
 @pytest.mark.parametrize(
-    ("knob", "value"),
+    ("option", "value"),
     [
         *[("image_size", 0), ("image_size", -16), ("scale", (0.1, float("inf"))), ("scale", (float("nan"), 1))],
         *[("ratio", (1, float("inf"))), ("jitter", -0.1), ("jitter", float("nan")), ("jitter", 1e20)],
         *[("lighting", float("inf")), ("lighting", -1)],
     ],
 )
-def test_options_that_would_make_no_images(class_folder, knob, value):
-    with pytest.raises(UserError, match=f"{knob}="):
-        class_folders(class_folder(), **({"image_size": 16, "resize": 20, "workers": 0} | {knob: value}))
+def test_options_that_would_make_no_images(class_folder, option, value):
+    with pytest.raises(UserError, match=f"{option}="):
+        class_folders(class_folder(), **({"image_size": 16, "resize": 20, "workers": 0} | {option: value}))

@@ -54,8 +54,8 @@ def folder(tmp_path_factory):
             Image.fromarray(PIXELS[i]).save(folder / "image.png")
 
     def make(augment="none", workers=0, jitter=0.0, lighting=0.0):
-        knobs = {"jitter": jitter, "lighting": lighting, "image_size": 16, "resize": 20}
-        return class_folders(root, augment=augment, workers=workers, **knobs)
+        options = {"jitter": jitter, "lighting": lighting, "image_size": 16, "resize": 20}
+        return class_folders(root, augment=augment, workers=workers, **options)
 
     def cropped(i):
         stream = torch.Generator().manual_seed(derive_seed(SEED, "item", EPOCH, i))
@@ -133,9 +133,9 @@ def test_augmix_has_the_severity_of_its_data_set(kind):
 
 
 def test_jitter_and_lighting_are_those_of_the_plain_images(folder):
-    knobs = {"jitter": 0.4, "lighting": 0.1}
-    plain, _ = collect(folder.make(**knobs).train_batches(8, SEED).epoch(EPOCH))
-    (clean, one, _), _ = by_view(folder.make("augmix", **knobs).train_batches(8, SEED).epoch(EPOCH), 3)
+    options = {"jitter": 0.4, "lighting": 0.1}
+    plain, _ = collect(folder.make(**options).train_batches(8, SEED).epoch(EPOCH))
+    (clean, one, _), _ = by_view(folder.make("augmix", **options).train_batches(8, SEED).epoch(EPOCH), 3)
     assert torch.equal(clean, plain)
     # a blend gets the same: brightness first of all is a factor, so the means go up and down together
     (before, blend, _), _ = by_view(folder.make("augmix").train_batches(8, SEED).epoch(EPOCH), 3)

@@ -1,4 +1,4 @@
-"""scripts/make_corruptions.py: what it writes, how it goes on, what it refuses."""
+"""scripts/make_corruptions.py: what it writes, how it resumes, what it refuses."""
 
 import argparse
 import importlib.util
