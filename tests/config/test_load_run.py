@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from smoothmix.config import build, schema
+from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import compose
 from smoothmix.config.load_run import load_run
 from smoothmix.training import checkpoint
@@ -73,6 +74,14 @@ def changed(config, path, value):
 
 def test_our_own_is_accepted(attempt):
     assert attempt() is None
+
+
+@pytest.mark.parametrize("decode", ["exact", "fast"])
+def test_a_choice_that_is_no_longer_offered_is_ignored(attempt, good, decode):
+    """How training images were read; those to evaluate on were always read exactly."""
+    assert attempt(changed(good[0], "dataset.decode", decode)) is None
+    old = changed(good[0], "dataset.decode", decode)
+    assert (run_dir.what_counts(old) == run_dir.what_counts(good[0])) == (decode == "exact")
 
 
 @pytest.mark.parametrize(
