@@ -33,6 +33,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, asked = self.server, self.headers.get("Range")
         server.asked.append(asked)
+        if not self.path.startswith("/files/set.tar"):
+            self.send_error(404)
+            return
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and server.ranges else 0
         if start and start >= len(server.body):
             self.send_response(416)
@@ -157,6 +160,18 @@ def test_a_connection_that_breaks_keeps_what_came(tmp_path, serve, monkeypatch):
     assert (tmp_path / "set.tar").read_bytes() == BODY
 
 
+def test_no_such_file_no_server_and_another_checksum(tmp_path, serve):
+    server = serve(BODY)
+    for url, checksum, sentence in [
+        (server.url.replace("set", "elsewhere"), MD5, r"could not download .*404.*put it at .*set.tar"),
+        (server.url, "0" * 32, f"set.tar.download=1 has the md5 {MD5}, not {'0' * 32}, and was deleted"),
+        ("http://127.0.0.1:1/set.tar", MD5, r"could not download .*refused.*check the network"),
+    ]:
+        with pytest.raises(UserError, match=sentence):
+            download(url, tmp_path / "set.tar", checksum)
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- unpacking
 
 
@@ -194,6 +209,18 @@ def test_what_a_tar_may_hold(tmp_path, serve):
     assert archive.name == "set.tar"
     fetch(archive, tmp_path)
     assert everything(tmp_path) == {"a": None, "a/1": b"one", "b": None, "b/c": None, "b/c/2": b"two", long: b""}
+
+
+def test_processes_that_start_together_download_once(tmp_path, serve):
+    server = serve(tar_of({"a/1": b"one"}))
+    archive = archive_of(server, "a/1")
+    threads = [threading.Thread(target=fetch, args=(archive, tmp_path / "data")) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.asked == [None]
+    assert everything(tmp_path / "data") == {"a": None, "a/1": b"one"}
 
 
 def test_other_files_of_a_folder_stay(tmp_path, serve):
