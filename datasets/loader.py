@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
-from multiprocessing.connection import Listener
+from multiprocessing.connection import Listener, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,7 @@ def _workers(loader: DataLoader) -> list[BaseProcess]:
 
 def _lost(workers: list[BaseProcess], error: Exception) -> Exception:
     """Return the error for a batch that did not come: a worker's end in one sentence, or else what was raised."""
+    wait([worker.sentinel for worker in workers], timeout=1)  # a broken connection is seen before the worker's end
     for worker in workers:
         if worker.exitcode is not None and worker.exitcode < 0:
             name = signal.Signals(-worker.exitcode).name
