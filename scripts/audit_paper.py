@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from smoothmix.reporting import audit
+from smoothmix.reporting.audit import audit
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, help="write here instead of printing")
     output = parser.parse_args().output
-    text = HEAD + audit.to_markdown(audit.audit(PAPER)) + "\n"
+    text = HEAD + audit(PAPER).to_markdown(index=False, disable_numparse=True) + "\n"
     if output is None:
         print(text, end="")
         return 0

@@ -35,7 +35,11 @@ def page() -> str:
     """
     judged = {path.parent.name: pd.read_csv(path) for path in sorted(RESULTS.glob("*/claims.csv"))}
     listed = judged.pop("paper")
-    return HEAD + str(ledger(listed, audit(RESULTS / "paper"), judged).to_markdown(index=False)) + "\n"
+    return (
+        HEAD
+        + str(ledger(listed, audit(RESULTS / "paper"), judged).to_markdown(index=False, disable_numparse=True))
+        + "\n"
+    )
 
 
 def main() -> int:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import torch
 from scipy import stats
 
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.evaluation.averages import ALEXNET, mean_corruption_error
-from smoothmix.mixing.masks import box_mask, square_mask
 from smoothmix.reporting.corruption_tables import read_paper
+from smoothmix.reporting.mask_shares import mean_share_of_cutmix, mean_share_of_square
 
 CONFIRMED, REFUTED, INSIGNIFICANT, DOUBTFUL, UNPRINTED = VERDICTS = (
     "confirmed",
@@ -60,37 +59,6 @@ def audit(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=Row._fields)
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """Return what `audit` made as a Markdown table."""
-    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-    lines += ["| " + " | ".join(row) + " |" for row in table.itertuples(index=False)]
-    return "\n".join(lines)
-
-
-def mean_share_of_square(k: float, side: int, steps: int = 400) -> float:
-    """Return the mean share of the masked image under SmoothMix_S, sigma ~ U(0, `side`), by the midpoint rule.
-
-    The mask is a product of two independent, equally distributed profiles, so for each sigma its mean is the square of
-    a profile's.
-    """
-    points = (torch.arange(steps) + 0.5) * side / steps
-    ones = torch.ones_like(points)
-    # a row of pixels through the centre: there the vertical profile is 1
-    rows = [square_mask((1, side), (0.5 * ones, points), sigma * ones, k) for sigma in points]
-    return torch.stack([row.double().mean() ** 2 for row in rows]).mean().item()
-
-
-def mean_share_of_cutmix(side: int, steps: int = 4000) -> float:
-    """Return the mean area that CutMix pastes: lambda ~ U(0, 1), whole centres, the box cut off at the border."""
-    centers = torch.arange(side).float()
-    width = torch.floor((1 - (torch.arange(steps) + 0.5) / steps).sqrt() * side)
-    areas = {
-        value: box_mask((1, side), (0.5, centers), (1.0, float(value))).double().mean() ** 2
-        for value in range(side + 1)
-    }
-    return torch.stack([areas[int(value)] for value in width]).mean().item()
-
-
 def welch(mean_a: float, std_a: float, mean_b: float, std_b: float) -> tuple[float, float]:
     """Return Welch's t and the two-sided p-value of two means of five runs with these sample deviations."""
     result = stats.ttest_ind_from_stats(mean_a, std_a, RUNS, mean_b, std_b, RUNS, equal_var=False)
@@ -136,6 +104,14 @@ def _cifar(table1: pd.DataFrame, table2: pd.DataFrame) -> Iterator[Row]:
     yield _number("CIFAR-10: loss against CutMix", "Sec. 4.1.2", 0.1, c10 - table2.loc["Cutmix", "top1"])
     yield _number(
         "CIFAR-10: gain over the baseline", "Sec. 4.1.2", 0.87, table2.loc["Baseline(PyramidNet-200)", "top1"] - c10
+    )
+    others = table2.loc[["Cutout", "Mixup", "Manifold mixup"], "top1"]
+    yield Row(
+        "CIFAR-10: better than Cutout, Mixup and Manifold Mixup",
+        "Sec. 4.1.2",
+        f"{c10:.2f}",
+        f"against {', '.join(f'{error:.2f}' for error in others)}",
+        _verdict(c10 < others.min()),
     )
 
 
@@ -194,6 +170,19 @@ def _several_runs(table: dict[int, pd.DataFrame]) -> Iterator[Row]:
         _verdict(bool(spreads.is_monotonic_decreasing)),
     )
     fixed = size.drop(index=["Baseline(PyramidNet-200)", five.name])
+    extremes = fixed.sort_values("top1").iloc[[-1, 0]]
+    # Tables 7 and 8 print deviations of divisor n
+    (high, std_high), (low, std_low) = zip(
+        extremes["top1"], extremes["std"] * math.sqrt(RUNS / (RUNS - 1)), strict=True
+    )
+    t, p = welch(high, std_high, low, std_low)
+    yield Row(
+        "Fixed sizes of the mask give comparable errors",
+        "Sec. 4.3, Table 8",
+        ", ".join(f"{error:.2f}" for error in fixed["top1"]),
+        f"largest difference {high - low:.2f}, {'not ' * (p >= 0.05)}significant (Welch t = {t:.2f}, p = {p:.2f})",
+        _verdict(p >= 0.05),
+    )
     for title, column in (("mean", "top1"), ("best run", "best")):
         yield Row(
             f"Randomised sigma is better than every fixed one ({title} of five)",
@@ -214,6 +203,8 @@ def _cifar_c(table4: pd.DataFrame) -> Iterator[Row]:
     yield _number("CIFAR-100-C: mean gain over CutMix", "Sec. 1, 4.2.2 and 5", 1.03, gain)
     wins = int((errors[OURS] < errors[THEIRS]).sum())
     yield _number(f"CIFAR-100-C: better on how many of {len(errors)}", "Sec. 4.2.2", 14, wins)
+    categories = table4.drop_duplicates("corruption").set_index("corruption")["category"]
+    yield from _noise_and_blur("CIFAR-100-C", "Sec. 4.2.2, Table 4", errors, categories)
     yield _number("CIFAR-100-C: levels of severity (its files hold 50,000 images)", "Sec. 4.2.1", 1, len(SEVERITIES))
 
 
@@ -264,6 +255,8 @@ def _imagenet_c(table5: pd.DataFrame) -> Iterator[Row]:
     yield _number("ImageNet-C: better at how many of 5 levels", "Sec. 4.2.2", 5, wins)
     wins = int((errors[OURS].mean(axis=1) < errors[THEIRS].mean(axis=1)).sum())
     yield _number("ImageNet-C: better on how many of 15", "Sec. 4.2.2", 9, wins)
+    over_levels = pd.DataFrame({method: table.mean(axis=1) for method, table in errors.items()})
+    yield from _noise_and_blur("ImageNet-C", "Sec. 4.2.2, Table 5", over_levels, category)
     noise = {method: errors[method].loc["gaussian_noise", "5"] for method in TITLES}
     alexnet = ALEXNET["gaussian_noise"][4]
     yield Row(
@@ -275,6 +268,16 @@ def _imagenet_c(table5: pd.DataFrame) -> Iterator[Row]:
         + ": likely a fault in the data",
         CONFIRMED if max(noise.values()) < alexnet else DOUBTFUL,
     )
+
+
+def _noise_and_blur(title: str, where: str, errors: pd.DataFrame, category: pd.Series) -> Iterator[Row]:
+    means = errors.groupby(category).mean()
+    for name, word, holds in (
+        ("noise", "lower", means.loc["noise", OURS] < means.loc["noise", THEIRS]),
+        ("blur", "higher", means.loc["blur", OURS] > means.loc["blur", THEIRS]),
+    ):
+        found = f"{means.loc[name, OURS]:.2f} against {means.loc[name, THEIRS]:.2f}"
+        yield Row(f"{title}: {word} mean error than CutMix under {name}", where, "in words", found, _verdict(holds))
 
 
 def _equations() -> Iterator[Row]:

@@ -58,7 +58,7 @@ def test_verdicts_enter_with_their_evidence(listed, audited):
     effect = f"{expected.effect:+.2f} [{expected.low:+.2f}, {expected.high:+.2f}]"
     assert f"supported: SmoothMix_C / Baseline {effect}, n = 3" in found.loc[line.Index, "our runs"]
     assert found.loc[line.Index, "records"] == "[low_data](low_data/README.md)"
-    assert "confirmed (0.87 printed; 0.87)" in found.loc[line.Index, "the paper's own numbers"]
+    assert "confirmed (printed: 0.87; recomputed: 0.87)" in found.loc[line.Index, "the paper's own numbers"]
     assert found.loc[line.Index, "command"] == "`python scripts/claims.py table=low_data`"
 
 
