@@ -51,7 +51,9 @@ def _audited(audited: pd.DataFrame, claim: str) -> str:
     found = audited[audited["claim"] == claim]
     if found.empty:
         raise UserError(f"the audit has no claim {claim!r}")
-    return "; ".join(f"{line.verdict} (printed: {line.printed}; recomputed: {line.recomputed})" for line in found.itertuples())
+    return "; ".join(
+        f"{line.verdict} (printed: {line.printed}; recomputed: {line.recomputed})" for line in found.itertuples()
+    )
 
 
 def _judged(judged: pd.DataFrame, table: str, name: str) -> str:
