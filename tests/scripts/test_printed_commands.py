@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from scripts.reproduction.jobs import jobs_of
+from scripts.reproduction.jobs import distinct, jobs_of
 from scripts.reproduction.launch import launch
 from scripts.reproduction.tables import CONFIGS, load_table, table_runs
 from smoothmix.config.run_directory import run_directory
@@ -49,7 +49,8 @@ def test_the_printed_commands_are_those_of_the_runs(tmp_path, capsys):
     jobs = []
     for name in ("1", "4", "low_data"):
         assert launch([f"table={name}", "seeds=2", "source=generate", "launcher=print", *overrides]) == 0
-        jobs += jobs_of(load_table(name), table_runs(load_table(name), overrides=tuple(overrides), seeds=2), "generate")
+        runs = table_runs(load_table(name), overrides=tuple(overrides), seeds=2)
+        jobs += distinct(jobs_of(load_table(name), runs, "generate"))
     lines = iter(words_of(capsys.readouterr().out.splitlines()))
     for job in jobs:
         assert run_directory(check(composed(next(lines)))) == job.directory

@@ -93,8 +93,8 @@ def test_print_gives_the_commands_alone(tmp_path):
     expected = [
         [python, "train.py", f"experiment=cifar100/{name}", "model=pyramidnet8", "recipe=quick", *TINY]
         + [f"output={tmp_path}", f"seed={seed}"]
-        for name in ("cutmix", "smoothmix_c")
         for seed in (0, 1)
+        for name in ("cutmix", "smoothmix_c")
     ]
     assert [shlex.split(line) for line in done.stdout.splitlines()] == expected
     assert list(tmp_path.iterdir()) == []
