@@ -50,7 +50,7 @@ def runs_of_tables() -> dict[str, list[tuple[Recipe, int]]]:
                 seen.add(needed.directory)
                 recipe, model = needed.config.recipe, needed.config.model.name
                 images = recipe.epochs * IMAGES[needed.config.dataset.name]
-                new[name].append(((model, recipe["batch_size"]), images))
+                new[name].append(((model, recipe.batch_size), images))
     return new
 
 
