@@ -1,21 +1,39 @@
 #!/bin/sh
-# What only a GPU can show, in one go: the GPU tests, then the measurements, into results/benchmarks/.
-# Needs requirements.txt installed; runs about a quarter of an hour. PYTHON=.venv/bin/python scripts/gpu.sh
-set -eu
-cd "$(dirname "$0")/.."
+# What only a GPU can show, in one go: the GPU tests, then the measurements, into results/benchmarks/. Every part runs,
+# whatever the others do; the last lines say which failed, and the exit status is their number.
+# Needs requirements.txt installed and CIFAR-100 in DATA (default: data); runs about a quarter of an hour.
+#   PYTHON=.venv/bin/python DATA=/data sh scripts/gpu.sh
+cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python}
+data=${DATA:-data}
+failed=0
+summary=""
+
+part() { # name, command and its arguments
+    name=$1
+    shift
+    echo "== $name"
+    if "$@"; then
+        summary="$summary
+ok      $name"
+    else
+        summary="$summary
+failed  $name (exit status $?)"
+        failed=$((failed + 1))
+    fi
+}
 
 # the captured step: losses of the eager one, fresh draws, resuming, no waiting
-"$python" -m pytest -q tests/training/test_gpu.py tests/mixing/test_device.py
-
-"$python" scripts/benchmark.py all --device cuda --folder results/benchmarks
-
+part tests "$python" -m pytest -q tests/training/test_gpu.py tests/mixing/test_device.py
+part benchmarks "$python" scripts/benchmark.py all --device cuda --folder results/benchmarks
+part data "$python" scripts/download.py cifar100 --root "$data"
 # bf16 against fp32 on real images: held-out errors of 3 seeds after six epochs, for the reader to compare
-"$python" train.py -m dataset=cifar100 dataset.root="${DATA:-data}" dataset.val_split=5000 model=pyramidnet110 \
+part precision "$python" train.py -m dataset=cifar100 dataset.root="$data" dataset.val_split=5000 model=pyramidnet110 \
     mixing=smoothmix_c recipe=short_cifar precision=fp32,bf16 seed=0,1,2 output=outputs/precision
-"$python" scripts/summarize.py outputs/precision
-
+part summary "$python" scripts/summarize.py outputs/precision
 if [ "$("$python" -c 'import torch; print(torch.cuda.device_count())')" -gt 1 ]; then
-    "$python" -m torch.distributed.run --standalone --nproc_per_node=2 scripts/benchmark.py ranks \
+    part ranks "$python" -m torch.distributed.run --standalone --nproc_per_node=2 scripts/benchmark.py ranks \
         --model pyramidnet200 --batch 32 --device cuda --output results/benchmarks/ranks-gpu.json
 fi
+echo "$summary"
+exit "$failed"
