@@ -15,7 +15,7 @@ def is_epoch(value: Any) -> bool:
     """Whether `value` is the metrics of an epoch whose test errors are known."""
     return (
         isinstance(value, dict)
-        and all(map(is_number, value.values()))
+        and all(type(number) is float or is_number(number) for number in value.values())  # a loss may be infinite
         and all(is_percentage(value.get(f"test_top{k}_error")) for k in (1, 5))
     )
 
