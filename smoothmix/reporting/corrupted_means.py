@@ -6,9 +6,14 @@ from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import mean_of_category_means, means
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.corruption_tables import SETTING
+from smoothmix.reporting.markup import markdown
 from smoothmix.reporting.tables import name_of, place_of
 
-MEASURED = ["clean", "corruptions_mean", "categories_mean"]
+MEASURED = {
+    "clean": "clean",
+    "corruptions_mean": "mean over corruptions",
+    "categories_mean": "mean of category means",
+}
 
 
 def summarize(records: list[CorruptionRecord]) -> pd.DataFrame:
@@ -34,7 +39,7 @@ def summarize(records: list[CorruptionRecord]) -> pd.DataFrame:
     if table.empty:
         return table
     groups = table.groupby([*SETTING, "corruptions", "method", "config_hash"], sort=False, dropna=False)
-    summary = groups[MEASURED].mean().join(groups[MEASURED].std().add_suffix("_std"))
+    summary = groups[[*MEASURED]].mean().join(groups[[*MEASURED]].std().add_suffix("_std"))
     summary.insert(0, "n", groups.size())
     summary = summary.reset_index()
     return summary.sort_values("method", key=lambda names: names.map(place_of), kind="stable", ignore_index=True)
@@ -52,14 +57,13 @@ def to_markdown(summary: pd.DataFrame) -> str:
             f"{benchmark}, {source}; {model}, recipe {recipe}{length}, {weights} weights; top-1 error in %, corrupted: "
             f"over {len(corruptions)} of {len(CORRUPTIONS)} corruptions{without}, severities 1 to 5",
             "",
-            "| method | n | clean | mean over corruptions | mean of category means |",
-            "|---|---|---|---|---|",
         ]
         several = rows["method"].duplicated(keep=False)
-        for place, row in rows.iterrows():
-            name = name_of(row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
-            parts.append(f"| {name} | {row['n']} | " + " | ".join(_cell(row, name) for name in MEASURED) + " |")
-        parts.append("")
+        shown = pd.DataFrame({"method": rows["method"].map(name_of), "n": rows["n"]})
+        shown["method"] += (" (" + rows["config_hash"] + ")").where(several, "")
+        for name, title in MEASURED.items():
+            shown[title] = [_cell(row, name) for _, row in rows.iterrows()]
+        parts += [markdown(shown), ""]
     return "\n".join(parts)
 
 
@@ -86,12 +90,11 @@ def by_corruption(records: list[CorruptionRecord]) -> str:
         several = {method for method, _ in columns if sum(other == method for other, _ in columns) > 1}
         heads = [name_of(name) + (f" ({config})" if name in several else "") for name, config in columns]
         parts += [", ".join(map(str, setting)) + ": top-1 error in %, mean over severities", ""]
-        parts += ["| category | corruption | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
-        for name in CORRUPTIONS:
-            if name in errors:
-                shown = " | ".join(f"{errors[name, at]:.2f}" if (name, at) in errors else "-" for at in columns)
-                parts.append(f"| {CORRUPTIONS[name].category} | {name} | {shown} |")
-        parts.append("")
+        names = [name for name in CORRUPTIONS if name in errors]
+        shown = pd.DataFrame({"category": [CORRUPTIONS[name].category for name in names], "corruption": names})
+        for head, at in zip(heads, columns, strict=True):
+            shown[head] = [f"{errors[name, at]:.2f}" if (name, at) in errors else "-" for name in names]
+        parts += [markdown(shown), ""]
     return "\n".join(parts)
 
 

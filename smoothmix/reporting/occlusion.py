@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from smoothmix.evaluation.cam import class_activation_maps
 from smoothmix.evaluation.occlusion import CONDITIONS, occlude
+from smoothmix.reporting.markup import markdown
 from smoothmix.reporting.tables import name_of
 
 MEASURES = {"probability": "probability of the true class", "share": "share of the map's mass inside the box"}
@@ -14,17 +16,16 @@ MEASURES = {"probability": "probability of the true class", "share": "share of t
 
 def to_markdown(record: dict[str, Any]) -> str:
     """Return the record of `scripts/occlusion.py` as a Markdown table: a row for each network and condition."""
-    heads = [head for title in MEASURES.values() for head in (title, "change")]
-    lines = ["| network | images | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
+    rows = []
     for model in record["models"]:
         for condition, title in CONDITIONS.items():
             found = model["results"][condition]
-            cells = [title]
-            for name in MEASURES:
-                cells.append(_number(found[name]))
-                cells.append("-" if condition == "clean" else _number(found[f"{name}_change"], "+"))
-            lines.append(f"| {label(model)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            row = {"network": label(model), "images": title}
+            for name, measure in MEASURES.items():
+                row[measure] = _number(found[name])
+                row[f"change of the {name}"] = "-" if condition == "clean" else _number(found[f"{name}_change"], "+")
+            rows.append(row)
+    return markdown(pd.DataFrame(rows))
 
 
 def changes(record: dict[str, Any]) -> Figure:

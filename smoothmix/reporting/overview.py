@@ -4,7 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from smoothmix.reporting import formats
+import pandas as pd
+
+from smoothmix.reporting.markup import markdown
 from smoothmix.reporting.paper_tables import Filled
 
 
@@ -34,7 +36,7 @@ def overview(tables: Sequence[Filled], aside: Mapping[str, int], folder: Path, r
         f"Made by `{command}`, from the records of finished runs and the paper's numbers; do not edit.",
         "A row is complete when all of its seeds are there. A run serves every table that has its row. A page "
         "has the commands for what is missing; a table without a run has no page, but the command that fills it.",
-        formats.markdown(["table", "complete rows", "runs", "files"], body),
+        markdown(pd.DataFrame(body, columns=["table", "complete rows", "runs", "files"])),
         left_aside_line(aside),
     ]
     if others:

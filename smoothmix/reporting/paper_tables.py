@@ -12,7 +12,7 @@ import pandas as pd
 from smoothmix.evaluation.averages import means
 from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting import commands, corruption_tables, formats, row_tables
+from smoothmix.reporting import commands, corruption_tables, markup, row_tables
 from smoothmix.reporting.corruption_tables import choose_source, read_paper
 from smoothmix.reporting.matching import Cell, match
 from smoothmix.reporting.tables import name_of
@@ -46,7 +46,7 @@ class Filled:
 
     def markdown(self) -> str:
         """Return the page of the table."""
-        parts = [f"# {self.title}", formats.markdown(self.head, self.body), *self.notes]
+        parts = [f"# {self.title}", markup.markdown(pd.DataFrame(self.body, columns=self.head)), *self.notes]
         if self.commands and self.by_column:
             listed = "\n".join(f"{command}    # {row}" for row, command in self.commands)
             parts += ["Still to run:", f"```sh\n{listed}\n```"]
@@ -56,7 +56,8 @@ class Filled:
         """Return the table for a paper; the commands stand behind it."""
         still = [f"To run for {row}: `{command}`" for row, command in self.commands]
         caption = re.sub(r"^Table (\d): (.*)", r"\2 (Table \1 of the paper)", self.title)  # LaTeX counts its own
-        return formats.latex(self.head, self.plain_body, caption, f"tab:{self.name}", self.notes, still)
+        table = pd.DataFrame(self.plain_body, columns=self.head)
+        return markup.latex(table, caption, f"tab:{self.name}", self.notes, still)
 
     def csv(self) -> str:
         """Return all numbers, four decimals."""

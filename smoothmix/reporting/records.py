@@ -17,11 +17,15 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 @dataclass
 class Found:
-    """The records beneath some folders, by path, and a sentence about each file or folder that was not counted."""
+    """The records beneath some folders, by path, and a sentence about each file or folder that was not counted.
+
+    `unfinished` are the run directories without a record, and why they have none.
+    """
 
     runs: list[RunRecord] = field(default_factory=list)
     corrupted: list[CorruptionRecord] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unfinished: dict[Path, str] = field(default_factory=dict)
 
 
 def read_folders(folders: Sequence[Path]) -> Found:
@@ -34,7 +38,7 @@ def read_folders(folders: Sequence[Path]) -> Found:
         UserError: one of the folders does not exist.
     """
     found = Found()
-    files = {path.resolve(): path for folder in folders for path in _files(folder, found.problems)}
+    files = {path.resolve(): path for folder in folders for path in _files(folder, found)}
     for path in files.values():
         try:
             if path.name == "summary.json":
@@ -50,19 +54,34 @@ def read_folders(folders: Sequence[Path]) -> Found:
     return found
 
 
-def _files(folder: Path, problems: list[str]) -> Iterable[Path]:
-    """Return the files beneath `folder` that are records, by path."""
+def _files(folder: Path, found: Found) -> Iterable[Path]:
+    """Return the files beneath `folder` that are records, by path, and note what is unfinished or cannot be read."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
 
     def refused(error: OSError) -> None:
-        problems.append(f"cannot read the folder {error.filename} ({error.strerror}); what it holds is not counted")
+        where = f"cannot read the folder {error.filename} ({error.strerror})"
+        found.problems.append(f"{where}; what it holds is not counted")
 
     files = []
     for parent, folders, names in os.walk(folder, onerror=refused):
         folders[:] = [name for name in folders if not name.startswith((".", "@"))]
+        if "config.yaml" in names and "summary.json" not in names:
+            found.unfinished[Path(parent)] = _reason(Path(parent))
         files += [Path(parent, name) for name in names if name == "summary.json" or CORRUPTED.fullmatch(name)]
     return sorted(files)
+
+
+def _reason(directory: Path) -> str:
+    """Return why a run directory has no record."""
+    try:
+        failure, metrics = directory / "failed.txt", directory / "metrics.jsonl"
+        if failure.exists():
+            return f"failed: {failure.read_text(encoding='utf-8', errors='replace').strip()[:500]}"
+        epochs = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return f"running or interrupted after {epochs} epoch{'' if epochs == 1 else 's'}; the same command resumes it"
 
 
 def _distinct(records: Sequence[AnyRecord], problems: list[str]) -> list[AnyRecord]:

@@ -1,7 +1,10 @@
 """From run records to a table of mean errors over seeds."""
 
+import itertools
+
 import pandas as pd
 
+from smoothmix.reporting.markup import markdown
 from smoothmix.utils.records import RunRecord
 
 METHODS = {
@@ -72,15 +75,13 @@ def to_markdown(summary: pd.DataFrame) -> str:
         parts += [
             f"{dataset}, {model}, recipe {recipe}, {epochs} epochs; error in %, best epoch chosen on {selected_on}",
             "",
-            "| method | n | best top-1 | last top-1 | best top-5 | last top-5 |",
-            "|---|---|---|---|---|---|",
         ]
         several = rows["method"].duplicated(keep=False)
-        for place, row in rows.iterrows():
-            name = name_of(row["method"]) + (f" ({row['config_hash']})" if several[place] else "")
-            cells = [_mean_and_spread(row, name) for name in ("best_top1", "last_top1", "best_top5", "last_top5")]
-            parts.append(f"| {name} | {row['n']} | " + " | ".join(cells) + " |")
-        parts.append("")
+        shown = pd.DataFrame({"method": rows["method"].map(name_of), "n": rows["n"]})
+        shown["method"] += (" (" + rows["config_hash"] + ")").where(several, "")
+        for k, when in itertools.product((1, 5), ("best", "last")):
+            shown[f"{when} top-{k}"] = [_mean_and_spread(row, f"{when}_top{k}") for _, row in rows.iterrows()]
+        parts += [markdown(shown), ""]
     return "\n".join(parts)
 
 

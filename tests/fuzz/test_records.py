@@ -185,8 +185,9 @@ def test_metrics_lines(fuzz, leave):
     def attempt(content):
         folder = leave("metrics.jsonl", content)
         (folder / "one" / "summary.json").write_text(json.dumps(RECORD))
-        table = figures._metrics(read(folder).runs[0])
-        assert table["epoch"].tolist() == [*range(1, len(table) + 1)]
+        table = figures.read_log(read(folder).runs[0])
+        assert set(table["epoch"]) <= {1, 2, 3}
+        assert table["epoch"].is_monotonic_increasing
         assert all(0 <= error <= 100 for error in table["test_top1_error"])
         assert all(math.isfinite(loss) for loss in table["test_loss"])
 

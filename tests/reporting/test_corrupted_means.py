@@ -2,13 +2,14 @@ import math
 import statistics
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import BENCHMARK
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.corrupted_means import by_corruption, summarize, to_markdown
-from smoothmix.reporting.records import read_folders
+from smoothmix.reporting.tables import name_of
 
 
 def record(error=30.0, names=tuple(CORRUPTIONS), method="cutmix", clean=5.0, **changes):
@@ -91,9 +92,12 @@ def test_a_row_for_each_corruption_and_a_column_for_each_method():
     assert fog == "| weather | fog | - | 53.00 | 33.00 |"
 
 
-def test_the_committed_tables_are_those_of_the_committed_records():
+def test_the_committed_tables_are_those_of_the_committed_errors():
     folder = Path(__file__).parents[2] / "results" / "cifar100_short"
-    records, page = read_folders([folder]).corrupted, (folder / "README.md").read_text()
-    assert len(records) == 6
-    assert to_markdown(summarize(records)).strip() in page
-    assert by_corruption(records).strip() in page
+    errors, page = pd.read_csv(folder / "errors.csv").set_index("method"), (folder / "README.md").read_text()
+    for name, corruption in CORRUPTIONS.items():
+        assert f"| {corruption.category} | {name} | " + " | ".join(f"{e:.2f}" for e in errors[name]) + " |" in page
+    for method, line in errors.iterrows():
+        over = line[list(CORRUPTIONS)]
+        categories = over.groupby([CORRUPTIONS[name].category for name in over.index]).mean().mean()
+        assert f"| {name_of(method)} | 1 | {line.best_top1:.2f} | {over.mean():.2f} | {categories:.2f} |" in page

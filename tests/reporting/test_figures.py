@@ -7,7 +7,17 @@ from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting.figures import colour_of, corruption_bars, groups, learning_curves, save, severity_curves
+from smoothmix.reporting.figures import (
+    FOREGROUND,
+    colour_of,
+    corruption_bars,
+    groups,
+    learning_curves,
+    read_log,
+    save,
+    severity_curves,
+    svg,
+)
 from smoothmix.reporting.tables import METHODS
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.records import RunRecord
@@ -57,7 +67,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         save(Figure(), tmp_path / "file" / "figure")
 
 
-def test_learning_curves_show_each_seed_and_the_mean(tmp_path):
+def test_learning_curves_show_means_and_deviations(tmp_path):
     records = [run(tmp_path, "cutmix", seed, [50 + seed, 40 + 4 * seed]) for seed in range(3)]
     records.append(run(tmp_path, "identity", 0, [60, 30]))
     error, loss = learning_curves(records, "title").axes[:2]
@@ -65,7 +75,9 @@ def test_learning_curves_show_each_seed_and_the_mean(tmp_path):
     assert list(lines) == ["Baseline", "CutMix"]
     assert lines["CutMix"] == [51, 44]
     assert lines["Baseline"] == [60, 30]
-    assert len(error.lines) == 1 + 1 + 3  # a method with one seed has no thin line
+    assert len(error.lines) == 2
+    band = error.collections[1].get_paths()[0].vertices
+    assert set(band[band[:, 0] == 2][:, 1]) == {40, 48}  # one sample deviation of 40, 44, 48 to either side
     assert list(loss.lines[0].get_ydata()) == pytest.approx([60 / 50, 30 / 50])
 
 
@@ -75,7 +87,7 @@ def test_two_settings_of_a_method_are_two_lines(tmp_path):
     assert lines == [[50, 40], [70, 60]]
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"epoch": 1}\n'])
+@pytest.mark.parametrize("text", ["", "{", '{"epoch": 2}\n', '{"epoch": 1, "test_top1_error": 101, "test_loss": 1}'])
 def test_a_damaged_log_is_named(tmp_path, text):
     record = run(tmp_path, "cutmix", 0, [50])
     (tmp_path / "cutmix0None" / "metrics.jsonl").write_text(text)
@@ -126,4 +138,20 @@ def test_settings_have_figures_of_their_own():
 def test_two_settings_of_a_method_have_bars_of_their_own():
     figure = corruption_bars([corrupted("cutmix", 7.0), corrupted("cutmix", 87.0, config_hash="other")], "title")
     bars = {container.get_label(): container[0].get_height() for container in figure.axes[0].containers}
-    assert bars == {"cutmix (1234abcd)": 10.0, "cutmix (other)": 90.0}
+    assert bars == {"CutMix (1234abcd)": 10.0, "CutMix (other)": 90.0}
+
+
+def test_epochs_without_an_evaluation_are_not_drawn(tmp_path):
+    record = run(tmp_path, "cutmix", 0, [50])
+    lines = ['{"epoch": 1, "train_loss": 2.0}', '{"epoch": 2, "test_top1_error": 40.0, "test_loss": 1.0}']
+    (record.directory / "metrics.jsonl").write_text("\n".join(lines))
+    assert read_log(record)["epoch"].tolist() == [2]
+
+
+def test_a_figure_for_a_page_has_the_colours_of_its_text():
+    figure = corruption_bars([corrupted("identity", 7.0)], "")
+    text = svg(figure).decode()
+    assert "prefers-color-scheme:dark" in text
+    assert FOREGROUND not in text
+    assert text.count("currentColor") > 10
+    assert text == svg(corruption_bars([corrupted("identity", 7.0)], "")).decode()

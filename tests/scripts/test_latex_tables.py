@@ -4,9 +4,10 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
-from smoothmix.reporting import formats
+from smoothmix.reporting import markup
 
 HEAD = ["row", "top-1: ours, best epoch", "a_b & 50 % #1"]
 BODY = [["[8,16] {x}", "14.81 ± 0.26 (2 of 5)", r"$5 \ ~ ^"], ["`", "†1", "-"]]
@@ -45,8 +46,12 @@ def test_every_table_of_the_paper_keeps_the_rules(every_table):
     assert [faults(tex) for tex in every_table] == [[]] * 8
 
 
+def latex(head, body, *others):
+    return markup.latex(pd.DataFrame(body, columns=head), *others)
+
+
 def test_any_text_keeps_the_rules_and_faults_are_seen():
-    tex = formats.latex(HEAD, BODY, "50 % of a_b", "tab:x", ["# {"], ["`run a_b/c`"])
+    tex = latex(HEAD, BODY, "50 % of a_b", "tab:x", ["# {"], ["`run a_b/c`"])
     assert faults(tex) == []
     for sign in "%#_":
         assert faults(tex.replace(f"\\{sign}", sign, 1)) == [f"not escaped: {sign}"]
@@ -59,8 +64,8 @@ def test_latex_sets_every_table_inside_the_margins(tmp_path, every_table):
         pytest.skip("there is no pdflatex; apt-get install texlive-latex-base texlive-latex-recommended")
     wide = [*HEAD, *(f"column {number}" for number in range(10))]
     made = [
-        formats.latex(HEAD, BODY, "50 % of a_b", "tab:x", ["# {"], [f"`run={'a_b/' * 60}`"]),
-        formats.latex(wide, [["14.81 ± 0.26 / 14.95 / +0.14"] * len(wide)] * 3, "wide", "tab:y", [], []),
+        latex(HEAD, BODY, "50 % of a_b", "tab:x", ["# {"], [f"`run={'a_b/' * 60}`"]),
+        latex(wide, [["14.81 ± 0.26 / 14.95 / +0.14"] * len(wide)] * 3, "wide", "tab:y", [], []),
     ]
     (tmp_path / "all.tex").write_text(document(*every_table, *made))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]

@@ -1,29 +1,29 @@
-"""The report: every link and image of the page resolves in the page itself, in a real browser too."""
+"""The report: what it says of hand-made runs, and what a real browser makes of it."""
 
 import contextlib
 import html.parser
 import importlib.util
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
-import matplotlib.figure
 import pytest
+import yaml
 
 from scripts.reproduction.filled_tables import cells_of
-from scripts.reproduction.tables import load_table
-from smoothmix.reporting.report import report
+from scripts.reproduction.tables import load_table, table_runs
+from smoothmix.corruptions import CORRUPTIONS
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("dataset", "model", "method", "recipe", "config_hash", "seed")
 SPEC = importlib.util.spec_from_file_location("make_report", ROOT / "scripts" / "make_report.py")
 make_report = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(make_report)
+ERRORS = {"identity": 20.0, "cutmix": 17.0, "smoothmix_c": 16.5}
 
 # appended to a copy of the page: what the browser made of it, as its title
 PROBE = """<script>
@@ -31,14 +31,21 @@ const failed = [];
 addEventListener("error", event => failed.push(String(event.target.src || event.message)), true);
 addEventListener("load", () => {
   const targets = [...document.querySelectorAll("a")].map(a => a.getAttribute("href"));
+  const table = document.querySelector("#comparison table");
+  const column = () => [...table.tBodies[0].rows].map(row => row.cells[3].textContent);
+  const before = column(), button = table.tHead.rows[0].cells[3].querySelector("button");
+  button.click();
+  const up = column();
+  button.click();
+  const root = document.documentElement;
   document.title = JSON.stringify({
     widths: [...document.images].map(image => image.complete ? image.naturalWidth : -1),
-    links: targets.length,
     dead: targets.filter(to => !to.startsWith("#") || !document.getElementById(decodeURIComponent(to.slice(1)))),
     requests: performance.getEntriesByType("resource").map(entry => entry.name).filter(to => !to.startsWith("data:")),
     failed: failed,
-    rows: document.querySelectorAll("#ledger tr").length,
-    overflowing: document.documentElement.scrollWidth > innerWidth,
+    sorted: [before, up, column()],
+    page: [root.scrollWidth, innerWidth],
+    cut: [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
   });
 });
 </script>"""
@@ -59,86 +66,141 @@ class Page(html.parser.HTMLParser):
         self.sources += [given["src"]] if "src" in given else []
 
 
-def write_record(folder, cell, **changes):
-    error = {"epoch": 3, "test_top1_error": 15.25, "test_top5_error": 3.0}
-    record = dict(zip(NAMES, cell.key, strict=True)) | {"best": error, "last": error | {"test_top1_error": 16.5}}
-    record |= {"git_commit": "0123456789abcdef", "device": "H100 <80GB>", "seconds": 5400.0, "epochs": 300} | changes
-    folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps(record))
+def write_run(folder, run, cell, corrupted=True):
+    """Leave what a run of the digits leaves: a record, a log, its configuration, errors on corrupted images."""
+    error = ERRORS[run.config.method] + 0.3 * run.config.seed + 0.1 * (run.config.seed % 2)
+    rows = [
+        {"epoch": epoch, "test_loss": 1.0, "test_top1_error": error + 10 / epoch, "test_top5_error": 2.0}
+        for epoch in range(1, 4)
+    ]
+    start = {"time": "2026-01-01T10:00:00+00:00", "git_commit": "0123456789abcdef" * 2, "device": "H100 <80GB>"}
+    starts = [start | {"command": "train.py a=1"}, start | {"command": "train.py a=<2>"}]
+    record = cell.key._asdict() | {"epochs": 3, "best": rows[2], "last": rows[2], "seconds": 5400.0, "starts": starts}
+    directory = folder / f"{run.config.method}{run.config.seed}"
+    directory.mkdir(parents=True)
+    (directory / "summary.json").write_text(json.dumps(record))
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / "config.yaml").write_text(yaml.safe_dump(run.config.to_dict()))
+    if corrupted:
+        errors = {name: {str(s): error + s + place for s in range(1, 6)} for place, name in enumerate(CORRUPTIONS)}
+        if run.config.seed == 2:
+            del errors["fog"]["3"]
+        facts = {"benchmark": "digits_c", "source": "generated (seed 0)", "weights": "best", "clean_top1_error": error}
+        content = cell.key._asdict() | {"epochs": 3} | facts | {"top1_errors": errors}
+        (directory / "best.digits_c-generate.json").write_text(json.dumps(content))
+
+
+def make(folder, *words):
+    """Run make_report.py in `folder`; return its exit status, stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["make_report.py", *words])
+        try:
+            make_report.main()
+        except SystemExit as stop:
+            return stop.code, out.getvalue(), err.getvalue()
+    return 0, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """The text of a report with a figure in two forms, an audit and four runs; one file holds it."""
-    tmp_path = tmp_path_factory.mktemp("report")
-    cutmix = next(cell for cell in cells_of(load_table("6"), "paper") if cell.row == "CutMix")
-    write_record(tmp_path / "runs" / "cutmix", cutmix)
-    write_record(tmp_path / "runs" / "quick", cells_of(load_table("2"), "quick")[0])
-    write_record(tmp_path / "runs" / "demo", cells_of(load_table("demo"), "paper")[0])
-    write_record(tmp_path / "runs" / "other", cutmix, recipe="short_cifar")
-    figure = matplotlib.figure.Figure(figsize=(2, 1))
-    figure.subplots().plot([1, 2])
-    (tmp_path / "figures").mkdir()
-    for name in ("curves.svg", "curves.png", "bars.png"):
-        figure.savefig(tmp_path / "figures" / name)
-    (tmp_path / "audit.md").write_text("# The paper\n\n| claim | printed |\n|---|---|\n| wins | 14 |\n")
-    overrides = ["runs", "--figures", "figures", "--audit", "audit.md", "--output", "out/index.html"]
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.chdir(tmp_path)
-        patch.setattr(sys, "argv", ["make_report.py", *overrides])
-        make_report.main()
-    assert printed.getvalue() == "out/index.html: 10 tables, 2 figures, 4 runs\nwith audit.md\n"
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
-    return (tmp_path / "out" / "index.html").read_text()
+def folder(tmp_path_factory):
+    """Nine runs of digits_claims, one unfinished, and claims."""
+    folder = tmp_path_factory.mktemp("report")
+    table = load_table("digits_claims")
+    for run, cell in zip(table_runs(table), cells_of(table, "paper"), strict=True):
+        write_run(folder / "runs", run, cell, corrupted=run.config.method != "identity")
+    (folder / "runs" / "begun").mkdir()
+    (folder / "runs" / "begun" / "config.yaml").write_text("a: 1\n")
+    (folder / "runs" / "begun" / "failed.txt").write_text("out of <memory>\n")
+    (folder / "runs" / "claims.csv").write_text("sentence,n,p_holm,verdict\nIt is <better>,8,0.01234,supported\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    status, out, err = make(folder, "runs", "--output", "out/index.html")
+    assert (status, err) == (0, "")
+    assert out == "out/index.html: 9 finished runs, 1 unfinished\n"
+    assert [path.name for path in (folder / "out").iterdir()] == ["index.html"]
+    return (folder / "out" / "index.html").read_text()
 
 
 def test_links_and_images_resolve_inside_the_page(page):
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert len(parsed.links) > 15
     assert {link[1:] for link in parsed.links} <= set(parsed.ids)
-    assert [source.partition(",")[0] for source in parsed.sources] == [
-        "data:image/png;base64",  # bars
-        "data:image/svg+xml;base64",  # curves: the vector form of two
-    ]
+    kinds = [source.partition(",")[0] for source in parsed.sources]
+    assert kinds == ["data:image/svg+xml;base64"] * 2 + ["data:image/png;base64"] * 2
     assert "http" not in re.sub(r'src="data:[^"]*"', "", page)
+    assert [name for name in parsed.ids if name in ("comparison", "corruptions", "mixed", "claims", "ledger")] == [
+        "comparison", "corruptions", "mixed", "claims", "ledger",
+    ]  # fmt: skip
 
 
-def test_the_ledger_says_which_rows_a_run_fills(page):
+def test_the_comparison_comes_first_and_marks_what_is_significant(page):
+    body = page[page.index('id="comparison"') : page.index('id="corruptions"')]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in body.split("<tr>")[2:]]
+    assert [row[0] for row in rows] == ["Baseline", "CutMix", "SmoothMix_C"]
+    mean = 20 + (0 + 0.4 + 0.6) / 3 + 10 / 3
+    assert rows[0][3].startswith(f"{mean:.2f} ± ")
+    assert rows[1][5].startswith("-3.00")  # without a spread of the differences there is no test
+    assert rows[1][6] == "-"
+
+
+def test_everything_else_is_said(page):
+    assert "It is &lt;better&gt;" in page
+    assert "<td>0.0123</td>" in page
+    assert "failed: out of &lt;memory&gt;" in page
+    assert page.count("not evaluated at every severity: fog") == 2
     ledger = page[page.index('id="ledger"') :]
-    cutmix, demo, other, quick = (line for line in ledger.splitlines() if "<td>" in line)
-    for target in ("table1-row7", "table4", "table6-row0"):
-        assert f'href="#{target}"' in cutmix
-    assert '<tr id="table6-row0"><td>CutMix</td>' in page
-    values = ("0123456789abcdef<", "<td>1.50</td>", "15.25", "16.50", "H100 &lt;80GB&gt;", "runs/cutmix/summary.json")
-    for value in values:
-        assert value in cutmix
-    assert "nothing (recipe short_cifar)" in other
-    assert 'href="#table2-quick-row0"' in quick
-    assert 'href="#demo-row0"' in demo
-    assert "<p>4 finished runs, 6.0 hours.</p>" in ledger
+    assert "0123456789abcdef" * 2 in ledger
+    assert "H100 &lt;80GB&gt;" in ledger
+    assert "train.py a=&lt;2&gt;" in ledger
+    assert ledger.count("<td>1.50</td>") == 9
+    assert 'href="#digits_claims"' in ledger
+    assert "9 of 9 runs" in page
+    assert "python scripts/reproduce.py table=1<" in page
+    assert page.count("<details id=") == len(list((ROOT / "configs" / "table").glob("*.yaml")))
+    assert page.count(" open>") == 1
 
 
-def test_the_audit_is_a_table_and_may_be_missing(page):
-    assert "<td>wins</td>" in page
-    bare = report([], [], [], None)
-    assert Page(bare).ids == ["tables", "ledger"]
-    assert "No finished run." in bare
+def test_the_rest_is_shown_when_something_cannot_be_read(folder, tmp_path):
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    (tmp_path / "runs" / "cutmix0" / "summary.json").write_text("{")
+    (tmp_path / "runs" / "cutmix1" / "metrics.jsonl").write_text("{")
+    (tmp_path / "runs" / "cutmix2" / "best.digits_c-generate.json").write_text("[]")
+    (tmp_path / "runs" / "claims.csv").write_bytes(b"")
+    status, out, err = make(tmp_path, "runs", "--output", "x.html")
+    assert status == 2
+    assert "8 finished runs" in out
+    sentences = err.splitlines()
+    assert len(sentences) == 4
+    for sentence, name in zip(sorted(sentences), sorted(["claims.csv", "cutmix0", "cutmix1", "cutmix2"]), strict=True):
+        assert sentence.startswith(f"error: runs/{name}")
+    text = (tmp_path / "x.html").read_text()
+    assert text.count("Not counted: ") == 4
+    assert "SmoothMix_C" in text
 
 
-def test_a_damaged_record_is_one_sentence(tmp_path, monkeypatch, capsys):
-    (tmp_path / "summary.json").write_text("{")
-    monkeypatch.setattr(sys, "argv", ["make_report.py", str(tmp_path), "--output", str(tmp_path / "x.html")])
-    with pytest.raises(SystemExit) as stop:
-        make_report.main()
-    assert stop.value.code == 2
-    (complaint,) = capsys.readouterr().err.splitlines()
-    assert complaint.startswith(f"error: {tmp_path}/summary.json is not a run record; move it away or run that run")
-    assert (tmp_path / "x.html").exists()
+def test_a_report_that_cannot_be_written_is_one_sentence(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = make(folder, "runs", "--output", str(tmp_path / "file" / "index.html"))
+    assert status == 2
+    assert err.startswith(f"error: cannot write to {tmp_path}/file (")
+    assert err.count("\n") == 1
 
 
-def browse(text, folder):
+def test_no_run_at_all_is_a_page_with_the_next_command(tmp_path):
+    (tmp_path / "runs").mkdir()
+    assert make(tmp_path, "runs", "--output", "x.html")[0] == 0
+    text = (tmp_path / "x.html").read_text()
+    assert "There is no finished run yet." in text
+    assert "No finished run." in text
+    assert {"corruptions", "mixed", "claims"}.isdisjoint(Page(text).ids)
+
+
+def browse(text, folder, width=1280, dark=False):
     """Open a page in a headless Chromium; return what PROBE saw."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
@@ -146,24 +208,31 @@ def browse(text, folder):
     probed = folder / "probed.html"
     probed.write_text(text.replace("<body>", "<body>" + PROBE, 1))
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
-    done = subprocess.run([browser, *options, probed.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    options += [f"--window-size={width},900", *(["--blink-settings=preferredColorScheme=0"] if dark else [])]
+    done = subprocess.run(
+        [browser, *options, probed.as_uri()], capture_output=True, text=True, timeout=120, check=True,
+        env=os.environ | {"HOME": str(folder)},
+    )  # fmt: skip
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1]))
 
 
-@pytest.mark.slow
-def test_a_browser_shows_everything_and_asks_for_nothing(page, tmp_path):
-    seen = browse(page, tmp_path)
-    assert len(seen["widths"]) == 2
+@pytest.mark.parametrize("width", [1280, 500])  # headless Chromium has no smaller window
+def test_a_browser_shows_sorts_and_cuts_nothing_off(page, tmp_path, width):
+    seen = browse(page, tmp_path, width)
+    assert len(seen["widths"]) == 4
     assert min(seen["widths"]) > 0
-    assert seen["links"] == len(Page(page).links)
-    assert seen["rows"] == 5
     assert (seen["dead"], seen["requests"], seen["failed"]) == ([], [], [])
-    assert not seen["overflowing"]
+    assert seen["page"][0] <= seen["page"][1]
+    assert width < 1280 or seen["cut"] == 0
+    before, up, down = seen["sorted"]
+    assert up == sorted(before, key=lambda text: float(text.split()[0]))
+    assert down == up[::-1]
 
 
-@pytest.mark.slow
 def test_the_browser_notices_what_is_broken(page, tmp_path):
-    seen = browse(page.replace("</body>", '<img src="no.png"><a href="#nowhere">x</a></body>'), tmp_path)
+    broken = '<img src="no.png"><a href="#nowhere">x</a><div style="width: 3000px">x</div><script>nothing()</script>'
+    seen = browse(page.replace("</body>", f"{broken}</body>"), tmp_path)
     assert seen["widths"][-1] == 0
     assert seen["dead"] == ["#nowhere"]
-    assert [name.rpartition("/")[2] for name in seen["failed"]] == ["no.png"]
+    assert any("nothing is not defined" in message for message in seen["failed"])
+    assert seen["page"][0] > seen["page"][1]

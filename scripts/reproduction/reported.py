@@ -1,0 +1,119 @@
+"""What the report shows beside the records: tables, pictures of mixed batches, claims, the audit of the paper."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from torch.nn import functional as F
+
+from datasets import digits
+from datasets.corrupted import CORRUPTED
+from scripts.reproduction.arguments import TABLES
+from scripts.reproduction.filled_tables import PAPER, cells_of, file_name, filled_table
+from scripts.reproduction.tables import PRESETS, load_table, table_runs
+from smoothmix.config import build
+from smoothmix.config.run_directory import read
+from smoothmix.config.schema import check
+from smoothmix.evaluation.averages import corruptions_of
+from smoothmix.reporting.audit import audit
+from smoothmix.reporting.matching import match
+from smoothmix.reporting.mixed_batch import mixed_batch
+from smoothmix.reporting.records import Found
+from smoothmix.reporting.report import Contents, PaperTable
+from smoothmix.reporting.tables import name_of, place_of
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.quoting import shell_command
+
+IMAGES = 8  # of a picture
+# of claims.csv
+SHOWN = ("sentence", "source", "endpoint", "row", "to", "n", "effect", "low", "high", "p_holm", "verdict")
+
+
+def contents(
+    found: Found,
+    folders: Sequence[Path],
+    overrides: Sequence[str],
+    sources: Sequence[str],
+    command: str,
+    progress: Callable[[str], None],
+) -> Contents:
+    """Return what the report shows beside the records that were `found` beneath `folders`."""
+    tables = []
+    for preset in PRESETS:
+        for name in sorted((path.stem for path in TABLES.glob("*.yaml")), key=lambda name: (len(name), name)):
+            progress(f"table {name}")
+            tables += _table(name, preset, found, overrides, sources)
+    progress("mixed batches")
+    return Contents(
+        command=command,
+        tables=tables,
+        pictures=_pictures(found),
+        claims=_claims(folders, found.problems),
+        audit=audit(PAPER),
+        corruptions={name: corruptions_of(benchmark.constants) for name, benchmark in CORRUPTED.items()},
+    )
+
+
+def _table(
+    name: str, preset: str, found: Found, overrides: Sequence[str], sources: Sequence[str]
+) -> list[PaperTable]:
+    """Return the table `name` if it is to be shown: with its content where it has a run, without a preset's others."""
+    table = load_table(name)
+    if preset != "paper" and not any(record.recipe == preset for record in found.runs):
+        return []
+    words = [f"table={name}", *([] if preset == "paper" else [f"preset={preset}"]), *overrides]
+    command = shell_command(["python", "scripts/reproduce.py", *words])
+    wanted = sum(row.seeds or table.seeds for row in table.rows.values())
+    title = f"Table {name}: {table.title}" if (PAPER / f"table{name}.csv").exists() else table.title
+    # composing every row takes seconds: the first one tells whether there can be a run
+    first = table_runs(replace(table, rows=dict([next(iter(table.rows.items()))])), preset, tuple(overrides), 1)[0]
+    kind = first.config.dataset.name, first.config.recipe.name
+    if all((record.dataset, record.recipe) != kind for record in found.runs):
+        return [PaperTable(file_name(name, preset), title, 0, wanted, command)] if preset == "paper" else []
+    cells = cells_of(table, preset, overrides)
+    if not match(found.runs, cells):
+        return [PaperTable(file_name(name, preset), title, 0, wanted, command)] if preset == "paper" else []
+    content = filled_table(name, preset, cells, found, overrides, sources)
+    there, wanted = sum(n for _, n, _ in content.counts), sum(of for _, _, of in content.counts)
+    keys = frozenset(cell.key for cell in cells)
+    return [PaperTable(content.name, content.title, there, wanted, command, content, keys)]
+
+
+def _pictures(found: Found) -> dict[str, bytes]:
+    """Return {name of a strategy: PNG} for the strategies of the runs that change images."""
+    images, labels = digits().arrays("test")
+    chosen = [int((labels == digit).nonzero()[0]) for digit in range(IMAGES)]
+    ink = images[chosen].permute(0, 3, 1, 2).float() / 255
+    colours = torch.tensor([[0.10, 0.25, 0.55], [0.75, 0.35, 0.05]]).repeat(IMAGES // 2, 1)
+    clean = ink + (1 - ink) * colours[:, :, None, None]  # on a background, or the edge of a box would not show
+    pictures: dict[str, bytes] = {}
+    for record in sorted(found.runs, key=lambda record: place_of(record.method)):
+        name = name_of(record.method)
+        path = record.directory / "config.yaml"
+        if name in pictures or not path.exists():
+            continue
+        try:
+            config = check(OmegaConf.create(read(path)))
+            side = int(config.dataset.options.get("image_size", clean.shape[-1]))
+            batch = F.interpolate(clean, size=(side, side), mode="nearest")
+            picture = mixed_batch(build.mixing(config, 10), batch, labels[chosen])
+        except (UserError, TypeError, ValueError, RuntimeError):  # the strategy of another version of this program
+            continue
+        if picture is not None:
+            pictures[name] = picture
+    return pictures
+
+
+def _claims(folders: Sequence[Path], problems: list[str]) -> dict[str, pd.DataFrame]:
+    """Return {what made it: verdicts} of every claims.csv beneath the folders."""
+    found = {}
+    for path in sorted({path.resolve(): path for folder in folders for path in folder.rglob("claims.csv")}.values()):
+        try:
+            frame = pd.read_csv(path, encoding="utf-8")
+            found[f"From {path}."] = frame[[column for column in SHOWN if column in frame]]
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} is not a table of claims ({error}); make it again with scripts/claims.py")
+    return found
