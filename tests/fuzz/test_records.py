@@ -141,7 +141,7 @@ def test_run_records(fuzz, leave):
         assert RunRecord.read(folder / "again.json") == record
         summary = tables.summarize(found.runs)
         assert math.isclose(summary["best_top1"].item(), record.error("best"))
-        assert tables.to_markdown(summary).count("\n| ") == 2  # the head and one line
+        assert tables.to_markdown(summary).count("\n| ") == 3  # the head, the rule and one line
         for name in ("1", "4"):
             filled = filled_table(name, "paper", cells(name), found)
             assert "nan" not in filled.markdown()

@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import yaml
 
 from scripts.reproduction.filled_tables import cells_of
 from scripts.reproduction.tables import load_table, table_runs
+from smoothmix.config.run_directory import config_hash
 from smoothmix.corruptions import CORRUPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +201,18 @@ def test_no_run_at_all_is_a_page_with_the_next_command(tmp_path):
     assert "There is no finished run yet." in text
     assert "No finished run." in text
     assert {"corruptions", "mixed", "claims"}.isdisjoint(Page(text).ids)
+
+
+def test_a_hundred_runs_take_less_than_ten_seconds_of_one_core(tmp_path):
+    table = load_table("digits_claims")
+    (cell, *_), several = cells_of(table, "paper"), table_runs(table, seeds=34)
+    for run in several:
+        key = cell.key._replace(method=run.config.method, config_hash=config_hash(run.config), seed=run.config.seed)
+        write_run(tmp_path / "runs", run, replace(cell, key=key))
+    begun = time.process_time()
+    _, out, _ = make(tmp_path, "runs", "--output", "x.html")
+    assert time.process_time() - begun < 10
+    assert "102 finished runs" in out
 
 
 def browse(text, folder, width=1280, dark=False):
