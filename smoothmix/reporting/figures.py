@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ COLOURS = {"identity": FOREGROUND, "smoothmix_c": "royalblue"}  # what is compar
 OTHERS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
 THEMES = "svg{color:#1f2328}text{fill:currentColor}@media(prefers-color-scheme:dark){svg{color:#e6e9ee}}"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+STYLES = ["-", "--", ":", "-."]  # of several configurations of one method
 DPI = 100
 EPOCH = {"epoch": is_count, "test_top1_error": is_percentage, "test_loss": is_loss}  # of each line that is drawn
 
@@ -90,6 +92,7 @@ def learning_curves(records: list[RunRecord], title: str) -> Figure:
     for axes, column, label in zip(
         figure.subplots(1, 2), ("test_top1_error", "test_loss"), ("test top-1 error (%)", "test loss"), strict=True
     ):
+        drawn: Counter[str] = Counter()
         # two settings of one method are two lines
         by_setting = dict(list(runs.groupby(["method", "config_hash"])))
         for method, config in sorted(by_setting, key=lambda setting: (place_of(setting[0]), setting[1])):
@@ -98,10 +101,12 @@ def learning_curves(records: list[RunRecord], title: str) -> Figure:
             mean, deviation = table.mean(axis=1, skipna=False), table.std(axis=1, skipna=False).fillna(0)
             colour = colour_of(method)
             axes.fill_between(table.index, mean - deviation, mean + deviation, color=colour, alpha=0.15, lw=0)
-            axes.plot(table.index, mean, color=colour, linewidth=1.2, label=names[method, config])
+            style = {"linestyle": STYLES[drawn[method] % len(STYLES)], "marker": "." if len(mean) < 20 else None}
+            axes.plot(table.index, mean, color=colour, linewidth=1.2, label=names[method, config], **style)
+            drawn[method] += 1
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _zoom(axes, runs[column])
+        _zoom(axes, runs["epoch"], runs[column])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     if title:
         figure.suptitle(title, fontsize="small")
@@ -151,9 +156,9 @@ def severity_curves(records: list[CorruptionRecord], title: str) -> Figure:
     return figure
 
 
-def _zoom(axes: Any, values: "pd.Series[float]") -> None:
-    """End the vertical axis above three quarters of the values: the first epochs would flatten the others."""
-    top, bottom = values.quantile(0.75), values.min()
+def _zoom(axes: Any, epochs: "pd.Series[int]", values: "pd.Series[float]") -> None:
+    """End the vertical axis above the second half of the epochs and three quarters of all values."""
+    top, bottom = max(values[epochs > epochs.max() / 2].max(), values.quantile(0.75)), values.min()
     if top > bottom:
         axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
 
