@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "reproduce": ["table=6", "--status"],
     "make_tables": ["--table", "6", "--output", "tables"],
-    "make_report": ["--output", "report.html", "--figures", "figures"],
+    "make_report": ["--output", "report.html"],
     "summarize": [],
 }
 

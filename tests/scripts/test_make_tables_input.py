@@ -25,7 +25,7 @@ def test_records_of_another_preset_or_recipe_are_left_aside(cells, run, tmp_path
     assert status == 0
     assert "tables/table2.md .tex .csv: 0 of 30 runs" in out
     reasons = "1 of recipe quick, 1 of recipe cifar_cutmix, 1 of recipe cifar with other settings than the table's, "
-    assert f"records of no row of these tables: 4 ({reasons}1 of seed 9)" in out
+    assert f"4 records of no row of these tables left aside: {reasons}1 of seed 9." in out
 
 
 def test_runs_with_overrides_are_found_with_these_overrides(cells, run, tmp_path, hand_made):
