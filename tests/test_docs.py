@@ -1,6 +1,7 @@
 """The pages tell the truth: the worked example works when it is followed, and the tables name all that there is."""
 
 import ast
+import inspect
 import os
 import re
 import shlex
@@ -99,14 +100,20 @@ def test_the_table_of_methods_names_every_mixing_and_every_experiment_of_it():
             assert (ROOT / "configs" / "experiment" / folder / f"{name}.yaml").exists(), (folder, name)
 
 
-def test_the_readme_lists_every_strategy():
-    text = (ROOT / "README.md").read_text()
-    table = text[text.index("| strategy |") : text.index("## Results")]
-    strategies = {name for name in smoothmix.__all__ if name[0].isupper()}
-    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == strategies
-    choices = next(line for line in text.splitlines() if line.startswith("| `mixing` |"))
-    mixings = {path.stem for path in (ROOT / "configs" / "mixing").glob("*.yaml")}
-    assert set(re.findall(r"`(\w+)`", choices)) - {"mixing"} == mixings
+@pytest.mark.parametrize("group", ["mixing", "dataset", "recipe"])
+def test_the_readme_lists_every_choice(group):
+    lines = (ROOT / "README.md").read_text().splitlines()
+    choices = next(line for line in lines if f"(`{group}=`)" in line)
+    names = {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")} - {"quick"}  # quick: a preset's
+    assert set(re.findall(r"`(\w+)`", choices)) == names
+
+
+def test_the_page_of_methods_lists_every_strategy_with_its_arguments():
+    text = (ROOT / "docs" / "methods.md").read_text()
+    for name in (name for name in smoothmix.__all__ if name[0].isupper()):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        given = set(inspect.signature(getattr(smoothmix, name)).parameters) - {"num_classes", "generator"}
+        assert set(re.findall(r"`(\w+)`", line)) - {name} == (given if name != "Identity" else set())
 
 
 def test_the_hours_in_the_page_on_speed_are_those_of_the_records():

@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.benchmarks.start_up import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = ("PIL", "cv2", "matplotlib", "pandas", "scipy", "sklearn", "tensorboard", "timm", "torchvision")
+SLOW = ("cv2", "matplotlib", "pandas", "scipy", "sklearn", "tensorboard", "timm", "torchvision")
 SCRIPT = """
 import contextlib, io, json, runpy, sys
 
