@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from datasets import digits
@@ -96,7 +95,7 @@ def _pictures(found: Found) -> dict[str, bytes]:
         if name in pictures or not path.exists():
             continue
         try:
-            config = check(OmegaConf.create(read(path)))
+            config = check(read(path))
             side = int(config.dataset.options.get("image_size", clean.shape[-1]))
             batch = F.interpolate(clean, size=(side, side), mode="nearest")
             picture = mixed_batch(build.mixing(config, 10), batch, labels[chosen])

@@ -153,13 +153,15 @@ OmegaConf.register_new_resolver("rescale", rescale, replace=True)
 Options = TypeVar("Options", bound=LoadOptions)
 
 
-def check(composed: DictConfig) -> RunConfig:
-    """Return the composed configuration of a run, resolved.
+def check(composed: DictConfig | dict[str, Any]) -> RunConfig:
+    """Return the configuration of a run, composed by Hydra or read from a run directory, resolved.
 
     Raises:
         UserError: an unknown or missing key, a value of the wrong type or out of range, a `_target_` outside the
             allowed packages or called with arguments it does not have.
     """
+    if isinstance(composed, dict):
+        composed = OmegaConf.create(composed)
     for group in ("recipe", *GROUPS):
         if not isinstance(composed.get(group), DictConfig):
             hint = " (mixing=identity mixes nothing)" if group == "mixing" else ""
