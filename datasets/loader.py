@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from datasets.batches import epoch_order, remaining
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.processes import kill
 
 LIMIT = 600.0  # seconds to wait for a batch
 PREFETCH = 2  # batches that each worker prepares ahead
@@ -115,8 +116,7 @@ def _received(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor
     except GeneratorExit:
         raise
     except BaseException:
-        for worker in _workers(loader):
-            worker.kill()  # a stopped process ends by no other signal
+        kill(_workers(loader))
         raise
     finally:
         closed.set()

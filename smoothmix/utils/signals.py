@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.files import write_text
+from smoothmix.utils.processes import kill
 
 Batch = TypeVar("Batch")
 
@@ -84,14 +85,5 @@ class StopSignal:
             print(f"{name}: saved {position}; run the same command again to resume", flush=True)
             if marker := os.environ.get("SMOOTHMIX_STOPPED"):
                 write_text(Path(marker), position + "\n")
-        _kill_children()
+        kill(active_children())  # data workers that hang would keep this process from ending
         raise Stopped(128 + number)
-
-
-def _kill_children() -> None:
-    """End the data workers: those that are stopped, or wait for storage, would keep this process from ending."""
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error for each
-    for child in active_children():
-        child.kill()
-        child.join(1)
-    signal.signal(signal.SIGCHLD, handler)
