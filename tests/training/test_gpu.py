@@ -1,6 +1,7 @@
 """What only a GPU can show. Skipped where there is none."""
 
 import itertools
+import re
 from functools import partial
 
 import pytest
@@ -12,7 +13,6 @@ from smoothmix import CutMix, Cutout, HideAndSeek, Identity, ManifoldMixup, Mixu
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer, numerics
 from smoothmix.utils.distributed import init_distributed
-from smoothmix.utils.errors import UserError
 from smoothmix.utils.precision import full_precision
 from smoothmix.utils.signals import Stopped, StopSignal
 
@@ -111,14 +111,24 @@ def test_a_method_that_draws_on_the_host_stays_eager(make_trainer, capsys):
     assert "draws numbers on the host" in capsys.readouterr().out
 
 
-def test_a_step_that_reads_from_the_gpu_is_refused(make_trainer):
+def test_a_step_that_reads_from_the_gpu_stays_eager_and_says_where(make_trainer, capsys):
     class Reads(SmoothMixC):
         def draw_mask(self, images):
             mask = super().draw_mask(images)
             return mask if mask.mean() > 0 else mask + 0
 
-    with pytest.raises(UserError, match=r"cannot be a CUDA graph .* use step=eager"):
-        make_trainer("run", Reads, step="graph").fit()
+    trainer = make_trainer("run", Reads, step="graph")
+    trainer.fit()
+    assert not trainer.launch.replays
+    assert re.search(r"reads from the GPU \(.*test_gpu\.py:\d+\)", capsys.readouterr().out)
+
+
+def test_a_strategy_of_others_is_not_captured_unless_asked(make_trainer, capsys):
+    class Foreign(SmoothMixC):
+        pass
+
+    make_trainer("run", Foreign)
+    assert "test_gpu.Foreign is not known to work in a CUDA graph" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("step", ["eager", "graph"])
