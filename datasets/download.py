@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import http.client
+import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from datasets.unpack import unpack
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import open_no_follow
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 60  # seconds without a byte
@@ -52,7 +54,7 @@ def fetch(archive: Archive, into: Path) -> None:
         return
     try:
         into.mkdir(parents=True, exist_ok=True)
-        lock = open(into / f".{archive.name}.lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
+        lock = os.fdopen(open_no_follow(into / f".{archive.name}.lock", os.O_WRONLY | os.O_CREAT), "w")
     except OSError as error:
         raise UserError(f"cannot write to {into} ({error}): give another root for the data") from error
     with lock:
@@ -126,7 +128,8 @@ def _fetch(url: str, part: Path, checksum: str) -> tuple[str, int, int | None]:
         expected = size + int(length) if length else None
         # disable=None: a bar on a terminal, nothing in a log file
         bar = tqdm(total=expected, initial=size, unit="B", unit_scale=True, desc=part.stem, disable=None)
-        with bar, open(part, "ab" if size else "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if size else os.O_TRUNC)
+        with bar, os.fdopen(open_no_follow(part, flags), "ab" if size else "wb") as file:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 digest.update(chunk)

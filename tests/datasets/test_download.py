@@ -103,6 +103,14 @@ def test_an_interrupted_download_goes_on(tmp_path, serve, hashed):
     assert hashed == [100_000, 200_000]  # only what earlier calls left
 
 
+def test_a_link_in_place_of_the_part_is_not_written_through(tmp_path, serve):
+    mine = tmp_path / "mine"
+    (tmp_path / "set.tar.part").symlink_to(mine)
+    with pytest.raises(UserError, match=r"set\.tar\.part is a symbolic link"):
+        download(serve(BODY).url, tmp_path / "set.tar", MD5)
+    assert not mine.exists()
+
+
 def test_a_server_without_ranges_starts_over(tmp_path, serve):
     server = serve(BODY, ranges=False)
     (tmp_path / "set.tar.part").write_bytes(b"something else")
