@@ -67,7 +67,8 @@ class InMemoryData:
     ):
         check_workers(workers)
         self.augment = image_augment(augment, policy="cifar10", severity=3)  # AugMix's severity on CIFAR (its code)
-        self.in_workers, self.workers = augment != "none", workers
+        self.in_workers = augment != "none"
+        self.workers = workers if self.in_workers else 0
         self.views = self.augment.views
         self.class_names = list(class_names)
         self.num_classes = len(self.class_names)

@@ -8,7 +8,6 @@ a registry: put a checkout of it on PYTHONPATH.
 
 import platform
 import sys
-import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,7 +27,6 @@ MARKS = {PASS: "✓", FAIL: "**✗**", NOT_APPLICABLE: "n/a"}
 
 def main() -> None:
     """Run all checks and write the scoreboard."""
-    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     rows: list[tuple[str, Report | str]] = []
     for library, makes in {"smoothmix": OURS, **PEERS}.items():

@@ -124,10 +124,9 @@ class Trainer:
         """Return in one line where and how the run is executed."""
         execution, ranks = self.execution, self.ranks
         layout = "channels_last" if execution.channels_last else "contiguous"
-        workers = getattr(self.data, "workers", 0) if getattr(self.data, "in_workers", True) else 0
         return (
             f"{device_name(ranks.device)}: {ranks.world_size} rank{'s' * (ranks.world_size > 1)}, "
-            f"precision {execution.precision}, {layout}, step {execution.step}, {workers} workers"
+            f"precision {execution.precision}, {layout}, step {execution.step}, {self.data.workers} workers"
         )
 
     def fit(self) -> list[dict[str, Any]]:

@@ -54,6 +54,7 @@ class ImageDataset(Protocol):
         mean, std: the normalisation, of each channel, for values in [0, 1].
         fine_test_labels: int64, of the finest kind there is, of the test images: files of corrupted images hold these.
         views: images that training makes of one: 1, or 3 with AugMix. Batch sizes and `sizes` count one.
+        workers: processes that read or augment images; 0 where the training process does.
     """
 
     num_classes: int
@@ -65,6 +66,7 @@ class ImageDataset(Protocol):
     std: tuple[float, ...]
     fine_test_labels: Tensor
     views: int
+    workers: int
 
     def train_batches(self, batch_size: int, seed: int, ranks: Ranks = ...) -> TrainBatches:
         """Return this rank's training batches; `batch_size` is that of all ranks together."""

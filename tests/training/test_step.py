@@ -307,19 +307,6 @@ def test_what_is_not_known_to_be_safe_is_named(mixing, model, part):
     assert bool(step.unsafe_part(mixing, model)) == bool(part)
 
 
-def raised(*errors):
-    """Return the last of `errors`, raised while the ones before it were handled."""
-    try:
-        if errors[1:]:
-            try:
-                raise raised(*errors[:-1])
-            except Exception:
-                raise errors[-1] from None
-        raise errors[0]
-    except Exception as error:
-        return error
-
-
 @pytest.mark.parametrize(
     ("errors", "sentence"),
     [
@@ -329,7 +316,9 @@ def raised(*errors):
     ],
 )
 def test_a_failed_capture_names_its_first_cause(errors, sentence):
-    assert sentence in step.failure(raised(*errors))
+    for earlier, later in itertools.pairwise(errors):
+        later.__context__ = earlier  # as if raised while the earlier one was handled
+    assert sentence in step.failure(errors[-1])
 
 
 def test_the_host_is_at_most_two_steps_ahead():
