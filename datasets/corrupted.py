@@ -25,7 +25,7 @@ from smoothmix.corruptions import SEVERITIES
 from smoothmix.utils.checks import read_object
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import ONE_RANK, Ranks
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, nearest
 from smoothmix.utils.walk import subfolders
 
 GENERATED = "generated.json"  # in a folder whose images were made here
@@ -69,7 +69,7 @@ def find_set(name: str) -> CorruptedSet:
         UserError: there is none.
     """
     if name not in CORRUPTED:
-        raise UserError(f"there is no benchmark {name}; there is {', '.join(CORRUPTED)}")
+        raise UserError(f"there is no benchmark {name}; {nearest(name, CORRUPTED)}")
     return CORRUPTED[name]
 
 

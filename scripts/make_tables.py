@@ -27,8 +27,8 @@ def write(args: argparse.Namespace) -> None:
     """Read the records, write a file of each kind for each table, print what was written."""
     from scripts.reproduction.filled_tables import OF_THE_PAPER, cells_of, filled_table
     from scripts.reproduction.tables import load_table
-    from smoothmix.reporting.matching import left_aside, match
-    from smoothmix.reporting.overview import left_aside_line, overview
+    from smoothmix.reporting.matching import ignored_records, match
+    from smoothmix.reporting.overview import ignored_line, overview
     from smoothmix.reporting.records import read_folders
     from smoothmix.utils.files import write_text
     from smoothmix.utils.quoting import shell_command
@@ -46,12 +46,12 @@ def write(args: argparse.Namespace) -> None:
             write_text(args.output / f"{table.name}.{kind}", text)
         there, wanted = sum(n for _, n, _ in table.counts), sum(of for _, _, of in table.counts)
         print(f"{args.output / table.name}.md .tex .csv: {there} of {wanted} runs")
-    aside = left_aside(found.runs, [cell for of_table in cells.values() for cell in of_table])
-    print(left_aside_line(aside))
+    ignored = ignored_records(found.runs, [cell for of_table in cells.values() for cell in of_table])
+    print(ignored_line(ignored))
     if names == OF_THE_PAPER and args.preset == "paper":
         readme = args.readme or args.output / "README.md"
         command = shell_command(["python", "scripts/make_tables.py", *sys.argv[1:]])
-        write_text(readme, overview(tables, aside, args.output, readme, command))
+        write_text(readme, overview(tables, ignored, args.output, readme, command))
         print(readme)
     arguments.exit_with(found.problems)
 

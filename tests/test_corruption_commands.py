@@ -193,7 +193,7 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
         (["benchmark=digits_c", "corruptions=fog"], "corruptions should be a list, as in 'corruptions=[fog]', not fog"),
         (["benchmark=digits_c", "dataset.root=/x"], "the data set digits has no root; leave out dataset.root=/x"),
         (["benchmark=digits_c", "+dataset.val_spilt=2"], "the data set digits has no val_spilt; leave out"),
-        (["benchmark=digitsc"], "there is no benchmark digitsc; there is cifar10_c, cifar100_c, imagenet_c, digits_c"),
+        (["benchmark=digitsc"], "there is no benchmark digitsc; did you mean digits_c?"),
         (["benchmark=digits_c", "source=web"], "source must be files or generate, not 'web'"),
         (["benchmark=cifar100_c"], "was trained on digits, but CIFAR-100-C is made of cifar100"),
         (["benchmark=digits_c", "files=/nowhere"], "there is no /nowhere/labels.npy"),

@@ -73,7 +73,7 @@ def load_table(name: str) -> Table:
     """
     choices = sorted(path.stem for path in (CONFIGS / "table").glob("*.yaml"))
     if name not in choices:
-        raise UserError(f"there is no table {name}; there is {', '.join(choices)}")
+        raise UserError(f"there is no table {name}; {nearest(name, choices)}")
     path = CONFIGS / "table" / f"{name}.yaml"
     try:
         return read_table(name, yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -146,7 +146,7 @@ def table_runs(
         UserError: an unknown preset, or overrides that train.py would refuse.
     """
     if preset not in PRESETS:
-        raise UserError(f"there is no preset {preset}; there is {', '.join(PRESETS)}")
+        raise UserError(f"there is no preset {preset}; {nearest(preset, PRESETS)}")
     path = CONFIGS / "preset" / f"{preset}.yaml"
     scaled = {} if preset == "paper" else yaml.safe_load(path.read_text(encoding="utf-8"))
     runs = []

@@ -1,13 +1,12 @@
 """CutMix: a box of one image pasted onto another."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from smoothmix.mixing.masks import box_mask
-from smoothmix.mixing.strategy import Strategy
+from smoothmix.mixing.strategy import Strategy, check_alpha
 
 
 def cutmix_mask(size: tuple[int, int], center: tuple[Tensor, Tensor], lam: Tensor) -> Tensor:
@@ -48,10 +47,7 @@ class CutMix(Strategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(
-                f"alpha is {self.alpha}: pass the parameter of the Beta distribution, a finite number above 0."
-            )
+        check_alpha(self.alpha)
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` masks, (n, 1, H, W): 0 in the box, 1 around it."""

@@ -1,12 +1,11 @@
 """Mixup: every pixel of two images in one proportion."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from smoothmix.mixing.strategy import Strategy
+from smoothmix.mixing.strategy import Strategy, check_alpha
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,10 +26,7 @@ class Mixup(Strategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(
-                f"alpha is {self.alpha}: pass the parameter of the Beta distribution, a finite number above 0."
-            )
+        check_alpha(self.alpha)
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` constant masks, (n, 1, 1, 1): lam."""

@@ -1,5 +1,6 @@
 """What all strategies share: the draws, the p-coin and the call."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,3 +145,9 @@ class Strategy:
             own = torch.randint(2**62, (), device=self.generator.device, generator=self.generator)
             self.generator.manual_seed(int(own) ^ worker.seed)
             self._seed_of_worker = worker.seed
+
+
+def check_alpha(alpha: float) -> None:
+    """Raise ValueError unless `alpha` can be both parameters of a Beta distribution."""
+    if not 0 < alpha < math.inf:
+        raise ValueError(f"alpha is {alpha}: pass the parameter of the Beta distribution, a finite number above 0.")

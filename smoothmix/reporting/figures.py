@@ -189,7 +189,7 @@ def _errors(records: list[CorruptionRecord]) -> pd.DataFrame:
     in_full = [{name for name, cells in record.top1_errors.items() if complete(cells)} for record in records]
     common = set.intersection(*in_full)
     if not common:
-        raise UserError("no corruption is complete in every record; run eval_corruption.py again to go on")
+        raise UserError("no corruption is complete in every record; run eval_corruption.py again to resume")
     names = labels(list(dict.fromkeys((record.method, record.config_hash) for record in records)))
     rows = [
         {"method": names[record.method, record.config_hash]}

@@ -27,13 +27,13 @@ def match(records: Iterable[AnyRecord], cells: Sequence[Cell]) -> dict[RunKey, A
     return {record.key: record for record in records if record.key in wanted}
 
 
-def left_aside(records: Iterable[RunRecord], cells: Sequence[Cell]) -> dict[str, int]:
+def ignored_records(records: Iterable[RunRecord], cells: Sequence[Cell]) -> dict[str, int]:
     """Return {reason: how many} of the records that are of none of the cells."""
-    reasons = (reason_aside(record, cells) for record in records)
+    reasons = (reason_ignored(record, cells) for record in records)
     return dict(Counter(reason for reason in reasons if reason is not None))
 
 
-def reason_aside(record: RunRecord, cells: Sequence[Cell]) -> str | None:
+def reason_ignored(record: RunRecord, cells: Sequence[Cell]) -> str | None:
     """Return why a record is of none of the cells, or None where it is of one."""
     wanted = [cell.key for cell in cells]
     if record.key in wanted:

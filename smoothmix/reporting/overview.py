@@ -10,12 +10,12 @@ from smoothmix.reporting.markup import markdown
 from smoothmix.reporting.paper_tables import Filled
 
 
-def overview(tables: Sequence[Filled], aside: Mapping[str, int], folder: Path, readme: Path, command: str) -> str:
+def overview(tables: Sequence[Filled], ignored: Mapping[str, int], folder: Path, readme: Path, command: str) -> str:
     """Return the index.
 
     Args:
         tables: what it lists.
-        aside: {reason: how many} records that no table uses.
+        ignored: {reason: how many} records that no table uses.
         folder: where their files are.
         readme: where the index will be.
         command: what makes all of it.
@@ -37,20 +37,20 @@ def overview(tables: Sequence[Filled], aside: Mapping[str, int], folder: Path, r
         "A row is complete when all of its seeds are there. A run serves every table that has its row. A page "
         "has the commands for what is missing; a table without a run has no page, but the command that fills it.",
         markdown(pd.DataFrame(body, columns=["table", "complete rows", "runs", "files"])),
-        left_aside_line(aside),
+        ignored_line(ignored),
     ]
     if others:
         parts += ["Other measurements:", "\n".join(_entry(path) for path in others)]
     return "\n\n".join(parts) + "\n"
 
 
-def left_aside_line(aside: Mapping[str, int]) -> str:
+def ignored_line(ignored: Mapping[str, int]) -> str:
     """Return how many records were not used, and why."""
-    if not aside:
-        return "No record was left aside."
-    reasons = ", ".join(f"{count} of {reason}" for reason, count in aside.items())
-    total = sum(aside.values())
-    return f"{total} record{'s' if total > 1 else ''} of no row of these tables left aside: {reasons}."
+    if not ignored:
+        return "No record was ignored."
+    reasons = ", ".join(f"{count} of {reason}" for reason, count in ignored.items())
+    total = sum(ignored.values())
+    return f"{total} record{'s' if total > 1 else ''} of no row of these tables ignored: {reasons}."
 
 
 def _entry(path: Path) -> str:

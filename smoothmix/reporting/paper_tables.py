@@ -94,14 +94,14 @@ def fill(
         of_cells = [record for record in corrupted if record.key in found]
         unfinished = [record for record in corrupted if record.key in {cell.key for cell in cells} - found.keys()]
         if unfinished:  # its weights may not be those of the run's best epoch
-            notes.append(f"Left aside: {len(unfinished)} records of runs that have no record of their training.")
+            notes.append(f"Ignored: {len(unfinished)} records of runs that have no record of their training.")
         source = choose_source(of_cells)
         evaluated = match([record for record in of_cells if record.source == source], cells)
         others = Counter(record.source for record in of_cells if record.source != source)
         subset = f", {evaluation.images} of them" if evaluation.images else ""
         images = f"{source or 'none evaluated yet'}{subset}"
         notes.append(f"Corrupted images: {images}. Weights: those of the {evaluation.weights} epoch.")
-        notes += [f"Left aside: {n} records of {other}, one source a table." for other, n in others.items()]
+        notes += [f"Ignored: {n} records of {other}, one source a table." for other, n in others.items()]
     rows = {cell.row: [one for one in cells if one.row == cell.row] for cell in cells}
     if evaluation and paper:
         return _corruption_table(name, title, evaluation, rows, found, evaluated, notes, read_paper(paper), compared)

@@ -164,7 +164,7 @@ def test_mistakes(claims, low_data, tmp_path):
     assert claims("table=low_date", "runs") == (
         2,
         "",
-        "error: there is no table low_date; there is 1, 2, 3, 4, 5, 6, 7, 8, demo, digits_claims, low_data\n",
+        "error: there is no table low_date; did you mean low_data?\n",
     )
     assert "table 1 has no claims; add them to configs/table/1.yaml" in claims("table=1", "runs")[2]
     assert "there is no folder outputs or results here" in claims("table=low_data")[2]

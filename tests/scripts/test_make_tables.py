@@ -112,7 +112,7 @@ def test_tables_of_corrupted_images(name, benchmark, cells, run, tmp_path, hand_
             assert float(line["low"]) == pytest.approx(low, abs=1e-4)
     page = (tmp_path / "tables" / f"table{name}.md").read_text()
     assert "Corrupted images: published files." in page
-    assert f"Left aside: {len(cells(name))} records of generated (seed 0), one source a table." in page
+    assert f"Ignored: {len(cells(name))} records of generated (seed 0), one source a table." in page
     assert "eval_corruption.py" not in page
 
 
@@ -146,7 +146,7 @@ def test_every_table_of_a_part_of_the_runs(cells, run, tmp_path, hand_made):
                     hand_made.write_corrupted(directory, cell, evaluated[name], errors)
     status, out, _ = run()
     assert status == 0
-    assert "No record was left aside." in out
+    assert "No record was ignored." in out
     for name in names:
         path, of_table, table = tmp_path / "tables" / f"table{name}.md", cells(name), load_table(name)
         if name in evaluated:
@@ -210,7 +210,7 @@ def test_the_quick_tables_hold_quick_runs_only_and_say_so(cells, run, tmp_path, 
     status, out, _ = run("--table", "2", "--preset", "quick")
     assert status == 0
     assert "6 of 6 runs" in out
-    assert "1 record of no row of these tables left aside: 1 of recipe cifar." in out
+    assert "1 record of no row of these tables ignored: 1 of recipe cifar." in out
     page = (tmp_path / "tables" / "table2-quick.md").read_text()
     assert page.splitlines()[0].endswith("(quick preset: scaled down, not the paper's recipe)")
     assert "paper |" not in page

@@ -15,7 +15,7 @@ TABLES = sorted(path.stem for path in (ROOT / "configs" / "table").glob("*.yaml"
 CORRUPTED = {"4": "cifar100_c", "5": "imagenet_c"}
 
 
-def test_records_of_another_preset_or_recipe_are_left_aside(cells, run, tmp_path, hand_made):
+def test_records_of_another_preset_or_recipe_are_ignored(cells, run, tmp_path, hand_made):
     paper, quick = cells("2")[0], cells("2", "quick")[0]
     hand_made.write(tmp_path / "records" / "a", quick)
     hand_made.write(tmp_path / "records" / "b", paper, recipe="cifar_cutmix")
@@ -25,7 +25,7 @@ def test_records_of_another_preset_or_recipe_are_left_aside(cells, run, tmp_path
     assert status == 0
     assert "tables/table2.md .tex .csv: 0 of 30 runs" in out
     reasons = "1 of recipe quick, 1 of recipe cifar_cutmix, 1 of recipe cifar with other settings than the table's, "
-    assert f"4 records of no row of these tables left aside: {reasons}1 of seed 9." in out
+    assert f"4 records of no row of these tables ignored: {reasons}1 of seed 9." in out
 
 
 def test_runs_with_overrides_are_found_with_these_overrides(cells, run, tmp_path, hand_made):
@@ -53,7 +53,7 @@ def test_corrupted_errors_of_an_unfinished_run_or_of_other_weights_are_not_shown
     (directory / "summary.json").unlink()
     assert run("--table", "demo")[0] == 0
     assert "77.00" not in page.read_text()
-    assert "Left aside: 1 records of runs that have no record of their training." in page.read_text()
+    assert "Ignored: 1 records of runs that have no record of their training." in page.read_text()
     (directory / "summary.json").write_text(record)
     (directory / "best.pt").write_bytes(b"other weights")
     status, _, complaint = run("--table", "demo")
@@ -117,9 +117,9 @@ def test_a_record_without_numbers_is_corrupt(cells, run, tmp_path, hand_made):
 @pytest.mark.parametrize(
     ("overrides", "folders", "sentence"),
     [
-        (["--table", "9"], ["records"], f"there is no table 9; there is {', '.join(TABLES)}"),
+        (["--table", "9"], ["records"], f"there is no table 9; choose from {', '.join(TABLES)}"),
         (["--table", "2"], ["nowhere"], "there is no folder nowhere"),
-        (["--table", "2", "--preset", "fast"], ["records"], "there is no preset fast; there is paper, quick"),
+        (["--table", "2", "--preset", "fast"], ["records"], "there is no preset fast; choose from paper, quick"),
     ],
 )
 def test_mistakes_are_one_sentence(overrides, folders, sentence, run, tmp_path):
