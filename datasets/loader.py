@@ -157,8 +157,11 @@ def _workers(loader: DataLoader) -> list[BaseProcess]:
 
 def _lost(workers: list[BaseProcess], error: Exception) -> Exception:
     """Return the error for a batch that did not come: a worker's end in one sentence, or else what was raised."""
-    wait([worker.sentinel for worker in workers], timeout=1)  # a broken connection is seen before the worker's end
+    # A broken connection is seen before the worker's end, and its closed sentinel before its exit status.
+    ended = wait([worker.sentinel for worker in workers], timeout=1)
     for worker in workers:
+        if worker.sentinel in ended:
+            worker.join(1)
         if worker.exitcode is not None and worker.exitcode < 0:
             name = signal.Signals(-worker.exitcode).name
             remedy = MORE_SHARED_MEMORY if name == "SIGBUS" else "use fewer dataset.workers or ask for more memory"
