@@ -20,13 +20,14 @@ from scripts.reproduction.arguments import exit_with
 from smoothmix.config.load_run import load_run
 from smoothmix.config.schema import LoadOptions
 from smoothmix.evaluation import occlusion
-from smoothmix.reporting import corruption_tables, figures, mask_figures
+from smoothmix.reporting import figures, mask_figures
+from smoothmix.reporting.comparison import CorruptionSetting, Setting, by_setting
+from smoothmix.reporting.curves import learning_curves
+from smoothmix.reporting.methods import name_of
 from smoothmix.reporting.occlusion import attention
 from smoothmix.reporting.records import Found, read_folders
-from smoothmix.reporting.tables import name_of
 from smoothmix.utils.errors import UserError
 
-RUNS = ["dataset", "model", "recipe", "epochs", "selected_on"]
 TINTS = torch.tensor([[0.10, 0.25, 0.55], [0.75, 0.35, 0.05]])  # backgrounds, or a box of one digit would not show
 DIGITS = 0, 4
 
@@ -41,16 +42,18 @@ def two_digits() -> torch.Tensor:
 def from_records(found: Found, folder: Path, output: Path) -> list[Path]:
     """Draw what was `found` beneath `folder`; return the files."""
     written = []
-    for name, runs in figures.groups(found.runs, RUNS).items():
-        written += figures.save(figures.learning_curves(runs, name), output / f"curves-{name}")
-    for name, corrupted in figures.groups(found.corrupted, corruption_tables.SETTING).items():
-        file_name = re.sub(r"[^\w.]+", "_", name)
-        bars, curves = figures.corruption_bars(corrupted, name), figures.severity_curves(corrupted, name)
-        written += figures.save(bars, output / f"corruptions-{file_name}")
-        written += figures.save(curves, output / f"severities-{file_name}")
+    for setting, runs in by_setting(found.runs, Setting).items():
+        written += figures.save(learning_curves(runs, str(setting)), output / f"curves-{_file_name(setting)}")
+    for where, corrupted in by_setting(found.corrupted, CorruptionSetting).items():
+        for kind, draw in (("corruptions", figures.corruption_bars), ("severities", figures.severity_curves)):
+            written += figures.save(draw(corrupted, str(where)), output / f"{kind}-{_file_name(where)}")
     if not written:
         raise UserError(f"there is no finished run and no record of corrupted errors beneath {folder}; train one first")
     return written
+
+
+def _file_name(setting: tuple[object, ...]) -> str:
+    return re.sub(r"[^\w.-]+", "_", "-".join(map(str, setting)))
 
 
 def of_networks(directories: list[Path], images: int, seed: int, output: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Print the tables of all runs beneath a folder, corrupted errors too: `python scripts/summarize.py outputs`."""
+"""Print the comparison of all runs beneath a folder, corrupted errors too: `python scripts/summarize.py outputs`."""
 
 import argparse
 import signal
@@ -12,9 +12,8 @@ from scripts.reproduction.arguments import exit_with
 
 def main() -> None:
     """Read the records, print Markdown; what cannot be counted goes to stderr, and the exit status is then 2."""
-    from smoothmix.reporting import corrupted_means
+    from smoothmix.reporting.comparison import to_markdown
     from smoothmix.reporting.records import read_folders
-    from smoothmix.reporting.tables import summarize, to_markdown
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"))
@@ -22,10 +21,7 @@ def main() -> None:
     found = read_folders([folder])
     if not found.runs:
         exit_with([*found.problems, f"no finished run beneath {folder}; train one first"])
-    print(to_markdown(summarize(found.runs)))
-    if found.corrupted:
-        print(corrupted_means.to_markdown(corrupted_means.summarize(found.corrupted)))
-        print(corrupted_means.by_corruption(found.corrupted))
+    print(to_markdown(found.runs, found.corrupted))
     exit_with(found.problems)
 
 

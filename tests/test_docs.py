@@ -15,7 +15,7 @@ import yaml
 
 import smoothmix
 from scripts.benchmarks import hours
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["configs", "datasets", "models", "scripts", "smoothmix", "tests", "pyproject.toml", "train.py"]

@@ -19,10 +19,10 @@ from smoothmix.config.schema import check
 from smoothmix.evaluation.averages import corruptions_of
 from smoothmix.reporting.audit import audit
 from smoothmix.reporting.matching import match
+from smoothmix.reporting.methods import name_of, place_of
 from smoothmix.reporting.mixed_batch import mixed_batch
 from smoothmix.reporting.records import Found
 from smoothmix.reporting.report import Contents, PaperTable
-from smoothmix.reporting.tables import name_of, place_of
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.quoting import shell_command
 

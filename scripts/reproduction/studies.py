@@ -5,12 +5,13 @@ from pathlib import Path
 
 from scripts.reproduction.filled_tables import cells_of
 from scripts.reproduction.tables import Table
-from smoothmix.reporting import figures, study, study_figures, study_page, verdicts
+from smoothmix.reporting import curves, figures, study, study_figures, study_page, verdicts
 from smoothmix.reporting.records import read_folders
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
 PANELS = ("last_top1", "corrupted")  # of the figure of differences
+CURVES = ("train_loss", "test_top1_error")
 
 
 def read_study(table: Table, folders: Sequence[Path], overrides: Sequence[str], any_seed: bool) -> study.Study:
@@ -60,7 +61,8 @@ def write_study(table: Table, found: study.Study, folder: Path) -> None:
         panels = [name for name in PANELS if found.runs[name].notna().any()]
         drawn["differences"] = study_figures.differences(found.runs, rows, panels)
     if not found.curves.empty:
-        drawn["curves"] = study_figures.learning_curves(found.curves, found.runs, rows)
+        methods = found.runs.drop_duplicates("row").set_index("row")["method"]
+        drawn["curves"] = curves.draw(found.curves, {row: methods[row] for row in rows}, CURVES)
     if rows[0] in set(found.corruptions["row"]):
         evaluated = [row for row in rows if row in set(found.corruptions["row"])]
         drawn["corruptions"] = study_figures.heat_map(found.corruptions, evaluated)

@@ -1,16 +1,23 @@
-"""The user's own runs compared: a line per method, for each setting of data set, network, recipe and epochs."""
+"""The user's own runs compared: a line per method for each setting of data set, network, recipe and epochs."""
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from smoothmix.reporting.spread import spread
-from smoothmix.reporting.tables import name_of, place_of
-from smoothmix.utils.records import RunRecord
+from smoothmix.corruptions import CORRUPTIONS
+from smoothmix.evaluation.averages import mean_of_category_means, means
+from smoothmix.evaluation.robustness import CorruptionRecord
+from smoothmix.reporting.markup import markdown
+from smoothmix.reporting.mean import Mean, interval, number, p_value
+from smoothmix.reporting.methods import name_of, place_of
+from smoothmix.utils.records import Record, RunRecord
 
 BASELINE = "identity"
 SIGNIFICANT = 0.05
@@ -24,6 +31,29 @@ class Setting(NamedTuple):
     recipe: str
     epochs: int
     selected_on: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}, {self.model}, recipe {self.recipe}, {self.epochs} epochs"
+
+
+class CorruptionSetting(NamedTuple):
+    """What evaluations on corrupted images must have in common for their errors to be compared."""
+
+    benchmark: str
+    source: str
+    dataset: str
+    model: str
+    recipe: str
+    epochs: int | None
+    weights: str
+
+    def __str__(self) -> str:
+        length = "" if self.epochs is None else f", {self.epochs} epochs"
+        return f"{self.benchmark}: {self.dataset}, {self.model}, recipe {self.recipe}{length}, {self.weights} weights"
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+AnySetting = TypeVar("AnySetting", Setting, CorruptionSetting)
 
 
 @dataclass
@@ -48,31 +78,104 @@ class Line:
         """Whether the difference to the baseline is significant."""
         return self.p < SIGNIFICANT
 
-    def errors(self, when: str, k: int = 1) -> list[float]:
-        """Return the top-`k` errors in % of the "best" or the "last" epoch, one per seed."""
-        return [record.error(when, k) for record in self.runs]
+    def mean(self, when: str, k: int = 1) -> Mean:
+        """Return the mean over seeds of the top-`k` error in % of the "best" or the "last" epoch."""
+        return Mean.of([record.error(when, k) for record in self.runs])
+
+    def text(self) -> dict[str, str]:
+        """Return the cells of the line, by heading."""
+        last = self.mean("last")
+        change = number(self.difference, "+.2f")
+        if not math.isnan(self.low):
+            change += f" {interval(self.low, self.high, '+.2f')}"
+        return {
+            "method": self.label,
+            "n": str(len(self.runs)),
+            "best": str(self.mean("best")),
+            "last": str(last),
+            "95 % interval": last.interval(),
+            "difference": change + (" *" if self.significant else ""),
+            "p": p_value(self.p),
+        }
 
 
-def compare(runs: Sequence[RunRecord]) -> dict[Setting, list[Line]]:
-    """Return the lines of every setting, methods in the paper's order; two configurations of a method are two lines."""
-    settings: dict[Setting, dict[tuple[str, str], list[RunRecord]]] = {}
-    for record in runs:
-        setting = Setting(record.dataset, record.model, record.recipe, record.epochs, record.selected_on)
-        settings.setdefault(setting, {}).setdefault((record.method, record.config_hash), []).append(record)
-    return {setting: _lines(by_method) for setting, by_method in sorted(settings.items())}
+def by_setting(records: Iterable[AnyRecord], kind: type[AnySetting]) -> dict[AnySetting, list[AnyRecord]]:
+    """Return the records of each setting of a `kind`."""
+    found: dict[AnySetting, list[AnyRecord]] = {}
+    for record in records:
+        setting = kind(*(getattr(record, key) for key in kind._fields))
+        found.setdefault(setting, []).append(record)
+    return found
 
 
-def labels(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Return the label of each (method, configuration hash): the hash is shown where a method has several."""
-    methods = [method for method, _ in keys]
+def labelled(records: Iterable[AnyRecord]) -> dict[str, list[AnyRecord]]:
+    """Return the records of one setting by method, in the paper's order, and by configuration if a method has several.
+
+    A key is the name of the method, followed by the hash of the configuration where there are several.
+    """
+    found: dict[tuple[str, str], list[AnyRecord]] = {}
+    for record in records:
+        found.setdefault((record.method, record.config_hash), []).append(record)
+    several = Counter(method for method, _ in found)
     return {
-        (method, number): name_of(method) + (f" ({number})" if methods.count(method) > 1 else "")
-        for method, number in sorted(keys, key=lambda key: (place_of(key[0]), key[1]))
+        name_of(method) + (f" ({number})" if several[method] > 1 else ""): found[method, number]
+        for method, number in sorted(found, key=lambda key: (place_of(key[0]), key[1]))
     }
 
 
-def _lines(by_method: dict[tuple[str, str], list[RunRecord]]) -> list[Line]:
-    lines = [Line(label, key[0], by_method[key]) for key, label in labels(list(by_method)).items()]
+def compare(runs: Iterable[RunRecord]) -> dict[Setting, list[Line]]:
+    """Return the lines of every setting, methods in the paper's order; two configurations of a method are two lines."""
+    return {setting: _lines(labelled(of_setting)) for setting, of_setting in sorted(by_setting(runs, Setting).items())}
+
+
+def compare_corrupted(records: Iterable[CorruptionRecord]) -> dict[CorruptionSetting, pd.DataFrame]:
+    """Return the mean errors over seeds (in %, :class:`Mean`) of every setting, a column for each method.
+
+    The index is "clean", each corruption that any record has in full (the mean over its five severities), and "mean
+    over corruptions", where each weighs alike, and "mean of category means", where each category does. A seed without
+    one of them makes the mean NaN.
+    """
+    return {
+        setting: _corrupted(labelled(of_setting))
+        for setting, of_setting in by_setting(records, CorruptionSetting).items()
+    }
+
+
+def to_markdown(runs: Sequence[RunRecord], corrupted: Sequence[CorruptionRecord]) -> str:
+    """Return both comparisons as Markdown."""
+    parts = []
+    for setting, lines in compare(runs).items():
+        parts.append(f"{setting}; top-1 error in %, best epoch chosen on {setting.selected_on}")
+        top5 = ({f"{when} top-5": str(line.mean(when, 5)) for when in ("best", "last")} for line in lines)
+        parts.append(markdown(pd.DataFrame([line.text() | more for line, more in zip(lines, top5, strict=True)])))
+    for where, errors in compare_corrupted(corrupted).items():
+        parts.append(f"{where}; top-1 error in %, mean over severities 1 to 5; images: {where.source}")
+        counts = {label: str(column.iloc[0].n) for label, column in errors.items()}
+        text = pd.concat([pd.DataFrame(counts, index=["n"]), errors.map(str)]).rename_axis("images")
+        parts.append(markdown(text.reset_index()))
+    return "\n\n".join(parts) + "\n"
+
+
+def _corrupted(rows: dict[str, list[CorruptionRecord]]) -> pd.DataFrame:
+    complete = {name for of_row in rows.values() for record in of_row for name in means(record.top1_errors)}
+    names = [name for name in CORRUPTIONS if name in complete]
+    columns = {}
+    for label, of_row in rows.items():
+        lines = []
+        for record in of_row:
+            over_severities = means(record.top1_errors)
+            line = {"clean": record.clean_top1_error} | {name: over_severities.get(name, math.nan) for name in names}
+            if names:
+                whole = len(over_severities) == len(names)
+                line["mean over corruptions"] = statistics.fmean(line[name] for name in names)
+                line["mean of category means"] = mean_of_category_means(record.top1_errors) if whole else math.nan
+            lines.append(line)
+        columns[label] = {name: Mean.of([line[name] for line in lines]) for name in lines[0]}
+    return pd.DataFrame(columns, index=list(lines[0]))
+
+
+def _lines(rows: dict[str, list[RunRecord]]) -> list[Line]:
+    lines = [Line(label, of_row[0].method, of_row) for label, of_row in rows.items()]
     baselines = [line for line in lines if line.method == BASELINE]
     if len(baselines) == 1:
         others = [line for line in lines if line.method != BASELINE]
@@ -90,14 +193,15 @@ def _subtract(line: Line, baseline: Line) -> None:
     ours, theirs = ({record.seed: record.error("last") for record in one.runs} for one in (line, baseline))
     common = sorted(ours.keys() & theirs.keys())
     if len(common) > 1:
-        found = spread([ours[seed] - theirs[seed] for seed in common])
-        line.paired, line.difference, line.low, line.high = True, found["mean"], found["low"], found["high"]
-        if found["std"] > 0:
-            line.p = float(stats.ttest_1samp([ours[seed] - theirs[seed] for seed in common], 0).pvalue)
+        differences = [ours[seed] - theirs[seed] for seed in common]
+        found = Mean.of(differences)
+        line.paired, line.difference, line.low, line.high = True, found.mean, found.low, found.high
+        if found.std > 0:
+            line.p = float(stats.ttest_1samp(differences, 0).pvalue)
         return
     a, b = list(ours.values()), list(theirs.values())
     line.difference = sum(a) / len(a) - sum(b) / len(b)
-    if len(a) > 1 and len(b) > 1 and spread(a)["std"] + spread(b)["std"] > 0:
+    if len(a) > 1 and len(b) > 1 and Mean.of(a).std + Mean.of(b).std > 0:
         test = stats.ttest_ind(a, b, equal_var=False)
         interval = test.confidence_interval()
         line.low, line.high, line.p = float(interval.low), float(interval.high), float(test.pvalue)

@@ -8,12 +8,10 @@ import pandas as pd
 
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting.spread import half_width
-from smoothmix.reporting.tables import name_of, place_of
+from smoothmix.reporting.mean import Mean, number, with_deviation
+from smoothmix.reporting.methods import name_of, place_of
 
 PUBLISHED = "published files"
-# errors are comparable where all of these agree
-SETTING = ["benchmark", "source", "model", "recipe", "epochs", "weights"]
 CELL = ["category", "corruption", "severity"]
 
 
@@ -58,15 +56,14 @@ def compare(records: list[CorruptionRecord], paper: pd.DataFrame, by_category: b
             error = _mean([_mean([_error(record, name, row.severity) for name in group]) for group in groups])
             key = {name: getattr(row, name) for name in CELL}
             measured.append({**key, "method": record.method, "ours": error})
-    columns = [*CELL, "method", "ours"]
-    groups = pd.DataFrame(measured, columns=columns).groupby([*CELL, "method"], sort=False)["ours"]
+    columns = [*CELL, "method"]
+    found = pd.DataFrame(measured, columns=[*columns, "ours"]).groupby(columns, sort=False)["ours"]
     # a seed that lacks a cell makes the mean NaN: it is not left out silently
-    ours = groups.agg(ours=lambda errors: errors.mean(skipna=False), std="std", n="count").reset_index()
-    printed = paper.rename(columns={"top1_error": "paper"})[[*CELL, "method", "paper"]]
-    table = printed.merge(ours, how="outer", on=[*CELL, "method"], sort=False)
+    means = [dict(zip(columns, key, strict=True)) | Mean.of(list(errors))._asdict() for key, errors in found]
+    ours = pd.DataFrame(means, columns=[*columns, *Mean._fields]).rename(columns={"mean": "ours"}).drop(columns="least")
+    printed = paper.rename(columns={"top1_error": "paper"})[[*columns, "paper"]]
+    table = printed.merge(ours, how="outer", on=columns, sort=False)
     table["n"] = table["n"].fillna(0).astype(int)
-    half = pd.Series([half_width(row.std, row.n) for row in table.itertuples()], index=table.index, dtype=float)
-    table["low"], table["high"] = table["ours"] - half, table["ours"] + half
     table["difference"] = table["ours"] - table["paper"]
     place = {key: number for number, key in enumerate(rows.itertuples(index=False, name=None))}
     order = [place[key] for key in table[CELL].itertuples(index=False, name=None)]
@@ -95,10 +92,8 @@ def text(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 def _cell(row: Any) -> str:
     if row is None:
         return "-"
-    ours = "-" if pd.isna(row.ours) else f"{row.ours:.2f}" + (f" ± {row.std:.2f}" if row.n > 1 else "")
-    if pd.isna(row.paper):
-        return ours
-    return f"{row.paper:.2f} / {ours} / " + ("-" if pd.isna(row.difference) else f"{row.difference:+.2f}")
+    ours = with_deviation(row.ours, row.std)
+    return ours if pd.isna(row.paper) else f"{row.paper:.2f} / {ours} / {number(row.difference, '+.2f')}"
 
 
 def _error(record: CorruptionRecord, name: str, severity: str) -> float:

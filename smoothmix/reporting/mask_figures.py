@@ -9,7 +9,7 @@ from torch import Tensor
 from smoothmix.mixing.blend import blend, erase, label_weight
 from smoothmix.mixing.cutmix import cutmix_mask
 from smoothmix.mixing.masks import box_mask, gaussian_mask, square_mask
-from smoothmix.reporting.tables import name_of
+from smoothmix.reporting.methods import name_of
 
 
 class Example(NamedTuple):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from smoothmix.evaluation.cam import class_activation_maps
 from smoothmix.evaluation.occlusion import CONDITIONS, occlude
 from smoothmix.reporting.markup import markdown
-from smoothmix.reporting.tables import name_of
+from smoothmix.reporting.methods import name_of
 
 MEASURES = {"probability": "probability of the true class", "share": "share of the map's mass inside the box"}
 

@@ -15,7 +15,8 @@ from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import commands, corruption_tables, markup, row_tables
 from smoothmix.reporting.corruption_tables import choose_source, read_paper
 from smoothmix.reporting.matching import Cell, match
-from smoothmix.reporting.tables import name_of
+from smoothmix.reporting.mean import interval
+from smoothmix.reporting.methods import name_of
 from smoothmix.utils.quoting import shell_command
 from smoothmix.utils.records import RunKey, RunRecord
 
@@ -182,8 +183,8 @@ def _corruption_table(
         lines.append(f"{name_of(row)} {len(done)} of {len(of_row)}")
     overall = numbers[(numbers["corruption"] == "average") & (numbers["category"] == "") & numbers["low"].notna()]
     intervals = [
-        f"95 % interval of the mean over the table (Student's t): {name_of(line.method)} "
-        f"{line.low:.2f} to {line.high:.2f}."
+        f"95 % interval of the mean over the table (Student's t), {name_of(line.method)}: "
+        f"{interval(line.low, line.high)}."
         for line in overall.itertuples()
         if line.severity == "average"
     ]

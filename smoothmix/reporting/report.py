@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment
 
-from smoothmix.corruptions import CORRUPTIONS
-from smoothmix.evaluation.averages import incomplete, means
+from smoothmix.evaluation.averages import incomplete
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import figures
-from smoothmix.reporting.comparison import Line, Setting, compare, labels
-from smoothmix.reporting.corruption_tables import SETTING as CORRUPTED_SETTING
+from smoothmix.reporting.comparison import CorruptionSetting, Line, Setting, by_setting, compare, compare_corrupted
+from smoothmix.reporting.curves import learning_curves, read_log
 from smoothmix.reporting.paper_tables import Filled
 from smoothmix.reporting.records import Found
-from smoothmix.reporting.spread import spread
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.records import RunKey, RunRecord
 
@@ -106,16 +104,14 @@ def report(found: Found, contents: Contents, progress: Callable[[str], None] = l
 
 def _comparison(setting: Setting, lines: list[Line], problems: list[str]) -> dict[str, Any]:
     where = "chosen on the test set, as in the paper" if setting.selected_on == "test" else "chosen on held-out images"
-    heads = ["method", "n", "best", "last", "95 % interval", "difference", "p"]
-    title = f"{setting.dataset}, {setting.model}, recipe {setting.recipe}, {setting.epochs} epochs"
     several = any(len(line.runs) > 1 for line in lines)
     source, logged = "", [record for line in lines for record in line.runs if _has_log(record, problems)]
     if logged:
-        source = _uri(figures.svg(figures.learning_curves(logged, "")), "svg+xml")
+        source = _uri(figures.svg(learning_curves(logged)), "svg+xml")
     return {
-        "title": title,
+        "title": str(setting),
         "note": f"Best epoch {where}." + ("" if several else " One seed each: nothing is known of the spread."),
-        "heads": heads,
+        "heads": list(lines[0].text()),
         "rows": [_line(line) for line in lines],
         "curves": source,
     }
@@ -126,65 +122,39 @@ def _has_log(record: RunRecord, problems: list[str]) -> bool:
     if not (record.directory / "metrics.jsonl").exists():
         return False
     try:
-        return len(figures.read_log(record)) > 0
+        return len(read_log(record)) > 0
     except UserError as error:
         problems.append(str(error))
         return False
 
 
 def _line(line: Line) -> list[Cell]:
-    best, last = spread(line.errors("best")), spread(line.errors("last"))
     sign = "worse" if line.difference > 0 else "better"
-    mark = f"significant {sign}" if line.significant else ""
-    difference = "" if math.isnan(line.difference) else f"{line.difference:+.2f}"
-    if not math.isnan(line.low):
-        difference += f" [{line.low:+.2f}, {line.high:+.2f}]"
-    return [
-        Cell(line.label),
-        Cell(str(len(line.runs)), len(line.runs)),
-        Cell(_mean(best), best["mean"]),
-        Cell(_mean(last), last["mean"]),
-        Cell("-" if math.isnan(last["low"]) else f"[{last['low']:.2f}, {last['high']:.2f}]", last["mean"]),
-        Cell((difference + (" *" if line.significant else "")) or "-", _sortable(line.difference), mark),
-        Cell("-" if math.isnan(line.p) else "< 0.001" if line.p < 0.001 else f"{line.p:.3f}", _sortable(line.p)),
-    ]
+    last = line.mean("last").mean
+    sorts = [None, len(line.runs), line.mean("best").mean, last, last, _sortable(line.difference), _sortable(line.p)]
+    cells = [Cell(text, sort) for text, sort in zip(line.text().values(), sorts, strict=True)]
+    if line.significant:
+        cells[-2] = cells[-2]._replace(mark=f"significant {sign}")
+    return cells
 
 
 def _robustness(records: Sequence[CorruptionRecord]) -> list[dict[str, Any]]:
-    """Return a heat map and severity curves for each setting; a cell is a mean over severities and seeds."""
-    shown = []
-    for group in figures.groups(list(records), CORRUPTED_SETTING).values():
-        columns: dict[tuple[str, str], list[dict[str, float]]] = {}
-        for record in group:
-            columns.setdefault((record.method, record.config_hash), []).append(means(record.top1_errors))
-        heads = labels(list(columns))
-        errors = pd.DataFrame(
-            {
-                label: {
-                    corruption: sum(of_seed[corruption] for of_seed in columns[key]) / len(columns[key])
-                    for corruption in CORRUPTIONS
-                    if all(corruption in of_seed for of_seed in columns[key])
-                }
-                for key, label in heads.items()
-            },
-            index=[corruption for corruption in CORRUPTIONS],
-        ).dropna(how="all")
-        if errors.empty:
-            continue
-        errors.loc["mean"] = errors.mean(skipna=False)
-        rows = [(name, [_shaded(error, errors.loc[name]) for error in errors.loc[name]]) for name in errors.index]
-        record = group[0]
+    """Return a heat map and severity curves for each setting."""
+    shown, groups = [], by_setting(records, CorruptionSetting)
+    for setting, errors in compare_corrupted(records).items():
+        values = errors.map(lambda of_seeds: of_seeds.mean).astype(float)
+        rows = [(name, [_shaded(error, values.loc[name]) for error in values.loc[name]]) for name in errors.index]
         try:
-            severities = _uri(figures.svg(figures.severity_curves(group, "")), "svg+xml")
+            severities = _uri(figures.svg(figures.severity_curves(groups[setting], "")), "svg+xml")
         except UserError:  # no corruption is complete in all of them
             severities = ""
-        counts = ", ".join(f"{label} {len(columns[key])}" for key, label in heads.items())
+        counts = ", ".join(f"{label} {column.iloc[0].n}" for label, column in errors.items())
         shown.append(
             {
-                "title": f"{record.benchmark}: {record.dataset}, {record.model}, recipe {record.recipe}",
-                "note": f"Top-1 error in %, mean over five severities and seeds (n: {counts}); {record.weights} "
-                f"weights. Images: {record.source}. The stronger the colour, the higher the error within its line.",
-                "heads": list(heads.values()),
+                "title": str(setting),
+                "note": f"Top-1 error in %, mean over five severities and seeds (n: {counts}). Images: "
+                f"{setting.source}. The stronger the colour, the higher the error within its line.",
+                "heads": list(errors),
                 "rows": rows,
                 "severities": severities,
             }
@@ -242,10 +212,6 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.3g}"
     return str(value)
-
-
-def _mean(found: Mapping[str, float]) -> str:
-    return f"{found['mean']:.2f}" + ("" if math.isnan(found["std"]) else f" ± {found['std']:.2f}")
 
 
 def _sortable(value: float) -> float | None:

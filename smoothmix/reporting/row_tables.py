@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from smoothmix.reporting.spread import spread
+from smoothmix.reporting.mean import Mean, interval, number, with_deviation
 from smoothmix.utils.records import RunRecord
 
 Records = Sequence[RunRecord]
@@ -45,14 +45,15 @@ def row_table(
     """
     lines = []
     for row, records in rows.items():
+        printed = {} if paper is None else paper.loc[row].to_dict()
         for metric in metrics:
-            printed = {} if paper is None else _printed(paper.loc[row], metric)
             best, last = (
-                spread([record.error(when, int(metric[-1])) for record in records]) for when in ("best", "last")
+                Mean.of([record.error(when, int(metric[-1])) for record in records]) for when in ("best", "last")
             )
-            lines.append(_line(row, metric, printed, wanted[row], best) | _last(last))
+            of_last = {"last_mean": last.mean, "last_std": last.std}
+            lines.append(_line(row, metric, printed, wanted[row], best) | of_last)
         if corrupted is not None:
-            lines.append(_line(row, "corrupted", {}, wanted[row], spread(corrupted[row])))
+            lines.append(_line(row, "corrupted", {}, wanted[row], Mean.of(corrupted[row])))
     return pd.DataFrame(lines)
 
 
@@ -72,16 +73,16 @@ def text(table: pd.DataFrame, commands: Mapping[tuple[str, str], str]) -> tuple[
         name = {"top1": "top-1", "top5": "top-5"}.get(metric, metric)
         columns = {"ours, best epoch": [_ours(line, commands) for line in lines.itertuples()]}
         if several:
-            columns["95 % interval"] = [_interval(line) for line in lines.itertuples()]
+            columns["95 % interval"] = [interval(line.low, line.high) for line in lines.itertuples()]
         if metric != "corrupted":
-            columns["ours, last epoch"] = [_mean(line.last_mean, line.last_std) for line in lines.itertuples()]
+            columns["ours, last epoch"] = [with_deviation(line.last_mean, line.last_std) for line in lines.itertuples()]
         if lines["paper"].notna().any():
-            difference = [_number(line.difference, "+.2f") for line in lines.itertuples()]
+            difference = [number(line.difference, "+.2f") for line in lines.itertuples()]
             columns = {"paper": [_paper(line, marks) for line in lines.itertuples()], **columns}
             columns["difference"] = difference
         if lines["paper_best"].notna().any():
-            columns["paper, best run"] = [_number(line.paper_best) for line in lines.itertuples()]
-            columns["ours, best run"] = [_number(line.least) for line in lines.itertuples()]
+            columns["paper, best run"] = [number(line.paper_best) for line in lines.itertuples()]
+            columns["ours, best run"] = [number(line.least) for line in lines.itertuples()]
         for title, cells in columns.items():
             head.append(f"{name}: {title}")
             for row, cell in zip(lines["row"], cells, strict=True):
@@ -95,21 +96,14 @@ def citations(table: pd.DataFrame) -> dict[str, str]:
     return {source: f"†{number}" for number, source in enumerate(sources, 1)}
 
 
-def _printed(row: Any, metric: str) -> dict[str, Any]:
-    facts = {"paper": row.get(metric, math.nan), "origin": row["origin"], "source": row["source"]}
+def _line(row: str, metric: str, printed: dict[str, Any], wanted: int, best: Mean) -> dict[str, Any]:
+    line: dict[str, Any] = {"row": row, "metric": metric, "paper": printed.get(metric, math.nan)}
+    line |= {"paper_std": "", "paper_best": math.nan}
     if metric == "top1":
-        facts |= {"paper_std": row.get("std", ""), "paper_best": row.get("best", math.nan)}
-    return facts
-
-
-def _line(row: str, metric: str, printed: dict[str, Any], wanted: int, best: dict[str, float]) -> dict[str, Any]:
-    nothing = {"paper": math.nan, "paper_std": "", "paper_best": math.nan, "origin": "", "source": ""}
-    line = {"row": row, "metric": metric, **nothing, **printed, "n": best["n"], "wanted": wanted, **best}
-    return line | {"last_mean": math.nan, "last_std": math.nan, "difference": line["mean"] - line["paper"]}
-
-
-def _last(last: dict[str, float]) -> dict[str, float]:
-    return {"last_mean": last["mean"], "last_std": last["std"]}
+        line |= {"paper_std": printed.get("std", ""), "paper_best": printed.get("best", math.nan)}
+    line |= {key: printed.get(key, "") for key in ("origin", "source")} | {"n": best.n, "wanted": wanted}
+    line |= best._asdict() | {"last_mean": math.nan, "last_std": math.nan}
+    return line | {"difference": best.mean - line["paper"]}
 
 
 def _ours(line: Any, commands: Mapping[tuple[str, str], str]) -> str:
@@ -117,24 +111,10 @@ def _ours(line: Any, commands: Mapping[tuple[str, str], str]) -> str:
     if not line.n:
         return f"`{command}`" if command else "-"
     count = f"{line.n}" if line.n == line.wanted else f"{line.n} of {line.wanted}"
-    return f"{_mean(line.mean, line.std)} ({count})" + (f"; `{command}`" if command else "")
+    return f"{with_deviation(line.mean, line.std)} ({count})" + (f"; `{command}`" if command else "")
 
 
 def _paper(line: Any, marks: dict[str, str]) -> str:
-    if math.isnan(line.paper):
-        return "-"
-    spread_of_paper = f" ± {line.paper_std}" if line.paper_std else ""
+    deviation = f" ± {line.paper_std}" if line.paper_std else ""
     mark = f" {marks[line.source]}" if line.origin == "cited" else ""
-    return f"{line.paper:.2f}{spread_of_paper}{mark}"
-
-
-def _interval(line: Any) -> str:
-    return "-" if math.isnan(line.low) else f"{line.low:.2f} to {line.high:.2f}"
-
-
-def _mean(mean: float, std: float) -> str:
-    return _number(mean) + ("" if math.isnan(std) else f" ± {std:.2f}")
-
-
-def _number(value: float, form: str = ".2f") -> str:
-    return "-" if math.isnan(value) else f"{value:{form}}"
+    return "-" if math.isnan(line.paper) else f"{line.paper:.2f}{deviation}{mark}"

@@ -3,8 +3,7 @@
 - runs: a line for each run: row, seed, the endpoints of :data:`~smoothmix.reporting.claims.ENDPOINTS` (NaN where they
   were not measured), and what it was made with.
 - corruptions: a line for each run and corruption: row, seed, corruption, and the top-1 error in % at severity 1 to 5.
-- curves: a line for each row and evaluated epoch: n, and the means and sample standard deviations over seeds of
-  train_loss and test_top1 (%).
+- curves: what :func:`~smoothmix.reporting.curves.mean_curves` returns.
 """
 
 from collections import Counter
@@ -18,8 +17,8 @@ from smoothmix.corruptions import SEVERITIES
 from smoothmix.evaluation.averages import category_means, complete, means
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.claims import ENDPOINTS
+from smoothmix.reporting.curves import mean_curves
 from smoothmix.reporting.matching import Cell, match
-from smoothmix.utils.checks import is_count, parse_object
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 from smoothmix.utils.records import Record, RunKey, RunRecord
@@ -52,18 +51,20 @@ def collect(cells: Sequence[Cell], records: Sequence[RunRecord], corrupted: Sequ
     chosen = [record for record in of_cells if (record.weights, record.source) == setting]
     evaluated = match(chosen, cells)
     names = {name for record in chosen for name in means(record.top1_errors)}
-    runs, errors, logs = [], [], []
+    runs, errors = [], []
+    logged: dict[str, list[RunRecord]] = {}
     for cell in cells:
         if cell.key not in found:
             continue
         record, place = found[cell.key], {"row": cell.row, "seed": cell.key.seed}
         runs.append(place | _clean(record) | _corrupted(evaluated.get(cell.key), names) | _facts(FACTS, record))
-        logs += [place | line for line in _log(record.directory / "metrics.jsonl")]
+        if (record.directory / "metrics.jsonl").exists():  # in results/ there are only records
+            logged.setdefault(cell.row, []).append(record)
         if cell.key in evaluated:
             errors += _lines(place, evaluated[cell.key])
     corruptions = pd.DataFrame(errors, columns=["row", "seed", "corruption", *LEVELS])
     columns = ["row", "seed", "method", *ENDPOINTS, "train_loss", *EVALUATION, *FACTS]
-    return Study(pd.DataFrame(runs, columns=columns), corruptions, _curves(logs))
+    return Study(pd.DataFrame(runs, columns=columns), corruptions, mean_curves(logged))
 
 
 def every_seed(cells: Sequence[Cell], records: Sequence[RunRecord]) -> list[Cell]:
@@ -133,33 +134,3 @@ def _lines(place: dict[str, Any], record: CorruptionRecord) -> list[dict[str, An
         for name, cells in record.top1_errors.items()
         if complete(cells)
     ]
-
-
-def _log(path: Path) -> list[dict[str, Any]]:
-    """Return epoch, train_loss and test_top1 of the evaluated epochs; none where only records are kept."""
-    if not path.exists():
-        return []
-    try:
-        rows = [parse_object(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not the log of a run ({error}); run that run again") from error
-    if not all(is_count(row.get("epoch")) for row in rows):
-        raise UserError(f"{path} is not the log of a run (epoch is missing or wrong); run that run again")
-    return [
-        {"epoch": row["epoch"], "train_loss": row.get("train_loss"), "test_top1": row["test_top1_error"]}
-        for row in rows
-        if "test_top1_error" in row
-    ]
-
-
-def _curves(logs: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(logs, columns=["row", "seed", "epoch", "train_loss", "test_top1"])
-    frame = frame.astype({"train_loss": float, "test_top1": float})
-    groups = frame.groupby(["row", "epoch"], sort=False)
-    return groups.agg(
-        n=("seed", "count"),
-        train_loss=("train_loss", "mean"),
-        train_loss_std=("train_loss", "std"),
-        test_top1=("test_top1", "mean"),
-        test_top1_std=("test_top1", "std"),
-    ).reset_index()

@@ -1,4 +1,4 @@
-"""The figures of a study: differences to the baseline, learning curves, and errors by corruption."""
+"""The figures of a study: differences to the baseline, and errors by corruption."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.reporting.claims import ENDPOINTS
 from smoothmix.reporting.figures import colour_of
-from smoothmix.reporting.spread import spread
+from smoothmix.reporting.mean import Mean
 from smoothmix.reporting.study import LEVELS
 
 
@@ -26,31 +26,15 @@ def differences(runs: pd.DataFrame, rows: Sequence[str], endpoints: Sequence[str
         wide = runs.pivot(index="seed", columns="row", values=endpoint)
         for place, row in enumerate(others):
             values = (wide[row] - wide[baseline]).dropna()
-            found, colour = spread(list(values)), _colour(runs, row)
+            found, colour = Mean.of(list(values)), _colour(runs, row)
             axes.plot(values, [place + 0.2] * len(values), ".", color=colour, markersize=3, alpha=0.6)
-            half = found["high"] - found["mean"]
-            axes.errorbar(found["mean"], place, xerr=half, fmt="o", color=colour, capsize=3, markersize=4)
+            half = found.high - found.mean
+            axes.errorbar(found.mean, place, xerr=half, fmt="o", color=colour, capsize=3, markersize=4)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_title(ENDPOINTS[endpoint], fontsize="small", wrap=True)
         axes.set_xlabel(f"difference to {baseline}", fontsize="small")
     axes.set_yticks(range(len(others)), others)
     axes.set_ylim(len(others) - 0.5, -0.5)
-    return figure
-
-
-def learning_curves(curves: pd.DataFrame, runs: pd.DataFrame, rows: Sequence[str]) -> Figure:
-    """Draw the mean training loss and test top-1 error of every epoch; the bands are one standard deviation wide."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    labels = {"train_loss": "training loss (of mixed images where a row mixes)", "test_top1": "test top-1 error (%)"}
-    for axes, (column, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
-        for row in rows:
-            of_row, colour = curves[curves["row"] == row].sort_values("epoch"), _colour(runs, row)
-            epoch, mean, std = (of_row[name].to_numpy() for name in ("epoch", column, f"{column}_std"))
-            axes.plot(epoch, mean, color=colour, linewidth=1, label=row)
-            axes.fill_between(epoch, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     return figure
 
 

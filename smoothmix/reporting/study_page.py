@@ -1,13 +1,13 @@
 """The pages of a study as Markdown: its verdicts, its plan for a next one, and its results."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from smoothmix.reporting.claims import ENDPOINTS, Claim
-from smoothmix.reporting.spread import spread
+from smoothmix.reporting.markup import markdown
+from smoothmix.reporting.mean import Mean, interval, number, p_value
 from smoothmix.reporting.study import EVALUATION, Study
 
 SHOWN = ("last_top1", "best_top1", "test_loss", "corrupted", "noise", "corruption_gap")
@@ -36,12 +36,12 @@ def verdicts(table: pd.DataFrame, claims: Sequence[Claim]) -> str:
                 "asked": of_kind["id"].map(asked),
                 "n": of_kind["n"],
                 "effect [95 % interval]": [_effect(line) for line in of_kind.itertuples()],
-                "p": of_kind["p_holm" if primary else "p"].map(_p),
-                "detectable": of_kind["detectable"].map(_number),
+                "p": of_kind["p_holm" if primary else "p"].map(p_value),
+                "detectable": of_kind["detectable"].map(number),
                 "verdict": of_kind["verdict"],
             }
         )
-        parts.append(f"## {title}\n\n{_markdown(shown)}")
+        parts.append(f"## {title}\n\n{markdown(shown)}")
     return "\n\n".join([*parts, LEGEND, _endpoints(table["endpoint"])])
 
 
@@ -54,12 +54,12 @@ def plan(table: pd.DataFrame) -> str:
             "endpoint": table["endpoint"],
             "comparison": [_comparison(line) for line in table.itertuples()],
             "pairs of the pilot": table["n"],
-            "deviation of the difference": table["deviation"].map(_number),
-            "effect to see": table["effect"].map(_number),
-            "seeds": table["seeds"].map(lambda seeds: "" if math.isnan(seeds) else f"{seeds:.0f}"),
+            "deviation of the difference": table["deviation"].map(number),
+            "effect to see": table["effect"].map(number),
+            "seeds": table["seeds"].map(lambda seeds: number(seeds, ".0f")),
         }
     )
-    return _markdown(shown)
+    return markdown(shown)
 
 
 def results(study: Study, rows: Sequence[str]) -> str:
@@ -74,13 +74,15 @@ def results(study: Study, rows: Sequence[str]) -> str:
         of_row = runs[runs["row"] == row]
         line = {"row": row, "n": str(len(of_row))}
         for name in endpoints:
-            line[name] = _mean(of_row[name].dropna())
+            line[name] = str(Mean.of(list(of_row[name].dropna())))
         for name in compared:
             wide = runs.pivot(index="seed", columns="row", values=name)
             paired = (wide[row] - wide[rows[0]]).dropna() if {row, rows[0]} <= set(wide) else pd.Series(dtype=float)
-            line[f"{name} - {rows[0]}"] = "" if row == rows[0] else _difference(paired)
+            change = Mean.of(list(paired))
+            shown = f"{number(change.mean, '+z.2f')} {change.interval('+z.2f')}"
+            line[f"{name} - {rows[0]}"] = "" if row == rows[0] else shown.removesuffix(" -")
         lines.append(line)
-    return f"{_markdown(pd.DataFrame(lines))}\n\n{_endpoints(endpoints)}"
+    return f"{markdown(pd.DataFrame(lines))}\n\n{_endpoints(endpoints)}"
 
 
 def made_with(study: Study) -> str:
@@ -101,8 +103,8 @@ def made_with(study: Study) -> str:
 
 def evidence(line: Any) -> str:
     """Return one line of what `verdicts.judge` made as text: the comparison, its effect, n and p."""
-    p = _p(line.p_holm if line.primary else line.p)
-    parts = [f"{_comparison(line)} {_effect(line)}".strip(), f"n = {line.n}", *([f"p = {p}"] if p else [])]
+    p = p_value(line.p_holm if line.primary else line.p)
+    parts = [f"{_comparison(line)} {_effect(line)}", f"n = {line.n}", f"p = {p}"]
     return ", ".join(parts).replace("p = <", "p <")
 
 
@@ -125,30 +127,4 @@ def _endpoints(names: Iterable[str]) -> str:
 
 def _effect(line: Any) -> str:
     form = "+z.2f" if line.measure == "difference" else ".2f"
-    if math.isnan(line.effect):
-        return ""
-    return f"{line.effect:{form}}" + ("" if math.isnan(line.low) else f" [{line.low:{form}}, {line.high:{form}}]")
-
-
-def _difference(values: "pd.Series[float]") -> str:
-    found = spread(list(values))
-    interval = f" [{found['low']:+z.2f}, {found['high']:+z.2f}]" if found["n"] > 1 else ""
-    return f"{found['mean']:+z.2f}{interval}" if found["n"] else ""
-
-
-def _mean(values: "pd.Series[float]") -> str:
-    found = spread(list(values))
-    deviation = f" ± {found['std']:.2f}" if found["n"] > 1 else ""
-    return f"{found['mean']:.2f}{deviation}" if found["n"] else ""
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}"
-
-
-def _p(value: float) -> str:
-    return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    return str(table.to_markdown(index=False, disable_numparse=True))
+    return f"{number(line.effect, form)} {interval(line.low, line.high, form)}".removesuffix(" -")

@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 from smoothmix.config import build, schema
 from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import CONFIGS, compose
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.methods import METHODS
 from smoothmix.utils.errors import UserError
 
 

@@ -16,7 +16,7 @@ from scripts.reproduction.filled_tables import cells_of, filled_table
 from scripts.reproduction.tables import load_table
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting import corrupted_means, figures, tables
+from smoothmix.reporting import comparison, curves
 from smoothmix.reporting.records import read_folders
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.records import RunRecord
@@ -139,9 +139,7 @@ def test_run_records(fuzz, leave):
         assert all(percentage(record.error(when, k)) for when in ("best", "last") for k in (1, 5))
         record.write(folder / "again.json")
         assert RunRecord.read(folder / "again.json") == record
-        summary = tables.summarize(found.runs)
-        assert math.isclose(summary["best_top1"].item(), record.error("best"))
-        assert tables.to_markdown(summary).count("\n| ") == 3  # the head, the rule and one line
+        assert comparison.to_markdown(found.runs, []).count("\n| ") == 3  # the head, the rule and one line
         for name in ("1", "4"):
             filled = filled_table(name, "paper", cells(name), found)
             assert "nan" not in filled.markdown()
@@ -163,8 +161,7 @@ def test_records_of_corrupted_errors(fuzz, leave):
             assert all(map(percentage, of_severity.values()))
         record.write(folder / "again.json")
         assert CorruptionRecord.read(folder / "again.json") == record
-        corrupted_means.to_markdown(corrupted_means.summarize(found.corrupted))
-        corrupted_means.by_corruption(found.corrupted)
+        assert f"\n| clean | {record.clean_top1_error:.2f} |" in comparison.to_markdown([], found.corrupted)
         filled = filled_table("4", "paper", cells("4"), found)
         filled.markdown(), filled.latex(), filled.csv()
 
@@ -185,7 +182,7 @@ def test_metrics_lines(fuzz, leave):
     def attempt(content):
         folder = leave("metrics.jsonl", content)
         (folder / "one" / "summary.json").write_text(json.dumps(RECORD))
-        table = figures.read_log(read(folder).runs[0])
+        table = curves.read_log(read(folder).runs[0])
         assert set(table["epoch"]) <= {1, 2, 3}
         assert table["epoch"].is_monotonic_increasing
         assert all(0 <= error <= 100 for error in table["test_top1_error"])

@@ -1,6 +1,4 @@
-import json
 import statistics
-from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
@@ -11,28 +9,12 @@ from smoothmix.reporting.figures import (
     FOREGROUND,
     colour_of,
     corruption_bars,
-    groups,
-    learning_curves,
-    read_log,
     save,
     severity_curves,
     svg,
 )
-from smoothmix.reporting.tables import METHODS
+from smoothmix.reporting.methods import METHODS
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.records import RunRecord
-
-
-def run(folder, method, seed, errors, config_hash=None):
-    directory = folder / f"{method}{seed}{config_hash}"
-    directory.mkdir()
-    lines = [
-        {"epoch": epoch, "test_top1_error": error, "test_loss": error / 50} for epoch, error in enumerate(errors, 1)
-    ]
-    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    names = {"dataset": "d", "model": "m", "recipe": "r", "method": method, "config_hash": config_hash or method}
-    epoch = {"test_top1_error": 1.0, "test_top5_error": 1.0}
-    return RunRecord(**names, seed=seed, epochs=2, best=epoch, last=epoch, path=directory / "summary.json")
 
 
 def corrupted(method, error, seed=0, names=tuple(CORRUPTIONS), config_hash="1234abcd"):
@@ -65,34 +47,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         save(Figure(), tmp_path / "file" / "figure")
-
-
-def test_learning_curves_show_means_and_deviations(tmp_path):
-    records = [run(tmp_path, "cutmix", seed, [50 + seed, 40 + 4 * seed]) for seed in range(3)]
-    records.append(run(tmp_path, "identity", 0, [60, 30]))
-    error, loss = learning_curves(records, "title").axes[:2]
-    lines = {line.get_label(): list(line.get_ydata()) for line in error.lines if line.get_label()[0] != "_"}
-    assert list(lines) == ["Baseline", "CutMix"]
-    assert lines["CutMix"] == [51, 44]
-    assert lines["Baseline"] == [60, 30]
-    assert len(error.lines) == 2
-    band = error.collections[1].get_paths()[0].vertices
-    assert set(band[band[:, 0] == 2][:, 1]) == {40, 48}  # one sample deviation of 40, 44, 48 to either side
-    assert list(loss.lines[0].get_ydata()) == pytest.approx([60 / 50, 30 / 50])
-
-
-def test_two_settings_of_a_method_are_two_lines(tmp_path):
-    records = [run(tmp_path, "cutmix", 0, [50, 40], "aa"), run(tmp_path, "cutmix", 0, [70, 60], "bb")]
-    lines = [list(line.get_ydata()) for line in learning_curves(records, "title").axes[0].lines]
-    assert lines == [[50, 40], [70, 60]]
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"epoch": 2}\n', '{"epoch": 1, "test_top1_error": 101, "test_loss": 1}'])
-def test_a_damaged_log_is_named(tmp_path, text):
-    record = run(tmp_path, "cutmix", 0, [50])
-    (tmp_path / "cutmix0None" / "metrics.jsonl").write_text(text)
-    with pytest.raises(UserError, match=r"metrics\.jsonl is not the log of a run"):
-        learning_curves([record], "title")
 
 
 def test_bars_are_means_over_severities_and_seeds():
@@ -130,22 +84,10 @@ def test_severity_curves_are_means_over_a_category():
     assert weather_line[4] == pytest.approx((25 * (len(weather) - 1) + 80) / len(weather))
 
 
-def test_settings_have_figures_of_their_own():
-    records = [replace(corrupted("cutmix", 20.0), model="a", epochs=epochs) for epochs in (3, 6, 3)]
-    assert {name: len(found) for name, found in groups(records, ["model", "epochs"]).items()} == {"a-3": 2, "a-6": 1}
-
-
 def test_two_settings_of_a_method_have_bars_of_their_own():
     figure = corruption_bars([corrupted("cutmix", 7.0), corrupted("cutmix", 87.0, config_hash="other")], "title")
     bars = {container.get_label(): container[0].get_height() for container in figure.axes[0].containers}
     assert bars == {"CutMix (1234abcd)": 10.0, "CutMix (other)": 90.0}
-
-
-def test_epochs_without_an_evaluation_are_not_drawn(tmp_path):
-    record = run(tmp_path, "cutmix", 0, [50])
-    lines = ['{"epoch": 1, "train_loss": 2.0}', '{"epoch": 2, "test_top1_error": 40.0, "test_loss": 1.0}']
-    (record.directory / "metrics.jsonl").write_text("\n".join(lines))
-    assert read_log(record)["epoch"].tolist() == [2]
 
 
 def test_a_figure_for_a_page_has_the_colours_of_its_text():

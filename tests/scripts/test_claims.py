@@ -68,8 +68,9 @@ def write(folder, cell, corrupted=True, weights="last", **changes):
     record = {"best": row | {"test_top1_error": best}, "last": row | {"test_top1_error": last}}
     facts = {"seconds": 60.0, "device": "drawn", "precision": "fp32", "git_commit": "0123456789abcdef", "parameters": 7}
     (place / "summary.json").write_text(json.dumps(identity | record | facts | changes))
-    log = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": 0.5, "test_top1_error": last + 5}]
-    log.append({"epoch": 3, "train_loss": 0.1, "test_top1_error": last})
+    log = [{"epoch": 1, "train_loss": 1.0}]
+    for epoch, worse in ((2, 5), (3, 0)):
+        log.append({"epoch": epoch, "train_loss": 0.1, "test_top1_error": last + worse, "test_loss": 1})
     (place / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     if corrupted:  # the four noises 10 points above the others, severities 2 points apart
         noises = {name: 10 * (CORRUPTIONS[name].category == "noise") for name in CORRUPTIONS}
@@ -112,8 +113,8 @@ def test_a_study_from_records_and_again_from_its_files(claims, low_data, tmp_pat
     baseline = [errors(cell)[0] for cell in low_data if cell.row == "Baseline"]
     (last_line,) = curves[(curves["row"] == "Baseline") & (curves["epoch"] == 3)].itertuples()
     assert set(curves["epoch"]) == {2, 3}  # epoch 1 was not evaluated
-    assert (last_line.n, last_line.test_top1) == (8, pytest.approx(np.mean(baseline), abs=1e-5))
-    assert last_line.test_top1_std == pytest.approx(np.std(baseline, ddof=1), abs=1e-5)
+    assert (last_line.n, last_line.test_top1_error) == (8, pytest.approx(np.mean(baseline), abs=1e-5))
+    assert last_line.test_top1_error_std == pytest.approx(np.std(baseline, ddof=1), abs=1e-5)
 
     verdicts = pd.read_csv(tmp_path / "study" / "claims.csv").set_index("id")
     ours = [errors(cell)[0] for cell in low_data if cell.row == "SmoothMix_C"]

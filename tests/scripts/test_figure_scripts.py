@@ -67,7 +67,7 @@ def test_every_figure_is_written(runs, tmp_path, script):
     models = ["--models", *directories, "--images", 1]
     status, printed, _ = script("make_figures.py", folder, *models, "--output", tmp_path)
     assert status == 0
-    corrupted = "digits_c_files_a_b_m_r_1_best"
+    corrupted = "digits_c-files_a_b_-digits-m-r-1-best"
     stems = {"figure1", "figure2", "figure3", "curves-digits-pyramidnet8-demo-1-test"}
     stems |= {f"corruptions-{corrupted}", f"severities-{corrupted}"}
     assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}

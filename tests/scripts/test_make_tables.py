@@ -42,7 +42,7 @@ def test_a_complete_table_has_the_means_of_its_records(name, cells, run, tmp_pat
             assert (float(line["low"]), float(line["high"])) == pytest.approx((low, high), abs=1e-4)
             # the quantile of t with 4 degrees of freedom, from a printed table
             assert high - mean == pytest.approx(2.776 * deviation / 5**0.5, rel=1e-3)
-            assert row[f"{title}: 95 % interval"] == f"{low:.2f} to {high:.2f}"
+            assert row[f"{title}: 95 % interval"] == f"[{low:.2f}, {high:.2f}]"
             spread = f" ± {deviation:.2f}"
         assert row[f"{title}: ours, best epoch"] == f"{mean:.2f}{spread} ({n})"
         if number := paper[line["metric"]]:
