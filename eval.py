@@ -23,7 +23,8 @@ def main(composed):
     if run.ranks.is_main:
         print(
             f"{run.path} on {run.config.dataset.name} {options.split}: top-1 error {result['top1_error']:.2f}%, "
-            f"top-5 error {result['top5_error']:.2f}%, loss {result['loss']:.4f}, {result['images']} images"
+            f"top-5 error {result['top5_error']:.2f}%, loss {result['loss']:.4f}, {result['images']} images; "
+            f"Brier score {result['brier']:.4f}, ECE {result['ece']:.2f}%, adaptive ECE {result['adaptive_ece']:.2f}%"
         )
 
 

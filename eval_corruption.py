@@ -16,7 +16,7 @@ def main(composed):
     from datasets.subsets import TestSubset
     from smoothmix.config.load_run import load_run
     from smoothmix.config.schema import EvalCorruptionOptions, check_options
-    from smoothmix.evaluation.averages import corruptions_of, table
+    from smoothmix.evaluation.averages import calibration_table, corruptions_of, table
     from smoothmix.evaluation.generated import GeneratedImages
     from smoothmix.evaluation.robustness import evaluate_benchmark
     from smoothmix.utils.errors import UserError
@@ -50,6 +50,7 @@ def main(composed):
     if run.ranks.is_main:
         title, with_alexnet = f"{benchmark.title} ({about['source']})", benchmark.constants == "imagenet"
         print(table(title, record.top1_errors, record.clean_top1_error, missing, with_alexnet))
+        print(calibration_table(record.clean_calibration, record.calibration))
         print(f"record: {path}")
 
 

@@ -1,8 +1,10 @@
 """The averages of a corruption benchmark, each under its own name."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
+from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.utils.errors import UserError, nearest
 
 CATEGORIES = ("noise", "blur", "weather", "digital")
@@ -129,6 +131,21 @@ def table(title: str, errors: Errors, clean: float, missing: Mapping[str, str], 
     lines += [f"{name:<53} {value:6.2f}" for name, value in rows.items()]
     lines += [f"not evaluated: {name}: {reason}" for name, reason in missing.items()]
     lines += [f"incomplete: these averages leave out {', '.join(missing)}"] if missing else []
+    return "\n".join(lines)
+
+
+def calibration_table(clean: Mapping[str, float], calibration: Mapping[str, Errors]) -> str:
+    """Return the measures of calibration as text: on `clean` images, a line per corruption, and the mean over them."""
+    columns = []
+    for measure in MEASURES:
+        cells = calibration.get(measure, {})
+        columns.append({"clean": clean[measure], **means(cells), **summarize(cells, clean[measure], False)})
+    heads = "".join(f"{title:>18}" for title, _ in MEASURES.values())
+    lines = [f"{'calibration, mean over severities 1 to 5':<44}{heads}"]
+    for name in columns[0]:
+        values = zip(columns, MEASURES.values(), strict=True)
+        row = "".join(f"{column.get(name, math.nan):18{form}}" for column, (_, form) in values)
+        lines.append(f"{name:<44}{row}")
     return "\n".join(lines)
 
 

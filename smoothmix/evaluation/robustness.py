@@ -1,9 +1,10 @@
 """Errors on corrupted images, kept in a record from which an interrupted evaluation resumes."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Annotated, Any, ClassVar, Self
 
@@ -12,8 +13,9 @@ from torch import nn
 from tqdm import tqdm
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
+from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.evaluation.classification import evaluate
-from smoothmix.utils.checks import is_name, is_percentage
+from smoothmix.utils.checks import is_float, is_name, is_object, is_percentage
 from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import start
@@ -22,13 +24,16 @@ from smoothmix.utils.files import weights_digest
 from smoothmix.utils.locks import hold
 from smoothmix.utils.records import Name, Percentage, Record
 
+Cells = dict[str, dict[int, float]]  # {corruption: {severity: value}}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionRecord(Record):
     """The errors of a network on corrupted images, written after each corruption and severity.
 
     `weights` is the stem of the file of weights beside the record, `source` where the corrupted images come from, and
-    `top1_errors` are in %, {corruption: {severity: error}}, as far as they are evaluated.
+    `top1_errors` are in %, {corruption: {severity: error}}, as far as they are evaluated. `calibration` is the same of
+    each of :data:`MEASURES`, `clean_calibration` their value on clean images; both are empty in older records.
     """
 
     WHAT: ClassVar[str] = "a record of corrupted errors; move it away and evaluate again"
@@ -37,7 +42,13 @@ class CorruptionRecord(Record):
     source: Name
     weights: Annotated[str, lambda value: is_name(value) and len(value) < 200 and "/" not in value]
     clean_top1_error: Percentage
-    top1_errors: Annotated[dict[str, dict[int, float]], lambda value: isinstance(value, dict)]
+    top1_errors: Annotated[Cells, is_object]
+    clean_calibration: Annotated[dict[str, float], lambda value: _is_of_measures(value, is_float)] = field(
+        default_factory=dict
+    )
+    calibration: Annotated[dict[str, Cells], lambda value: _is_of_measures(value, is_object)] = field(
+        default_factory=dict
+    )
     weights_sha256: Name | None = None
     data_fingerprint: Name | None = None
 
@@ -45,7 +56,20 @@ class CorruptionRecord(Record):
     def parse(cls, content: dict[str, Any], path: Path = Path()) -> Self:
         """Return the record that a JSON object is; raises as :meth:`Record.parse`."""
         record = super().parse(content, path)
-        return replace(record, top1_errors={name: _of_severities(name, of) for name, of in record.top1_errors.items()})
+        calibration = {measure: _cells(cells, is_float) for measure, cells in record.calibration.items()}
+        return replace(record, top1_errors=_cells(record.top1_errors, is_percentage), calibration=calibration)
+
+    def measured(self, measure: str) -> tuple[float, Cells]:
+        """Return "top1_error" or one of :data:`MEASURES`, on clean images (NaN if it is unknown) and on corrupted."""
+        if measure == "top1_error":
+            return self.clean_top1_error, self.top1_errors
+        return self.clean_calibration.get(measure, math.nan), self.calibration.get(measure, {})
+
+    def add(self, name: str, severity: int, result: Mapping[str, float]) -> None:
+        """Enter what :func:`evaluate` returned for a corruption at a severity."""
+        self.top1_errors.setdefault(name, {})[severity] = result["top1_error"]
+        for measure in MEASURES:
+            self.calibration.setdefault(measure, {}).setdefault(name, {})[severity] = result[measure]
 
     def check_weights(self) -> None:
         """Raise UserError if the file of weights beside the record is another; it may be gone.
@@ -59,20 +83,19 @@ class CorruptionRecord(Record):
             raise UserError(f"{self.path} is the record of other weights than {weights}; move it away and repeat it")
 
 
-def resumed(
-    path: Path, identity: Mapping[str, object], device: torch.device
-) -> tuple[dict[str, dict[int, float]], list[dict[str, Any]]]:
-    """Return the errors that the record `path` has already, none if it does not exist, and its starts with this one.
+def resumed(path: Path, identity: Mapping[str, object], device: torch.device) -> dict[str, Any]:
+    """Return the fields of the record `path` that an evaluation begins with: what it has already, and one more start.
 
     Args:
-        path: of the record.
+        path: of the record, which need not exist.
         identity: what the errors are of: fields of the record that must agree.
         device: on which the evaluation is resumed.
 
     Raises:
         UserError: the file cannot be read, or is of something else (the differing fields are named).
     """
-    errors: dict[str, dict[int, float]] = {}
+    errors: Cells = {}
+    calibration: dict[str, Cells] = {}
     starts = []
     if path.exists():
         stored = CorruptionRecord.read(path)
@@ -81,8 +104,9 @@ def resumed(
             raise UserError(
                 f"{path} is the record of another evaluation: {', '.join(differing)} differ; move it away to begin anew"
             )
-        errors, starts = stored.top1_errors, stored.starts
-    return errors, [*starts, start(device, errors=sum(map(len, errors.values())))]
+        errors, calibration, starts = stored.top1_errors, stored.calibration, stored.starts
+    starts = [*starts, start(device, errors=sum(map(len, errors.values())))]
+    return {"top1_errors": errors, "calibration": calibration, "starts": starts}
 
 
 def lock(path: Path) -> IO[str]:
@@ -105,17 +129,21 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def _of_severities(name: str, cells: Any) -> dict[int, float]:
-    """Return {severity: error in %} of the corruption `name`; raise ValueError for what is none."""
+def _is_of_measures(value: Any, holds: Callable[[Any], bool]) -> bool:
+    """Whether `value` is an object of some of :data:`MEASURES`, each with a value for which `holds` is true."""
+    return is_object(value) and value.keys() <= MEASURES.keys() and all(map(holds, value.values()))
+
+
+def _cells(by_name: Mapping[str, Any], holds: Callable[[Any], bool]) -> Cells:
+    """Return {corruption: {severity: value}} with severities as numbers; raise ValueError for what is none."""
     known = {str(severity): severity for severity in SEVERITIES}
-    if (
-        name not in CORRUPTIONS
-        or not isinstance(cells, dict)
-        or not cells.keys() <= known.keys()
-        or not all(map(is_percentage, cells.values()))
-    ):
-        raise ValueError(f"{name[:30]!r} should be a corruption, with errors from 0 to 100 at severities 1 to 5")
-    return {known[severity]: float(error) for severity, error in cells.items()}
+    for name, cells in by_name.items():
+        well_formed = is_object(cells) and cells.keys() <= known.keys() and all(map(holds, cells.values()))
+        if name not in CORRUPTIONS or not well_formed:
+            raise ValueError(f"{name[:30]!r} should be a corruption, with errors at severities 1 to 5")
+    return {
+        name: {known[severity]: float(value) for severity, value in cells.items()} for name, cells in by_name.items()
+    }
 
 
 def evaluate_cells(
@@ -124,18 +152,19 @@ def evaluate_cells(
     names: Iterable[str],
     images: int,
     ranks: Ranks,
-    errors: dict[str, dict[int, float]],
+    record: CorruptionRecord,
     after_cell: Callable[[], None],
     channels_last: bool = False,
 ) -> None:
-    """Fill `errors` with the top-1 error in % of each corruption of `names` at all severities.
+    """Fill `record` with the errors of each corruption of `names` at all severities.
 
-    ``batches(name, severity)`` are this rank's, as :func:`evaluate` takes them. Cells that `errors` holds are skipped.
+    ``batches(name, severity)`` are this rank's, as :func:`evaluate` takes them. Cells that `record` holds are skipped.
     `after_cell` is called on rank 0.
 
     Raises:
         UserError: a cell has not `images` images.
     """
+    errors = record.top1_errors
     cells = [(name, severity) for name in names for severity in SEVERITIES if severity not in errors.get(name, {})]
     for name, severity in tqdm(cells, desc="cells", disable=not (ranks.is_main and sys.stderr.isatty())):
         result = evaluate(model, batches(name, severity), ranks, channels_last=channels_last)
@@ -144,7 +173,7 @@ def evaluate_cells(
                 f"{name} of severity {severity} has {result['images']} images, the clean test set {images}: "
                 "errors of a part are not those of the benchmark; complete its files"
             )
-        errors.setdefault(name, {})[severity] = result["top1_error"]
+        record.add(name, severity, result)
         if ranks.is_main:
             after_cell()
 
@@ -176,16 +205,16 @@ def evaluate_benchmark(
     """
     with lock(path) if ranks.is_main else nullcontext():
         ranks.any(False)  # the others read the record when it is locked
-        errors, starts = resumed(path, identity, ranks.device)
+        begun = resumed(path, identity, ranks.device)
         clean = evaluate(model, clean_batches, ranks, channels_last=channels_last)
         images = int(clean["images"])
         record = CorruptionRecord(
             **identity,
+            **begun,
             clean_top1_error=clean["top1_error"],
-            top1_errors=errors,
-            starts=starts,
+            clean_calibration={measure: clean[measure] for measure in MEASURES},
             extra={"images": images, "world_size": ranks.world_size},
             path=path,
         )
-        evaluate_cells(model, batches, names, images, ranks, errors, lambda: record.write(path), channels_last)
+        evaluate_cells(model, batches, names, images, ranks, record, lambda: record.write(path), channels_last)
     return record

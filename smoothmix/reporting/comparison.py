@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import mean_of_category_means, means
+from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.markup import markdown
 from smoothmix.reporting.mean import Mean, interval, number, p_value
@@ -21,6 +22,7 @@ from smoothmix.utils.records import Record, RunRecord
 
 BASELINE = "identity"
 SIGNIFICANT = 0.05
+SHOWN = {"top1_error": ("top-1 error in %", ".2f"), **MEASURES}  # on corrupted images: {measure: (name, format)}
 
 
 class Setting(NamedTuple):
@@ -98,6 +100,19 @@ class Line:
             "p": p_value(self.p),
         }
 
+    def calibration(self) -> dict[str, str]:
+        """Return the cells of the line in a table of calibration after the last epoch, by heading."""
+        cells = {"method": self.label, "n": str(len(self.runs))}
+        for measure, (title, form) in MEASURES.items():
+            cells[title] = f"{Mean.of([record.last.get(f'test_{measure}', math.nan) for record in self.runs]):{form}}"
+        return cells
+
+
+def calibrations(lines: Sequence[Line]) -> pd.DataFrame | None:
+    """Return the calibration of each line as text, None if no run knows more of it than the loss."""
+    known = any("test_ece" in record.last for line in lines for record in line.runs)
+    return pd.DataFrame([line.calibration() for line in lines]) if known else None
+
 
 def by_setting(records: Iterable[AnyRecord], kind: type[AnySetting]) -> dict[AnySetting, list[AnyRecord]]:
     """Return the records of each setting of a `kind`."""
@@ -128,16 +143,19 @@ def compare(runs: Iterable[RunRecord]) -> dict[Setting, list[Line]]:
     return {setting: _lines(labelled(of_setting)) for setting, of_setting in sorted(by_setting(runs, Setting).items())}
 
 
-def compare_corrupted(records: Iterable[CorruptionRecord]) -> dict[CorruptionSetting, pd.DataFrame]:
-    """Return the mean errors over seeds (in %, :class:`Mean`) of every setting, a column for each method.
+def compare_corrupted(
+    records: Iterable[CorruptionRecord], measure: str = "top1_error"
+) -> dict[CorruptionSetting, pd.DataFrame]:
+    """Return the mean over seeds (:class:`Mean`) of a `measure` for every setting, a column for each method.
 
-    The index is "clean", each corruption that any record has in full (the mean over its five severities), and "mean
-    over corruptions", where each weighs alike, and "mean of category means", where each category does. A seed without
-    one of them makes the mean NaN.
+    The measure is one of :data:`SHOWN`; settings of which no record has it are left out. The index is "clean", each
+    corruption that any record has in full (the mean over its five severities), and "mean over corruptions", where each
+    weighs alike, and "mean of category means", where each category does. A seed without one of them makes the mean NaN.
     """
     return {
-        setting: _corrupted(labelled(of_setting))
+        setting: _corrupted(labelled(of_setting), measure)
         for setting, of_setting in by_setting(records, CorruptionSetting).items()
+        if not all(math.isnan(record.measured(measure)[0]) for record in of_setting)
     }
 
 
@@ -148,27 +166,32 @@ def to_markdown(runs: Sequence[RunRecord], corrupted: Sequence[CorruptionRecord]
         parts.append(f"{setting}; top-1 error in %, best epoch chosen on {setting.selected_on}")
         top5 = ({f"{when} top-5": str(line.mean(when, 5)) for when in ("best", "last")} for line in lines)
         parts.append(markdown(pd.DataFrame([line.text() | more for line, more in zip(lines, top5, strict=True)])))
-    for where, errors in compare_corrupted(corrupted).items():
-        parts.append(f"{where}; top-1 error in %, mean over severities 1 to 5; images: {where.source}")
-        counts = {label: str(column.iloc[0].n) for label, column in errors.items()}
-        text = pd.concat([pd.DataFrame(counts, index=["n"]), errors.map(str)]).rename_axis("images")
-        parts.append(markdown(text.reset_index()))
+        if (calibration := calibrations(lines)) is not None:
+            parts += [f"{setting}; calibration, last epoch", markdown(calibration)]
+    for measure, (title, form) in SHOWN.items():
+        for where, means_of in compare_corrupted(corrupted, measure).items():
+            parts.append(f"{where}; {title}, mean over severities 1 to 5; images: {where.source}")
+            counts = {label: str(column.iloc[0].n) for label, column in means_of.items()}
+            cells = means_of.map(lambda mean, form=form: format(mean, form))
+            text = pd.concat([pd.DataFrame(counts, index=["n"]), cells]).rename_axis("images")
+            parts.append(markdown(text.reset_index()))
     return "\n\n".join(parts) + "\n"
 
 
-def _corrupted(rows: dict[str, list[CorruptionRecord]]) -> pd.DataFrame:
-    complete = {name for of_row in rows.values() for record in of_row for name in means(record.top1_errors)}
+def _corrupted(rows: dict[str, list[CorruptionRecord]], measure: str) -> pd.DataFrame:
+    measured = {label: [record.measured(measure) for record in of_row] for label, of_row in rows.items()}
+    complete = {name for of_row in measured.values() for _, cells in of_row for name in means(cells)}
     names = [name for name in CORRUPTIONS if name in complete]
     columns = {}
-    for label, of_row in rows.items():
+    for label, of_row in measured.items():
         lines = []
-        for record in of_row:
-            over_severities = means(record.top1_errors)
-            line = {"clean": record.clean_top1_error} | {name: over_severities.get(name, math.nan) for name in names}
+        for clean, cells in of_row:
+            over_severities = means(cells)
+            line = {"clean": clean} | {name: over_severities.get(name, math.nan) for name in names}
             if names:
                 whole = len(over_severities) == len(names)
                 line["mean over corruptions"] = statistics.fmean(line[name] for name in names)
-                line["mean of category means"] = mean_of_category_means(record.top1_errors) if whole else math.nan
+                line["mean of category means"] = mean_of_category_means(cells) if whole else math.nan
             lines.append(line)
         columns[label] = {name: Mean.of([line[name] for line in lines]) for name in lines[0]}
     return pd.DataFrame(columns, index=list(lines[0]))

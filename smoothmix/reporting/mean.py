@@ -26,12 +26,15 @@ class Mean(NamedTuple):
         """Return the mean of `values`, one per seed."""
         n = len(values)
         mean = statistics.fmean(values) if n else math.nan
-        std = statistics.stdev(values) if n > 1 and not math.isnan(mean) else math.nan
+        std = statistics.stdev(values) if n > 1 and math.isfinite(mean) else math.nan
         half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else math.nan
         return cls(n, mean, std, min(values, default=math.nan), mean - half, mean + half)
 
     def __str__(self) -> str:
-        return with_deviation(self.mean, self.std)
+        return f"{self:.2f}"
+
+    def __format__(self, form: str) -> str:
+        return with_deviation(self.mean, self.std, form)
 
     def interval(self, form: str = ".2f") -> str:
         """Return the interval in brackets."""
@@ -43,9 +46,9 @@ def number(value: float, form: str = ".2f") -> str:
     return "-" if math.isnan(value) else f"{value:{form}}"
 
 
-def with_deviation(mean: float, std: float) -> str:
+def with_deviation(mean: float, std: float, form: str = ".2f") -> str:
     """Return a mean and a standard deviation as tables print them."""
-    return number(mean) + ("" if math.isnan(std) else f" ± {std:.2f}")
+    return number(mean, form) + ("" if math.isnan(std) else f" ± {std:{form}}")
 
 
 def interval(low: float, high: float, form: str = ".2f") -> str:

@@ -13,7 +13,16 @@ from jinja2 import Environment
 from smoothmix.evaluation.averages import incomplete
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import figures
-from smoothmix.reporting.comparison import CorruptionSetting, Line, Setting, by_setting, compare, compare_corrupted
+from smoothmix.reporting.comparison import (
+    SHOWN,
+    CorruptionSetting,
+    Line,
+    Setting,
+    by_setting,
+    calibrations,
+    compare,
+    compare_corrupted,
+)
 from smoothmix.reporting.curves import learning_curves, read_log
 from smoothmix.reporting.paper_tables import Filled
 from smoothmix.reporting.records import Found
@@ -114,6 +123,7 @@ def _comparison(setting: Setting, lines: list[Line], problems: list[str]) -> dic
         "heads": list(lines[0].text()),
         "rows": [_line(line) for line in lines],
         "curves": source,
+        "calibration": None if (calibration := calibrations(lines)) is None else _frame(calibration),
     }
 
 
@@ -141,9 +151,8 @@ def _line(line: Line) -> list[Cell]:
 def _robustness(records: Sequence[CorruptionRecord]) -> list[dict[str, Any]]:
     """Return a heat map and severity curves for each setting."""
     shown, groups = [], by_setting(records, CorruptionSetting)
-    for setting, errors in compare_corrupted(records).items():
-        values = errors.map(lambda of_seeds: of_seeds.mean).astype(float)
-        rows = [(name, [_shaded(error, values.loc[name]) for error in values.loc[name]]) for name in errors.index]
+    means = {measure: compare_corrupted(records, measure) for measure in SHOWN}
+    for setting, errors in means["top1_error"].items():
         try:
             severities = _uri(figures.svg(figures.severity_curves(groups[setting], "")), "svg+xml")
         except UserError:  # no corruption is complete in all of them
@@ -152,21 +161,32 @@ def _robustness(records: Sequence[CorruptionRecord]) -> list[dict[str, Any]]:
         shown.append(
             {
                 "title": str(setting),
-                "note": f"Top-1 error in %, mean over five severities and seeds (n: {counts}). Images: "
-                f"{setting.source}. The stronger the colour, the higher the error within its line.",
+                "note": f"Mean over five severities and seeds (n: {counts}). Images: {setting.source}. The stronger "
+                "the colour, the higher the value within its line.",
                 "heads": list(errors),
-                "rows": rows,
+                "maps": [
+                    {"title": title, "rows": _heat_map(means[measure][setting], form)}
+                    for measure, (title, form) in SHOWN.items()
+                    if setting in means[measure]
+                ],
                 "severities": severities,
             }
         )
     return shown
 
 
-def _shaded(error: float, errors: "pd.Series[float]") -> Cell:
-    if math.isnan(error):
+def _heat_map(means: pd.DataFrame, form: str) -> list[tuple[str, list[Cell]]]:
+    """Return a line of cells for each line of what :func:`compare_corrupted` returned."""
+    values = means.map(lambda of_seeds: of_seeds.mean).astype(float)
+    return [(name, [_shaded(value, values.loc[name], form) for value in values.loc[name]]) for name in values.index]
+
+
+def _shaded(value: float, line: "pd.Series[float]", form: str) -> Cell:
+    if math.isnan(value):
         return Cell("-")
-    low, high = errors.min(), errors.max()
-    return Cell(f"{error:.2f}", error, shade=round(float((error - low) / (high - low)), 3) if high > low else 0.0)
+    low, high = line.min(), line.max()
+    shade = round(float((value - low) / (high - low)), 3) if high > low else 0.0
+    return Cell(f"{value:{form}}", value, shade=shade)
 
 
 def _paper_table(table: PaperTable) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def is_small(values: Any, depth: int = 16, most: int = 1000) -> bool:
     return not level
 
 
+def is_object(value: Any) -> bool:
+    """Whether `value` is a JSON object."""
+    return isinstance(value, dict)
+
+
 def is_name(value: Any) -> bool:
     """Whether `value` is a text of one line that is not empty."""
     return isinstance(value, str) and value != "" and value.isprintable()
@@ -62,6 +67,11 @@ def is_count(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether `value` is a finite number."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def is_float(value: Any) -> bool:
+    """Whether `value` is a number; unlike a count, what was measured may be infinite or NaN."""
+    return type(value) is float or is_number(value)
 
 
 def is_percentage(value: Any) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
 
-from smoothmix.utils.checks import is_count, is_loss, is_name, is_number, is_percentage, read_object
+from smoothmix.utils.checks import is_count, is_float, is_loss, is_name, is_percentage, read_object
 from smoothmix.utils.environment import environment_of
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
@@ -15,7 +15,7 @@ def is_epoch(value: Any) -> bool:
     """Whether `value` is the metrics of an epoch whose test errors are known."""
     return (
         isinstance(value, dict)
-        and all(type(number) is float or is_number(number) for number in value.values())  # a loss may be infinite
+        and all(map(is_float, value.values()))
         and all(is_percentage(value.get(f"test_top{k}_error")) for k in (1, 5))
     )
 

@@ -149,3 +149,20 @@ def test_the_table_of_a_benchmark():
     assert len(averages.table("CIFAR", errors, 4.5, {}, False).splitlines()) == 7
     alexnet = as_errors(averages.ALEXNET)
     assert averages.table("", alexnet, averages.ALEXNET_CLEAN, {}, True).endswith(f"{'relative mCE':<53} 100.00")
+
+
+def test_the_table_of_calibration():
+    clean = {"loss": 0.5, "brier": 0.25, "ece": 3.0, "adaptive_ece": 3.5}
+    calibration = {name: {"fog": dict.fromkeys(averages.SEVERITIES, 2 * value)} for name, value in clean.items()}
+    calibration["brier"]["snow"] = {1: 9.0}  # not complete
+    lines = averages.calibration_table(clean, calibration).splitlines()
+    assert [line.split()[-4:] for line in lines[1:3]] == [
+        ["0.500", "0.250", "3.00", "3.50"],
+        ["1.000", "0.500", "6.00", "7.00"],
+    ]
+    assert [line[:44].strip() for line in lines[1:]] == [
+        "clean", "fog", "mean of weather", "mean over 1 corruptions", "mean of the category means",
+    ]  # fmt: skip
+    assert lines[0].split("5")[-1].split() == ["NLL", "Brier", "score", "ECE", "(%)", "adaptive", "ECE", "(%)"]
+    assert {len(line) for line in lines} == {44 + 4 * 18}
+    assert len(averages.calibration_table(clean, {}).splitlines()) == 2

@@ -5,11 +5,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, log_loss, top_k_accuracy_score
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.in_memory import InMemoryData
-from smoothmix.evaluation.classification import count_errors, evaluate
+from smoothmix.evaluation.classification import evaluate, score
 from smoothmix.utils.distributed import Ranks
 
 CPU = Ranks(torch.device("cpu"))
@@ -20,13 +21,15 @@ def test_counts_are_those_of_a_loop(n, classes, seed):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(n, classes, generator=generator)
     labels = torch.randint(classes, (n,), generator=generator)
-    images, loss, top1, top5 = count_errors(logits, labels).tolist()
-    ranks = [sum(other > row[label] for other in row) for row, label in zip(logits, labels, strict=True)]
-    assert images == n
-    assert top1 == sum(rank >= 1 for rank in ranks)
-    assert top5 == sum(rank >= 5 for rank in ranks)
-    expected = [-math.log(row.exp()[label] / row.exp().sum()) for row, label in zip(logits, labels, strict=True)]
-    assert loss == pytest.approx(sum(expected), rel=1e-4)
+    loss, brier, top1, top5, confidence = score(logits, labels)
+    for i, (row, label) in enumerate(zip(logits.double(), labels.tolist(), strict=True)):
+        rank = int((row > row[label]).sum())
+        assert (top1[i], top5[i]) == (rank >= 1, rank >= 5)
+        probabilities = row.exp() / row.exp().sum()
+        assert loss[i] == pytest.approx(-math.log(probabilities[label]), rel=1e-5)
+        assert confidence[i] == pytest.approx(float(probabilities.max()), rel=1e-5)
+        squares = [(p - (k == label)) ** 2 for k, p in enumerate(probabilities.tolist())]
+        assert brier[i] == pytest.approx(sum(squares), rel=1e-4)
 
 
 class Once(nn.Module):
@@ -75,6 +78,21 @@ def test_evaluation_changes_nothing():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     evaluate(model, [(torch.randn(5, 3, 8, 8), torch.arange(5))], CPU)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_means_are_those_of_scikit_learn():
+    torch.manual_seed(0)
+    labels = torch.arange(60) % 6
+    images = torch.randn(60, 3, 8, 8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 6))
+    found = evaluate(model, [(images[i : i + 7], labels[i : i + 7]) for i in range(0, 60, 7)], CPU)
+    probabilities = model(images).detach().double().softmax(1).numpy()
+    assert found["loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-6)
+    assert found["brier"] == pytest.approx(
+        brier_score_loss(labels, probabilities, scale_by_half=False, labels=range(6)), rel=1e-6
+    )
+    assert found["top1_error"] == pytest.approx(100 - 100 * top_k_accuracy_score(labels, probabilities, k=1))
+    assert found["top5_error"] == pytest.approx(100 - 100 * top_k_accuracy_score(labels, probabilities, k=5))
 
 
 class NoHostReads(TorchDispatchMode):

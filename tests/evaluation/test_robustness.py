@@ -1,10 +1,13 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from smoothmix.evaluation.averages import complete
+from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.evaluation.robustness import CorruptionRecord, evaluate_cells, lock, resumed
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import environment
@@ -18,13 +21,13 @@ IDENTITY = {
 
 
 def begin(path, identity=IDENTITY):
-    errors, starts = resumed(path, identity, CPU.device)
-    return CorruptionRecord(**identity, clean_top1_error=1.5, top1_errors=errors, starts=starts, extra={"images": 10})
+    return CorruptionRecord(
+        **identity, **resumed(path, identity, CPU.device), clean_top1_error=1.5, extra={"images": 10}
+    )
 
 
 def evaluate(record, path, cells):
-    errors = record.top1_errors
-    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, errors, lambda: record.write(path))
+    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, record, lambda: record.write(path))
 
 
 class Even(nn.Module):
@@ -54,6 +57,14 @@ def test_each_cell_has_its_error(tmp_path):
     expected = {severity: 10.0 * severity for severity in range(1, 6)}
     assert record.top1_errors == {"fog": expected, "snow": expected}
     assert CorruptionRecord.read(tmp_path / "r.json") == record
+    # two logits, 1 and 0: the same confidence everywhere
+    confidence = math.e / (math.e + 1)
+    for severity in range(1, 6):
+        gap = 100 * abs(1 - severity / 10 - confidence)
+        squares = (1 - severity / 10) * (1 - confidence) ** 2 + severity / 10 * confidence**2
+        measures = {"loss": severity / 10 - math.log(confidence), "brier": 2 * squares, "ece": gap, "adaptive_ece": gap}
+        found = {measure: record.measured(measure)[1]["snow"][severity] for measure in MEASURES}
+        assert found == pytest.approx(measures, rel=1e-6)
     stored = json.loads((tmp_path / "r.json").read_text())
     assert stored["top1_errors"]["fog"] == {str(severity): error for severity, error in expected.items()}
     assert stored["images"] == 10
@@ -81,6 +92,20 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_cell(tmp_path):
     assert [start["errors"] for start in stored.starts] == [0, 7]
     assert len(whole.starts) == 1
     assert replace(stored, starts=whole.starts) == whole
+
+
+def test_an_older_record_goes_on_and_has_calibration_from_then_on(tmp_path):
+    path = tmp_path / "r.json"
+    begin(path).write(path)
+    older = {key: value for key, value in json.loads(path.read_text()).items() if "calibration" not in key}
+    path.write_text(json.dumps(older | {"top1_errors": {"fog": {"1": 12.5}}}))
+    assert math.isnan(CorruptionRecord.read(path).measured("ece")[0])
+    record, cells = begin(path), Cells()
+    evaluate(record, path, cells)
+    assert ("fog", 1) not in cells.asked
+    assert record.top1_errors["fog"][1] == 12.5
+    assert sorted(record.measured("ece")[1]["fog"]) == [2, 3, 4, 5]
+    assert complete(record.measured("ece")[1]["snow"])
 
 
 def test_a_record_resumed_at_another_commit_lists_both(tmp_path, monkeypatch):
@@ -115,6 +140,11 @@ def test_a_record_of_other_weights_is_refused_and_left_alone(tmp_path):
         for cells in (3, {"x": 1}, {"1": None})
     ]
     + [json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {"dust": {}}})]
+    + [
+        json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {}, "calibration": calibration})
+        for calibration in (3, {"ece": 3}, {"ece": {"fog": {"1": "x"}}}, {"sharpness": {}})
+    ]
+    + [json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {}, "clean_calibration": {"ece": None}})]
     + [json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {}, "starts": starts}) for starts in (3, ["x"])],
 )
 def test_a_damaged_record_is_one_sentence(tmp_path, content):
@@ -131,8 +161,8 @@ def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
         lock(tmp_path / "file" / "r.json")
 
 
-def test_a_cell_of_another_size_is_refused():
-    errors = {}
+def test_a_cell_of_another_size_is_refused(tmp_path):
+    record = begin(tmp_path / "r.json")
     with pytest.raises(UserError, match="fog of severity 1 has 9 images, the clean test set 10"):
-        evaluate_cells(Even(), Cells(9), ["fog"], 10, CPU, errors, lambda: None)
-    assert errors == {}
+        evaluate_cells(Even(), Cells(9), ["fog"], 10, CPU, record, lambda: None)
+    assert (record.top1_errors, record.calibration) == ({}, {})

@@ -102,6 +102,19 @@ def test_the_table_has_means_deviations_and_differences():
     assert "| CutMix | 1 | 18.50 | 19.00 | - | - | - | 1.00 | 1.00 |" in to_markdown(runs("cutmix", [19.0]), [])
 
 
+def test_calibration_has_a_table_of_its_own_where_any_run_knows_it():
+    old = runs("identity", BASELINE[:1])
+    old[0].last["test_loss"] = 1.5
+    assert "calibration" not in to_markdown(old, [])
+    new = runs("cutmix", [19.0, 20.0])
+    for record, ece in zip(new, (3.0, 5.0), strict=True):
+        record.last.update(test_loss=0.9, test_brier=0.1234, test_ece=ece, test_adaptive_ece=math.inf)
+    page = to_markdown(old + new, [])
+    assert "epochs; calibration, last epoch\n\n| method | n | NLL | Brier score | ECE (%) | adaptive ECE (%) |" in page
+    assert "| Baseline | 1 | 1.500 | - | - | - |" in page
+    assert "| CutMix | 2 | 0.900 ± 0.000 | 0.123 ± 0.000 | 4.00 ± 1.41 | inf |" in page
+
+
 def committed(name):
     """What results/<name>/errors.csv says, as records."""
     errors = pd.read_csv(RESULTS / name / "errors.csv")
@@ -160,6 +173,19 @@ def test_both_averages_over_corruptions_and_seeds():
     assert "digits_c: digits, pyramidnet8, recipe demo, 12 epochs, best weights; top-1 error in %" in page
     assert "images: generated files (seed 0)\n\n| images | CutMix |\n" in page
     assert "| n | 3 |\n| clean | 3.30 ± 0.36 |" in page
+
+
+def test_calibration_on_corrupted_images():
+    known = {"clean_calibration": {"ece": 2.0}, "calibration": {"ece": {"fog": {str(s): 3.0 + s for s in range(1, 6)}}}}
+    records = [record("identity", 5.0), record("cutmix", 5.0, **known)]
+    (found,) = compare_corrupted(records, "ece").values()
+    assert list(found.index) == ["clean", "fog", "mean over corruptions", "mean of category means"]
+    assert [mean.mean for mean in found["CutMix"]] == [2.0, 6.0, 6.0, 6.0]
+    page = to_markdown([], records)
+    assert "best weights; ECE (%), mean over severities" in page
+    assert "| fog | - | 6.00 |" in page
+    assert "NLL" not in page
+    assert compare_corrupted(records, "loss") == {}
 
 
 def test_what_a_seed_lacks_is_a_dash_and_in_no_mean():

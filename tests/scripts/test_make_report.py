@@ -76,6 +76,8 @@ def write_run(folder, run, cell, corrupted=True):
         {"epoch": epoch, "test_loss": 1.0, "test_top1_error": error + 10 / epoch, "test_top5_error": 2.0}
         for epoch in range(1, 4)
     ]
+    if run.config.method == "cutmix":  # the others are older
+        rows[2] |= {"test_brier": 0.25, "test_ece": 3.5, "test_adaptive_ece": 3.75}
     start = {"time": "2026-01-01T10:00:00+00:00", "git_commit": "0123456789abcdef" * 2, "device": "H100 <80GB>"}
     starts = [start | {"command": "train.py a=1"}, start | {"command": "train.py a=<2>"}]
     record = cell.key._asdict() | {"epochs": 3, "best": rows[2], "last": rows[2], "seconds": 5400.0, "starts": starts}
@@ -90,6 +92,8 @@ def write_run(folder, run, cell, corrupted=True):
             del errors["fog"]["3"]
         facts = {"benchmark": "digits_c", "source": "generated (seed 0)", "weights": "best", "clean_top1_error": error}
         content = cell.key._asdict() | {"epochs": 3} | facts | {"top1_errors": errors}
+        if run.config.method == "cutmix":
+            content |= {"clean_calibration": {"ece": 3.5}, "calibration": {"ece": errors}}
         (directory / "best.digits_c-generate.json").write_text(json.dumps(content))
 
 
@@ -143,12 +147,20 @@ def test_links_and_images_resolve_inside_the_page(page):
 
 def test_the_comparison_comes_first_and_marks_what_is_significant(page):
     body = page[page.index('id="comparison"') : page.index('id="corruptions"')]
-    rows = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in body.split("<tr>")[2:]]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in body.split("<tr>")[2:5]]
     assert [row[0] for row in rows] == ["Baseline", "CutMix", "SmoothMix_C"]
     mean = 20 + (0 + 0.4 + 0.6) / 3 + 10 / 3
     assert rows[0][3].startswith(f"{mean:.2f} ± ")
     assert rows[1][5].startswith("-3.00")  # without a spread of the differences there is no test
     assert rows[1][6] == "-"
+
+
+def test_calibration_is_beside_the_errors_where_it_is_known(page):
+    assert "<td>CutMix</td><td>3</td><td>1.000 ± 0.000</td><td>0.250 ± 0.000</td><td>3.50 ± 0.00</td>" in page
+    assert "<td>SmoothMix_C</td><td>3</td><td>1.000 ± 0.000</td><td>-</td>" in page
+    folded = page[page.index("<summary>ECE (%)</summary>") :]
+    assert re.search(r'<td>clean</td><td style="--shade:0.0">3.50</td><td>-</td>', folded)
+    assert "<summary>NLL</summary>" not in page
 
 
 def test_everything_else_is_said(page):
