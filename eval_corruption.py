@@ -44,9 +44,7 @@ def main(composed):
     path = run.record_path(benchmark.name, options.source, options.images)
     about = run.identity() | {"benchmark": benchmark.name, "source": corrupted.source + part}
     available = [name for name in names if name not in missing]
-    record = evaluate_benchmark(
-        run.model, batches, available, clean_batches, run.ranks, path, about, run.channels_last
-    )
+    record = evaluate_benchmark(run.model, batches, available, clean_batches, run.ranks, path, about, run.channels_last)
     if run.ranks.is_main:
         title, with_alexnet = f"{benchmark.title} ({about['source']})", benchmark.constants == "imagenet"
         print(table(title, record.top1_errors, record.clean_top1_error, missing, with_alexnet))

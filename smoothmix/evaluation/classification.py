@@ -19,19 +19,20 @@ def batch_size(device: torch.device) -> int:
 
 
 @torch.no_grad()
-def score(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return what is counted of each image of a batch, logits (N, K) and labels (N,), as float32 (5, N).
+def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what is summed over a batch of logits (N, K) with labels (N,), and what is kept of each image.
 
-    Cross-entropy, Brier score (the squared distance of the probabilities from the one-hot label, 0 to 2), 1 for a top-1
-    miss, 1 for a top-5 miss (with fewer than five classes there is none), and the probability of the predicted class.
+    The sums are float64 (5,) on the device: images, cross-entropy, top-1 misses, top-5 misses (with fewer than five
+    classes there are none), Brier score (the squared distance of the probabilities from the one-hot label, 0 to 2). Of
+    each image, float32 (2, N): the probability of the predicted class, and 1 where that is the label.
     """
-    logits = logits.float()
     hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-    probabilities = logits.softmax(1)
-    distances = probabilities.scatter_add(1, labels[:, None], -torch.ones_like(probabilities))
-    loss = F.cross_entropy(logits, labels, reduction="none")
-    misses = 1 - hits[:, 0].float(), 1 - hits.sum(1, dtype=torch.float32)
-    return torch.stack([loss, distances.square().sum(1), *misses, probabilities.amax(1)])
+    loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+    probabilities = logits.float().softmax(1)
+    brier = probabilities.scatter_add(1, labels[:, None], -torch.ones_like(probabilities)).square().sum()
+    size = torch.full_like(loss, len(labels))
+    sums = torch.stack([size, loss, size - hits[:, 0].sum(), size - hits.sum(), brier]).double()
+    return sums, torch.stack([probabilities.amax(1), hits[:, 0].float()])
 
 
 def evaluate(
@@ -51,7 +52,8 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    scores = [torch.empty(5, 0, device=ranks.device)]
+    totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
+    of_images = [torch.empty(2, 0, device=ranks.device)]
     rounds = max(ranks.gather(len(batches)))  # one rank may have a batch more than another
     remaining = wait(batches)
     with torch.inference_mode(), full_precision():
@@ -59,11 +61,12 @@ def evaluate(
             for images, labels in itertools.islice(remaining, 1):
                 if channels_last:
                     images = images.contiguous(memory_format=torch.channels_last)
-                scores.append(score(model(images), labels))
+                sums, of_batch = score(model(images), labels)
+                totals += sums
+                of_images.append(of_batch)
             after_batch()
     model.train(training)
-    of_images = torch.cat(ranks.gather(torch.cat(scores, 1).cpu()), 1).double()
-    n = of_images.shape[1]
-    loss, brier, top1, top5, _ = of_images.sum(1).tolist()
+    n, loss, top1, top5, brier = ranks.sum(totals).tolist()
     errors = {"loss": loss / n, "top1_error": 100 * top1 / n, "top5_error": 100 * top5 / n, "brier": brier / n}
-    return {"images": n, **errors, **calibration_errors(of_images[4], 1 - of_images[2])}
+    confidences, correct = torch.cat(ranks.gather(torch.cat(of_images, 1).cpu()), 1).double()
+    return {"images": int(n), **errors, **calibration_errors(confidences, correct)}

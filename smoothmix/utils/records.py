@@ -172,4 +172,3 @@ class RunRecord(Record):
     def error(self, when: str, k: int = 1) -> float:
         """Return the top-`k` test error in % of the "best" or the "last" epoch."""
         return {"best": self.best, "last": self.last}[when][f"test_top{k}_error"]
-

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -28,7 +30,7 @@ def of_bins(bins, n):
 @given(IMAGES)
 def test_bins_of_equal_width_are_those_of_the_definition(images):
     edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64).tolist()
-    bins = [[one for one in images if low < one[0] <= high] for low, high in zip(edges, edges[1:], strict=False)]
+    bins = [[one for one in images if low < one[0] <= high] for low, high in pairwise(edges)]
     assert of(images)["ece"] == of_bins(bins, len(images))
 
 
@@ -38,10 +40,11 @@ def test_bins_of_equal_mass_are_those_of_the_definition(images):
     by_confidence = {}
     for confidence, correct in images:
         by_confidence.setdefault(confidence, []).append(correct)
-    ordered = [(c, sum(by_confidence[c]) / len(by_confidence[c])) for c in sorted(confidence for confidence, _ in images)]
+    correctness = {confidence: sum(correct) / len(correct) for confidence, correct in by_confidence.items()}
+    ordered = [(confidence, correctness[confidence]) for confidence, _ in sorted(images)]
     size, larger = divmod(len(images), BINS)
     starts = [number * size + min(number, larger) for number in range(BINS + 1)]
-    bins = [ordered[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+    bins = [ordered[start:end] for start, end in pairwise(starts)]
     assert of(images)["adaptive_ece"] == of_bins(bins, len(images))
 
 

@@ -21,15 +21,18 @@ def test_counts_are_those_of_a_loop(n, classes, seed):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(n, classes, generator=generator)
     labels = torch.randint(classes, (n,), generator=generator)
-    loss, brier, top1, top5, confidence = score(logits, labels)
+    sums, (confidence, correct) = score(logits, labels)
+    ranks, losses, briers = [], [], []
     for i, (row, label) in enumerate(zip(logits.double(), labels.tolist(), strict=True)):
-        rank = int((row > row[label]).sum())
-        assert (top1[i], top5[i]) == (rank >= 1, rank >= 5)
         probabilities = row.exp() / row.exp().sum()
-        assert loss[i] == pytest.approx(-math.log(probabilities[label]), rel=1e-5)
+        ranks.append(int((row > row[label]).sum()))
+        losses.append(-math.log(probabilities[label]))
+        briers.append(sum((p - (k == label)) ** 2 for k, p in enumerate(probabilities.tolist())))
+        assert correct[i] == (ranks[i] == 0)
         assert confidence[i] == pytest.approx(float(probabilities.max()), rel=1e-5)
-        squares = [(p - (k == label)) ** 2 for k, p in enumerate(probabilities.tolist())]
-        assert brier[i] == pytest.approx(sum(squares), rel=1e-4)
+    misses = [float(sum(rank >= k for rank in ranks)) for k in (1, 5)]
+    assert [sums[0], *sums[2:4]] == [n, *misses]
+    assert [sums[1], sums[4]] == pytest.approx([sum(losses), sum(briers)], rel=1e-4)
 
 
 class Once(nn.Module):
