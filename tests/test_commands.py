@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from smoothmix.config.load_run import load_run
 from smoothmix.config.schema import LoadOptions
@@ -50,7 +51,8 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_its_record_and_nothing_elsewhere(finished):
     done, directory = finished
     names = {path.name for path in directory.iterdir()}
-    assert names == {".lock", "config.yaml", "metrics.jsonl", "summary.json", "last.pt", "best.pt", "tensorboard"}
+    kept = {"config.yaml", "metrics.jsonl", "metrics.csv", "mixed_batch.png", "summary.json", "last.pt", "best.pt"}
+    assert names == kept | {".lock", "tensorboard"}
     assert not (ROOT / "multirun.yaml").exists()
     assert not (ROOT / ".hydra").exists()
 
@@ -70,8 +72,18 @@ def test_tensorboard_holds_the_same_numbers(finished):
     board = EventAccumulator(str(finished[1] / "tensorboard"))
     board.Reload()
     lines = [json.loads(line) for line in (finished[1] / "metrics.jsonl").read_text().splitlines()]
-    for name in ("test_top1_error", "train_loss", "lr"):
-        assert [event.value for event in board.Scalars(name)] == pytest.approx([line[name] for line in lines])
+    by_epoch = EventAccumulator(str(finished[1] / "tensorboard" / "by_epoch"))
+    by_epoch.Reload()
+    for name, tag in {"test_top1_error": "test/top1_error", "train_loss": "train/loss", "lr": "run/lr"}.items():
+        for curves in (board, by_epoch):
+            assert [event.value for event in curves.Scalars(tag)] == pytest.approx([line[name] for line in lines])
+    assert [event.step for event in by_epoch.Scalars("run/lr")] == [1, 2]
+    record = json.loads((finished[1] / "summary.json").read_text())
+    assert board.Scalars("best/test_top1_error")[0].value == pytest.approx(record["best"]["test_top1_error"])
+    assert board.Images("mixed batch")[0].encoded_image_string == (finished[1] / "mixed_batch.png").read_bytes()
+    start = HParamsPluginData.FromString(board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    shown = start.session_start_info.hparams
+    assert (shown["recipe.lr"].number_value, shown["method"].string_value) == (0.1, "cutmix")
 
 
 def test_a_finished_run_is_not_trained_again(finished):
@@ -148,7 +160,7 @@ def state_of(output):
     events = {
         name: [(event.step, event.value) for event in board.Scalars(name)]
         for name in board.Tags()["scalars"]
-        if name not in ("seconds", "images_per_second")
+        if name not in ("run/seconds", "run/images_per_second")
     }
     kept = {name: record[name] for name in ("best", "last", "epochs", "config_hash", "parameters", "world_sizes")}
     return tensors, rows, kept, events

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -119,3 +121,24 @@ def test_the_page_of_methods_lists_every_strategy_with_its_arguments():
 def test_the_hours_in_the_page_on_speed_are_those_of_the_records():
     printed = hours.to_markdown(hours.runs_of_tables(), hours.read_rates(hours.RECORDS))
     assert printed.split("\n\n")[0] in (ROOT / "docs" / "performance.md").read_text()
+
+
+def test_every_cell_of_the_tour_runs(monkeypatch, capsys):
+    cells = json.loads((ROOT / "docs" / "tour.ipynb").read_text())["cells"]
+    shown = []
+    display = SimpleNamespace(display=shown.append, Image=lambda png: png)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(ROOT / "docs")
+    names = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"tour.ipynb, {cell['id']}", "exec"), names)
+    assert len(shown) == 2
+    assert all(png.startswith(b"\x89PNG") for png in shown)
+    assert [entry.law for entry in names["report"].entries if entry.verdict == "FAIL"] == ["label_weight", "rounding"]
+    assert names["record"].error("last") < 90
+    printed = capsys.readouterr().out
+    assert "step 10: loss" in printed
+    assert "top-1 error" in printed

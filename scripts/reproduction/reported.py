@@ -98,7 +98,7 @@ def _pictures(found: Found) -> dict[str, bytes]:
             config = check(read(path))
             side = int(config.dataset.options.get("image_size", clean.shape[-1]))
             batch = F.interpolate(clean, size=(side, side), mode="nearest")
-            picture = mixed_batch(build.mixing(config, 10), batch, labels[chosen])
+            picture = mixed_batch(build.mixing(config, 10), batch, labels[chosen], "0123456789")
         except (UserError, TypeError, ValueError, RuntimeError):  # the strategy of another version of this program
             continue
         if picture is not None:

@@ -14,7 +14,7 @@ from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
-IGNORED = {"output", "device", "timeout", "step", "log_every", "checkpoint_every"}
+IGNORED = {"output", "device", "timeout", "step", "log_every", "log_images_every", "logger", "checkpoint_every"}
 IGNORED_OF_DATASET = {"root", "download", "verify", "workers"}
 # keys that came later, with the value that changes nothing: runs that began without them keep their folder
 ADDED = {"evaluate_every": 1}

@@ -1,20 +1,27 @@
-"""What a run tells: a JSON line per epoch, TensorBoard, a progress bar or plain lines."""
+"""What a run tells: metrics per epoch as JSON lines and CSV, TensorBoard, a picture, a progress bar or plain lines."""
 
+import csv
+import io
 import json
 import os
 import re
 import socket
+import struct
 import sys
 import time
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from smoothmix.training.trackers import Tracker
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
+from smoothmix.utils.files import replacing, write_text
 
 SECONDS_BETWEEN_LINES = 30.0
+PICTURE = "mixed_batch.png"
 
 
 class EventFile:
@@ -51,6 +58,22 @@ class EventFile:
         point = self._summary.Summary.Value(tag=name, simple_value=value)
         self._write(step=step, summary=self._summary.Summary(value=[point]))
 
+    def image(self, name: str, png: bytes, step: int) -> None:
+        """Add a picture."""
+        width, height = struct.unpack(">II", png[16:24])
+        image = self._summary.Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
+        point = self._summary.Summary.Value(tag=name, image=image)
+        self._write(step=step, summary=self._summary.Summary(value=[point]))
+
+    def hyper_parameters(self, values: dict[str, Any], results: dict[str, float], step: int) -> None:
+        """Add the hyper-parameters of a run and its `results`, each a curve of one point, for TensorBoard's HParams."""
+        from torch.utils.tensorboard.summary import hparams
+
+        for name, value in results.items():
+            self.scalar(name, value, step)
+        for summary in hparams(values, results):  # type: ignore[no-untyped-call]
+            self._write(step=step, summary=summary)
+
     def flush(self) -> None:
         """Hand what was added to the operating system."""
         try:
@@ -76,14 +99,19 @@ class EventFile:
 
 
 class RunLog:
-    """The log of rank 0, in `directory`; on the other ranks (`active=False`) every method does nothing."""
+    """The log of rank 0, in `directory`; on the other ranks (`active=False`) every method does nothing.
 
-    def __init__(self, directory: Path, epochs: int, active: bool) -> None:
+    TensorBoard's axis is the step. The metrics of epochs are there again by epoch, as the run `by_epoch`.
+    """
+
+    def __init__(self, directory: Path, epochs: int, active: bool, tracker: Tracker | None = None) -> None:
         self.directory = directory
         self.epochs = epochs
         self.active = active
+        self.tracker = tracker
         self._bar: Any = None
-        self._board: EventFile | None = None
+        self._boards: list[EventFile] = []  # by step, by epoch
+        self._best = ""
         self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
 
     def begin(self, history: list[dict[str, Any]], global_step: int, in_epoch: bool) -> None:
@@ -95,10 +123,12 @@ class RunLog:
         if not self.active:
             return
         self._write_history(history)
-        first_dropped = global_step + in_epoch
-        self._board = EventFile(self.directory / "tensorboard", first_dropped)
+        folder, dropped = self.directory / "tensorboard", (global_step + in_epoch, len(history) + in_epoch)
+        self._boards = [EventFile(folder, dropped[0]), EventFile(folder / "by_epoch", dropped[1])]
         if history and not in_epoch:
-            self._write_events(self._board, history[-1], global_step)
+            self._write_events(history[-1], global_step)
+        if self.tracker is not None:
+            self.tracker.start()
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Start the bar of `epoch` (from 0), of which `step` out of `steps` are done."""
@@ -107,37 +137,58 @@ class RunLog:
 
     def step(self, epoch: int, step: int, steps: int, global_step: int, loss: float) -> None:
         """Report the mean loss of the epoch so far, at a log step."""
-        if self._board is None:
+        if not self._boards:
             return
         if step < steps:  # the epoch's own mean comes at its end
-            self._board.scalar("train_loss_so_far", loss, global_step)
+            self._boards[0].scalar("train/loss_so_far", loss, global_step)
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            self._bar.set_postfix_str(f"loss {loss:.3f}{self._best}", refresh=False)
             self._bar.update(step - self._bar.n)
         elif time.monotonic() >= self._line_due:
             print(f"epoch {epoch + 1}/{self.epochs}  step {step}/{steps}  loss {loss:.3f}", flush=True)
             self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
 
-    def end_epoch(self, history: list[dict[str, Any]], global_step: int) -> None:
-        """Write the epoch that `history` ends with."""
-        if self._board is None:
+    def needs_picture(self, global_step: int, every: int) -> bool:
+        """Return whether a mixed batch is shown: at the first step, and at multiples of `every` unless it is 0."""
+        return self.active and (global_step == 0 or (every > 0 and global_step % every == 0))
+
+    def picture(self, png: bytes, global_step: int) -> None:
+        """Show a mixed batch."""
+        with replacing(self.directory / PICTURE, "wb") as file:
+            file.write(png)
+        self._boards[0].image("mixed batch", png, global_step)
+
+    def end_epoch(self, history: list[dict[str, Any]], global_step: int, best_error: float | None) -> None:
+        """Write the epoch that `history` ends with; `best_error` is the lowest top-1 error so far in %, if any."""
+        if not self._boards:
             return
         self.close_bar()
         row = history[-1]
         self._write_history(history)
-        self._write_events(self._board, row, global_step)
-        errors = "  ".join(f"{name} {value:.2f}%" for name, value in row.items() if name.endswith("_error"))
+        self._write_events(row, global_step)
+        if self.tracker is not None:
+            self.tracker.log({grouped(name): value for name, value in row.items()}, row["epoch"])
+        self._best = "" if best_error is None else f"  best {best_error:.2f}%"
+        errors = "".join(f"  {name} {value:.2f}%" for name, value in row.items() if name.endswith("_error"))
+        left = sum(earlier["seconds"] for earlier in history) / len(history) * (self.epochs - row["epoch"])
+        ends = f"  {timedelta(seconds=round(left))} left" if left else ""
         print(
-            f"epoch {row['epoch']}/{self.epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.3f}  {errors}  "
-            f"{row['images_per_second']:.0f} images/s",
+            f"epoch {row['epoch']}/{self.epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.3f}{errors}"
+            f"{self._best}  {row['images_per_second']:.0f} images/s{ends}",
             flush=True,
         )
         self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
 
+    def end_run(self, config: dict[str, Any], rows: dict[str, dict[str, Any]], global_step: int) -> None:
+        """Write the hyper-parameters with the final errors; `rows` are the metrics of the "best" and "last" epoch."""
+        if self._boards:
+            errors = {f"{when}/{name}": row[name] for when, row in rows.items() for name in row if "error" in name}
+            self._boards[0].hyper_parameters(dict(_flat(config)), errors, global_step)
+
     def flush(self) -> None:
         """Hand the events to the operating system; done at each checkpoint, which later events build on."""
-        if self._board is not None:
-            self._board.flush()
+        for board in self._boards:
+            board.flush()
 
     def close_bar(self) -> None:
         """Take the bar off the terminal."""
@@ -148,14 +199,37 @@ class RunLog:
     def close(self) -> None:
         """End the log."""
         self.close_bar()
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
+        if self.tracker is not None:
+            self.tracker.finish()
 
-    def _write_events(self, board: EventFile, row: dict[str, Any], global_step: int) -> None:
-        for name, value in row.items():
-            if name != "epoch":
-                board.scalar(name, value, global_step)
-        board.flush()
+    def _write_events(self, row: dict[str, Any], global_step: int) -> None:
+        for board, step in zip(self._boards, (global_step, row["epoch"]), strict=True):
+            for name, value in row.items():
+                if name != "epoch":
+                    board.scalar(grouped(name), value, step)
+            board.flush()
 
     def _write_history(self, history: list[dict[str, Any]]) -> None:
         write_text(self.directory / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+        columns = dict.fromkeys(name for row in history for name in row)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, [*columns], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_text(self.directory / "metrics.csv", table.getvalue())
+
+
+def grouped(name: str) -> str:
+    """Return a metric's name with its group, as TensorBoard wants it: ``test/top1_error``, ``run/seconds``."""
+    group, _, rest = name.partition("_")
+    return f"{group}/{rest}" if group in ("train", "val", "test") else f"run/{name}"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float | bool]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str | int | float | bool) else str(value)

@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 import torch
 
+from smoothmix.training.trackers import TRACKERS
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
@@ -69,7 +70,8 @@ class Settings:
     (autocast of the forward pass, for fp16 with a scaled loss; weights, BatchNorm statistics and loss stay float32).
     Evaluation is always float32. `channels_last` is the memory format of images and weights, `step` ``eager`` or
     ``graph`` (one CUDA graph). Each may be ``auto``, see `on`. `checkpoint_every` counts steps, 0 meaning at the end of
-    epochs only; `evaluate_every` counts epochs, the last being always evaluated.
+    epochs only; `evaluate_every` counts epochs, the last being always evaluated. `log_images_every` counts steps
+    between pictures of a mixed batch, 0 meaning the first batch only; `logger` is one of `TRACKERS`.
     """
 
     seed: int = 0
@@ -80,6 +82,8 @@ class Settings:
     evaluate_every: int = 1
     checkpoint_every: int = 0
     log_every: int = 50
+    log_images_every: int = 0
+    logger: str = "none"
 
     def check(self) -> None:
         """Raise ValueError, in one sentence, for a value out of range."""
@@ -87,6 +91,8 @@ class Settings:
         _at_least("evaluate_every", self.evaluate_every, 1)
         _at_least("checkpoint_every", self.checkpoint_every, 0)
         _at_least("log_every", self.log_every, 1)
+        _at_least("log_images_every", self.log_images_every, 0)
+        _one_of("logger", self.logger, TRACKERS)
         _one_of("precision", self.precision, ("auto", "fp32", "tf32", "bf16", "fp16"))
         _one_of("step", self.step, ("auto", "eager", "graph"))
         if self.channels_last not in (True, False, "auto"):

@@ -99,11 +99,8 @@ class TrainingState:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state of all ranks, tensors and plain values. Every rank has to call it."""
-        streams = {"cpu": torch.get_rng_state(), "mixing": self.generator.get_state()}
-        if self.ranks.device.type == "cuda":
-            streams["cuda"] = torch.cuda.get_rng_state(self.ranks.device)
         return {
-            "streams": self.ranks.gather(streams),
+            "streams": self.ranks.gather(self.streams()),
             "totals": self.ranks.gather(self.totals.cpu()),
             "epoch": self.epoch,
             "step": self.step,
@@ -129,11 +126,21 @@ class TrainingState:
         self.seconds, self.training_seconds = state["seconds"], state["training_seconds"]
         if self.step:  # otherwise the streams start with the epoch
             self.totals.copy_(state["totals"][self.ranks.rank])
-            streams = state["streams"][self.ranks.rank]
-            torch.set_rng_state(streams["cpu"])
-            self.generator.set_state(streams["mixing"])
-            if self.ranks.device.type == "cuda":
-                torch.cuda.set_rng_state(streams["cuda"], self.ranks.device)
+            self.set_streams(state["streams"][self.ranks.rank])
+
+    def streams(self) -> dict[str, torch.Tensor]:
+        """Return where this rank's random streams stand."""
+        streams = {"cpu": torch.get_rng_state(), "mixing": self.generator.get_state()}
+        if self.ranks.device.type == "cuda":
+            streams["cuda"] = torch.cuda.get_rng_state(self.ranks.device)
+        return streams
+
+    def set_streams(self, streams: dict[str, torch.Tensor]) -> None:
+        """Put this rank's random streams where `streams` says."""
+        torch.set_rng_state(streams["cpu"])
+        self.generator.set_state(streams["mixing"])
+        if self.ranks.device.type == "cuda":
+            torch.cuda.set_rng_state(streams["cuda"], self.ranks.device)
 
 
 def best_row(history: list[dict[str, Any]], select_on: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,17 @@ from smoothmix.training.losses import classification_loss
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.state import TrainingState, best_row
 from smoothmix.training.step import CudaGraphs, Graphed, Pace, eager, unsafe_part
+from smoothmix.training.trackers import Tracker
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import device_name, start
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.pictures import describe, grid
 from smoothmix.utils.precision import full_precision
 from smoothmix.utils.records import RunRecord
 from smoothmix.utils.signals import StopSignal, WaitInterrupted
 
+PICTURED = 8  # images of the batch
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of autocast
 
 
@@ -118,7 +122,10 @@ class Trainer:
             else:
                 self.launch = Graphed(recipe.batch_size, generator, mixing, CudaGraphs())
         self.pace = Pace(ranks.device)
-        self.log = RunLog(directory, recipe.epochs, ranks.is_main)
+        tracker = None
+        if settings.logger != "none" and ranks.is_main:
+            tracker = Tracker(settings.logger, "/".join(directory.parts[-5:]), config)
+        self.log = RunLog(directory, recipe.epochs, ranks.is_main, tracker)
 
     def describe(self) -> str:
         """Return in one line where and how the run is executed."""
@@ -157,6 +164,8 @@ class Trainer:
                     if stop.requested():  # it came during the last save
                         stop.leave(f"all {state.epoch} epochs in {self.directory}")
                 self.checkpoints.remove_previous()
+                rows = {"best": best_row(state.history, self.select_on) or {}, "last": state.history[-1]}
+                self.log.end_run(self.config, rows, self._global_step())
             finally:
                 self.log.close()
         return state.history
@@ -175,7 +184,10 @@ class Trainer:
         plan = getattr(self.mixing, "plan", lambda: None)  # what a strategy decides on the host, ahead of the step
         first = state.step
         for inputs in stop.interruptible(self.batches.inputs(state.epoch, state.step)):
-            self.launch(self.train_step, plan(), *inputs)
+            variant = plan()
+            if self.log.needs_picture(self._global_step(), self.settings.log_images_every):
+                self.log.picture(self.picture(*inputs), self._global_step())
+            self.launch(self.train_step, variant, *inputs)
             self.pace()
             state.step += 1
             if state.step % self.settings.log_every == 0:
@@ -187,6 +199,16 @@ class Trainer:
         if state.step > first:
             self.ranks.synchronize()  # a GPU still computes what the host has queued
             state.training_seconds = state.seconds_of_epoch()
+
+    @torch.no_grad()
+    def picture(self, *inputs: Tensor) -> bytes:
+        """Return a PNG of the first images that the next step trains on, as they are mixed, with their labels."""
+        streams = self.state.streams()
+        images, labels = self.batches.prepare(*inputs)
+        images, targets = copy(self.mixing)(images, labels)  # a copy: what it remembers of a batch is not the step's
+        self.state.set_streams(streams)
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.data.mean, self.data.std))
+        return grid([images[:PICTURED] * std + mean], describe(targets[:PICTURED], self.data.class_names))
 
     def train_step(self, *inputs: Tensor) -> None:
         """Do one step on what the data set's `inputs` yields. The host reads nothing, so a graph can hold it."""
@@ -230,7 +252,9 @@ class Trainer:
         state.end_epoch(row)
         self.save()
         self.checkpoints.save_best()
-        self.log.end_epoch(state.history, self._global_step())
+        best = best_row(state.history, self.select_on)
+        best_error = best[f"{self.select_on}_top1_error"] if best else None
+        self.log.end_epoch(state.history, self._global_step(), best_error)
 
     def save(self) -> None:
         """Write a checkpoint of this moment, after the events that came before it."""

@@ -1,5 +1,6 @@
 """What is killed: small uses of the project's commands, with the moments to kill them at, and the state they end in."""
 
+import csv
 import hashlib
 import http.server
 import json
@@ -157,6 +158,8 @@ def _content(path: Path) -> Any:
         return _plain(checkpoint.load(path))
     if path.suffix == ".json":
         return _plain(json.loads(path.read_text()))
+    if path.name == "metrics.csv":
+        return [_plain(line) for line in csv.DictReader(path.read_text().splitlines())]
     if path.suffix == ".jsonl":
         return [_plain(json.loads(line)) for line in path.read_text().splitlines()]
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -180,7 +183,7 @@ def _events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns that events were dropped, as they should be
     board = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     board.Reload()
-    curves = set(board.Tags()["scalars"]) - TIMES
+    curves = [name for name in board.Tags()["scalars"] if name.rpartition("/")[2] not in TIMES]
     return {name: [(event.step, event.value) for event in board.Scalars(name)] for name in sorted(curves)}
 
 
