@@ -49,24 +49,26 @@ def mixing_examples(images: Tensor) -> list[Example]:
 
 
 def overview(images: Tensor, names: tuple[str, str]) -> Figure:
-    """Draw Figure 1: two images, the mask, the result and its label, a row for each method.
+    """Draw Figure 1: the two images, and beside them the mask, the result and its label of each method.
 
     Args:
         images: (2, 3, S, S), in [0, 1].
         names: of the two labels.
     """
     examples = mixing_examples(images)
-    figure = Figure(figsize=(6.4, 1.55 * len(examples)), layout="constrained")
-    rows = figure.subplots(len(examples), 4)
-    for axes, title in zip(rows[0], ("$x_i$", "$x_j$", "mask: share of $x_i$", "result"), strict=True):
-        axes.set_title(title)
-    for axes, (method, mask, mixed, weights) in zip(rows, examples, strict=True):
-        partner = torch.zeros_like(images[1]) if method == "cutout" else images[1]
-        for panel, picture in zip(axes, (images[0], partner, mask, mixed), strict=True):
-            _show(panel, picture)
-        axes[0].set_ylabel(name_of(method))
+    figure = Figure(figsize=(1.75 * (1 + len(examples)), 4.1), layout="constrained")
+    columns = figure.subplots(2, 1 + len(examples)).T
+    for axes, image, name, symbol in zip(columns[0], images, names, ("x_i", "x_j"), strict=True):
+        _show(axes, image)
+        axes.set(title=f"${symbol}$", xlabel=f'"{name}"')
+    for (above, below), (method, mask, mixed, weights) in zip(columns[1:], examples, strict=True):
+        _show(above, mask)
+        _show(below, mixed)
+        above.set(title=name_of(method), xlabel=f"mean {mask.mean():.2f}")
         label = " + ".join(f'{weight:.2f} "{name}"' for weight, name in zip(weights, names, strict=True) if weight)
-        axes[3].set_xlabel(label)
+        below.set_xlabel(label)
+    columns[1][0].set_ylabel("mask: share of $x_i$")
+    columns[1][1].set_ylabel("mixed image")
     return figure
 
 

@@ -47,8 +47,8 @@ def test_a_profile_is_the_middle_row_of_its_mask():
 def test_the_overview_prints_the_weights():
     figure = overview(two_images(), ("a", "b"))
     printed = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
-    assert printed[:2] == ['1.00 "a"', '0.50 "a" + 0.50 "b"']
-    assert len(figure.axes) == 20
+    assert {'"a"', '"b"', "mean 0.75", '1.00 "a"', '0.50 "a" + 0.50 "b"'} <= set(printed)
+    assert len(figure.axes) == 2 * 6
 
 
 @pytest.mark.parametrize("name", ["figure1", "figure3"])
