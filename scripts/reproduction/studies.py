@@ -10,6 +10,7 @@ from smoothmix.reporting.records import read_folders
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
+NOTES = "notes.md"  # written by hand: departures from the plan, what the numbers do not show
 PANELS = ("last_top1", "corrupted")  # of the figure of differences
 CURVES = ("train_loss", "test_top1_error")
 
@@ -42,7 +43,7 @@ def read_study(table: Table, folders: Sequence[Path], overrides: Sequence[str], 
 
 
 def write_study(table: Table, found: study.Study, folder: Path) -> None:
-    """Write frames, verdicts, figures and README.md.
+    """Write frames, verdicts, figures and README.md, which includes notes.md and links other pages in the folder.
 
     Raises:
         UserError: the file system refuses, or there is no run.
@@ -72,10 +73,15 @@ def write_study(table: Table, found: study.Study, folder: Path) -> None:
     made = f"Made by `{command}`; do not edit."
     claims = f"# Claims: {table.title}\n\n{made}\n\n{study_page.verdicts(judged, table.claims)}\n"
     write_text(folder / "claims.md", claims)
-    write_text(folder / "README.md", _page(table, found, rows, list(drawn), made))
+    notes = folder / NOTES
+    more = [notes.read_text(encoding="utf-8").strip()] if notes.exists() else []
+    own = {"README.md", "claims.md", "claims.csv", NOTES, *(f"{name}.csv" for name in found._fields)}
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in (".md", ".csv") and path.name not in own)
+    more += [f"Beside this page: {', '.join(f'[{name}]({name})' for name in others)}."] if others else []
+    write_text(folder / "README.md", _page(table, found, rows, list(drawn), [made, *more]))
 
 
-def _page(table: Table, found: study.Study, rows: Sequence[str], drawn: Sequence[str], made: str) -> str:
+def _page(table: Table, found: study.Study, rows: Sequence[str], drawn: Sequence[str], head: Sequence[str]) -> str:
     planned = {label: row.seeds or table.seeds for label, row in table.rows.items()}
     there = found.runs["row"].value_counts()
     missing = [
@@ -88,7 +94,7 @@ def _page(table: Table, found: study.Study, rows: Sequence[str], drawn: Sequence
     }
     parts = [
         f"# {table.title}",
-        made,
+        *head,
         f"Runs: {len(found.runs)} of {sum(planned.values())}" + (f"; missing: {', '.join(missing)}" if missing else ""),
         study_page.made_with(found),
         "## Results",

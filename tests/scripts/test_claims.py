@@ -135,6 +135,12 @@ def test_a_study_from_records_and_again_from_its_files(claims, low_data, tmp_pat
     assert claims("table=low_data", "study", "--output", "study")[0] == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "study").iterdir()} == before
 
+    (tmp_path / "study" / "notes.md").write_text("One run was repeated.\n")
+    (tmp_path / "study" / "plan.md").write_text("# Plan\n")
+    assert claims("table=low_data", "study", "--output", "study")[0] == 0
+    extended = (tmp_path / "study" / "README.md").read_text()
+    assert "do not edit.\n\nOne run was repeated.\n\nBeside this page: [plan.md](plan.md).\n\nRuns: " in extended
+
 
 def test_a_pilot_of_other_seeds_and_its_plan(claims, low_data, tmp_path):
     for cell in low_data:
