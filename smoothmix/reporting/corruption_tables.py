@@ -70,28 +70,22 @@ def compare(records: list[CorruptionRecord], paper: pd.DataFrame, by_category: b
     return table.iloc[pd.Series(order).argsort(kind="stable")].reset_index(drop=True)
 
 
-def text(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Return head and body of what `compare` made: a line for each corruption, a column for each severity and method.
+def text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what `compare` made as text: a line for each corruption, a column for each severity and method.
 
     A cell reads ``paper / ours / difference``, or ours alone where the paper has no number.
     """
-    methods = sorted(set(table["method"]), key=place_of)
-    columns = [(severity, method) for severity in dict.fromkeys(table["severity"]) for method in methods]
-    heads = [
-        name_of(method) + ("" if severity == "average" else f", level {severity}")
-        for severity, method in columns
-    ]
-    by_cell = {(row.category, row.corruption, row.severity, row.method): row for row in table.itertuples()}
-    body = [
-        [category, corruption, *(_cell(by_cell.get((category, corruption, *column))) for column in columns)]
-        for category, corruption in dict.fromkeys(zip(table["category"], table["corruption"], strict=True))
-    ]
-    return ["category", "corruption", *heads], body
+    cells = {(row.category, row.corruption, row.severity, row.method): _cell(row) for row in table.itertuples()}
+    shown = table[["category", "corruption"]].drop_duplicates().reset_index(drop=True)
+    lines = list(shown.itertuples(index=False, name=None))
+    for severity in dict.fromkeys(table["severity"]):
+        for method in sorted(set(table["method"]), key=place_of):
+            head = name_of(method) + ("" if severity == "average" else f", level {severity}")
+            shown[head] = [cells.get((*line, severity, method), "-") for line in lines]
+    return shown
 
 
 def _cell(row: Any) -> str:
-    if row is None:
-        return "-"
     ours = with_deviation(row.ours, row.std)
     return ours if pd.isna(row.paper) else f"{row.paper:.2f} / {ours} / {number(row.difference, '+.2f')}"
 

@@ -29,17 +29,16 @@ Evaluations = dict[RunKey, CorruptionRecord]
 class Filled:
     """A filled table: what the file is called, its title, all numbers, the text of its cells, and what stands below.
 
-    `body` has the commands in the cells that lack seeds, `plain_body` has not; `commands` are (row, command) of all
-    that is missing; `counts` are (row, seeds that are there, seeds wanted). `by_column`: the rows of configs/table/ are
+    `text` has the commands in the cells that lack seeds, `plain` has not; `commands` are (row, command) of all that is
+    missing; `counts` are (row, seeds that are there, seeds wanted). `by_column`: the rows of configs/table/ are
     columns here, and the cells are too small for commands.
     """
 
     name: str
     title: str
     numbers: pd.DataFrame
-    head: list[str]
-    body: list[list[str]]
-    plain_body: list[list[str]]
+    text: pd.DataFrame
+    plain: pd.DataFrame
     notes: list[str]
     commands: list[tuple[str, str]]
     by_column: bool
@@ -47,7 +46,7 @@ class Filled:
 
     def markdown(self) -> str:
         """Return the page of the table."""
-        parts = [f"# {self.title}", markup.markdown(pd.DataFrame(self.body, columns=self.head)), *self.notes]
+        parts = [f"# {self.title}", markup.markdown(self.text), *self.notes]
         if self.commands and self.by_column:
             listed = "\n".join(f"{command}    # {row}" for row, command in self.commands)
             parts += ["Still to run:", f"```sh\n{listed}\n```"]
@@ -57,8 +56,7 @@ class Filled:
         """Return the table for a paper; the commands stand behind it."""
         still = [f"To run for {row}: `{command}`" for row, command in self.commands]
         caption = re.sub(r"^Table (\d): (.*)", r"\2 (Table \1 of the paper)", self.title)  # LaTeX counts its own
-        table = pd.DataFrame(self.plain_body, columns=self.head)
-        return markup.latex(table, caption, f"tab:{self.name}", self.notes, still)
+        return markup.latex(self.plain, caption, f"tab:{self.name}", self.notes, still)
 
     def csv(self) -> str:
         """Return all numbers, four decimals."""
@@ -130,7 +128,6 @@ def fill(
         corrupted_errors if evaluation else None,
     )
     shown = {place: " && ".join(lines) for place, lines in todo.items() if lines}
-    head, body = row_tables.text(numbers, shown)
     if chosen := {record.selected_on for of_row in by_row.values() for record in of_row}:
         notes.append(f"The best epoch was chosen on: {', '.join(sorted(chosen))}.")
     cited = [f"{mark} cited by the paper from: {text}." for text, mark in row_tables.citations(numbers).items()]
@@ -138,9 +135,8 @@ def fill(
         name,
         title,
         numbers.assign(command=[shown.get((line.row, line.metric), "") for line in numbers.itertuples()]),
-        head,
-        body,
-        row_tables.text(numbers, {})[1],
+        row_tables.text(numbers, shown),
+        row_tables.text(numbers, {}),
         ["Error in %; ours: mean ± sample standard deviation over seeds (n)." + _about(numbers), *cited, *notes],
         [(row, line) for (row, _), lines in todo.items() for line in lines],
         False,
@@ -189,15 +185,14 @@ def _corruption_table(
         if line.severity == "average"
     ]
     form = "paper / ours / difference" if compared else "ours"
-    head, body = corruption_tables.text(numbers)
+    text = corruption_tables.text(numbers)
     explained = f"Top-1 error in %: {form}; ours: mean ± sample standard deviation over seeds. n: {', '.join(lines)}."
     return Filled(
         name,
         title,
         numbers.assign(images=here[0].source if here else "", command=numbers["method"].map(of_method)),
-        head,
-        body,
-        body,
+        text,
+        text,
         [explained, *intervals, *notes],
         todo,
         True,

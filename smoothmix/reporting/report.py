@@ -191,7 +191,7 @@ def _shaded(value: float, line: "pd.Series[float]", form: str) -> Cell:
 
 def _paper_table(table: PaperTable) -> dict[str, Any]:
     content = table.content
-    shown = {} if content is None else {"heads": content.head, "rows": content.plain_body, "notes": content.notes}
+    shown = {} if content is None else _frame(content.plain) | {"notes": content.notes}
     return shown | {
         "name": table.name,
         "title": table.title,

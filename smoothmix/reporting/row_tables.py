@@ -57,37 +57,32 @@ def row_table(
     return pd.DataFrame(lines)
 
 
-def text(table: pd.DataFrame, commands: Mapping[tuple[str, str], str]) -> tuple[list[str], list[list[str]]]:
-    """Return head and body of what `row_table` made, as strings.
+def text(table: pd.DataFrame, commands: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """Return what `row_table` made as text, a line for each row.
 
     Args:
         table: the lines.
         commands: {(row, metric): shown where seeds are missing}.
     """
-    metrics = list(dict.fromkeys(table["metric"]))
-    several = (table["n"] > 1).any()
-    head, body = ["row"], {row: [row] for row in dict.fromkeys(table["row"])}
-    marks = citations(table)
-    for metric in metrics:
-        lines = table[table["metric"] == metric]
-        name = {"top1": "top-1", "top5": "top-5"}.get(metric, metric)
-        columns = {"ours, best epoch": [_ours(line, commands) for line in lines.itertuples()]}
+    shown = {"row": list(dict.fromkeys(table["row"]))}
+    several, marks = (table["n"] > 1).any(), citations(table)
+    for metric in dict.fromkeys(table["metric"]):
+        of_metric = table[table["metric"] == metric]
+        lines = list(of_metric.itertuples())
+        columns = {"ours, best epoch": [_ours(line, commands) for line in lines]}
         if several:
-            columns["95 % interval"] = [interval(line.low, line.high) for line in lines.itertuples()]
+            columns["95 % interval"] = [interval(line.low, line.high) for line in lines]
         if metric != "corrupted":
-            columns["ours, last epoch"] = [with_deviation(line.last_mean, line.last_std) for line in lines.itertuples()]
-        if lines["paper"].notna().any():
-            difference = [number(line.difference, "+.2f") for line in lines.itertuples()]
-            columns = {"paper": [_paper(line, marks) for line in lines.itertuples()], **columns}
-            columns["difference"] = difference
-        if lines["paper_best"].notna().any():
-            columns["paper, best run"] = [number(line.paper_best) for line in lines.itertuples()]
-            columns["ours, best run"] = [number(line.least) for line in lines.itertuples()]
-        for title, cells in columns.items():
-            head.append(f"{name}: {title}")
-            for row, cell in zip(lines["row"], cells, strict=True):
-                body[row].append(cell)
-    return head, list(body.values())
+            columns["ours, last epoch"] = [with_deviation(line.last_mean, line.last_std) for line in lines]
+        if of_metric["paper"].notna().any():
+            columns = {"paper": [_paper(line, marks) for line in lines], **columns}
+            columns["difference"] = [number(line.difference, "+.2f") for line in lines]
+        if of_metric["paper_best"].notna().any():
+            columns["paper, best run"] = [number(line.paper_best) for line in lines]
+            columns["ours, best run"] = [number(line.least) for line in lines]
+        name = {"top1": "top-1", "top5": "top-5"}.get(metric, metric)
+        shown |= {f"{name}: {title}": cells for title, cells in columns.items()}
+    return pd.DataFrame(shown)
 
 
 def citations(table: pd.DataFrame) -> dict[str, str]:
