@@ -30,8 +30,8 @@ def write(args: argparse.Namespace) -> None:
     from smoothmix.reporting.matching import ignored_records, match
     from smoothmix.reporting.overview import ignored_line, overview
     from smoothmix.reporting.records import read_folders
+    from smoothmix.utils.command import shell_command
     from smoothmix.utils.files import write_text
-    from smoothmix.utils.quoting import shell_command
 
     names = args.table or OF_THE_PAPER
     cells = {name: cells_of(load_table(name), args.preset, args.overrides) for name in names}

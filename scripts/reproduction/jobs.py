@@ -11,9 +11,9 @@ from scripts.reproduction.tables import Run, Table
 from smoothmix.config.run_directory import config_hash
 from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
 from smoothmix.reporting import commands
+from smoothmix.utils.command import override
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.locks import is_held
-from smoothmix.utils.quoting import override
 from smoothmix.utils.records import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ from scripts.reproduction.corrupted_images import obstacles
 from scripts.reproduction.jobs import DONE, FAILED, RUNNING, Job, distinct, jobs_of, remaining_commands, state
 from scripts.reproduction.local import run_locally
 from scripts.reproduction.tables import load_table, table_runs
+from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.quoting import shell_command
 
 DEFAULTS = {
     "table": "", "preset": "paper", "launcher": "local", "seeds": "", "jobs": "", "source": "files", "sbatch": ""

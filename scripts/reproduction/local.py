@@ -23,9 +23,9 @@ from scripts.reproduction.jobs import (
     state,
     trained,
 )
+from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
-from smoothmix.utils.quoting import shell_command
 
 STOPPED = "stopped"
 State = tuple[str, str]

@@ -23,8 +23,8 @@ from smoothmix.reporting.methods import name_of, place_of
 from smoothmix.reporting.mixed_batch import mixed_batch
 from smoothmix.reporting.records import Found
 from smoothmix.reporting.report import Contents, PaperTable
+from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.quoting import shell_command
 
 IMAGES = 8  # of a picture
 # of claims.csv

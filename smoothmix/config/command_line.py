@@ -18,9 +18,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from smoothmix.config.schema import nearest_key
 from smoothmix.utils import distributed
-from smoothmix.utils.command import run, stdout_has_lost_its_reader
+from smoothmix.utils.command import override, run, shell_command, stdout_has_lost_its_reader
 from smoothmix.utils.errors import UserError, nearest
-from smoothmix.utils.quoting import override, shell_command
 from smoothmix.utils.signals import Stopped
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.reporting.matching import Cell
-from smoothmix.utils.quoting import override, shell_command
+from smoothmix.utils.command import override, shell_command
 
 # what an evaluation takes over from the overrides of its training
 SHARED = ("device=", "timeout=", "dataset.root=", "dataset.workers=", "dataset.verify=")

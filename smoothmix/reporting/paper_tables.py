@@ -17,7 +17,7 @@ from smoothmix.reporting.corruption_tables import choose_source, read_paper
 from smoothmix.reporting.matching import Cell, match
 from smoothmix.reporting.mean import interval
 from smoothmix.reporting.methods import name_of
-from smoothmix.utils.quoting import shell_command
+from smoothmix.utils.command import shell_command
 from smoothmix.utils.records import RunKey, RunRecord
 
 BY_CATEGORY = {"imagenet_c"}  # Table 5 averages the categories, Table 4 the corruptions

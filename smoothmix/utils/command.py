@@ -1,13 +1,21 @@
-"""How every command ends: mistakes, Ctrl-C and a closed pipe give a sentence or nothing, never a traceback."""
+"""Commands: how every one of them ends, and how they are printed so that they can be pasted into bash and zsh.
+
+Mistakes, Ctrl-C and a closed pipe give a sentence or nothing, never a traceback.
+"""
 
 import io
 import os
+import re
 import select
+import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from smoothmix.utils.errors import UserError
+
+PLAIN = re.compile(r"[A-Za-z_][\w-]*|[\w.+-]*/[\w./+-]*", re.ASCII)  # a name or a path, without quotes
+NOT_TEXT = {"null", "true", "false", "nan", "inf"}
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -29,6 +37,19 @@ def run(main: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
     if status:
         sys.exit(status)
+
+
+def override(key: str, value: str) -> str:
+    """Return ``key=value``, an argument by which Hydra sets `key` to the text `value`, whatever characters it has."""
+    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
+        return f"{key}={value}"
+    escaped = re.sub(r'(\\*)(?="|$)', r"\1\1", value).replace('"', r"\"").replace("${", r"\${")
+    return f'{key}="{escaped}"'
+
+
+def shell_command(arguments: Iterable[object]) -> str:
+    """Return the line that a user types to run `arguments`."""
+    return shlex.join(map(str, arguments))
 
 
 def _status(main: Callable[[], int | None]) -> int | str | None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from smoothmix.utils.quoting import override, shell_command
+from smoothmix.utils.command import override, shell_command
 
 AWKWARD = [
     "outputs", "/data/images", "a b", "lr=0.1/seed0", "a,b", "[1,2]", "(1)", "{a: b}", "it's", '"', "über/é", "~/data",
