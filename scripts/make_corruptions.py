@@ -27,8 +27,7 @@ from smoothmix.utils.checks import read_object
 from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
-from smoothmix.utils.locks import hold
+from smoothmix.utils.files import hold, write_text
 from smoothmix.utils.processes import exit_with_parent
 
 LOCK = ".lock"

@@ -13,7 +13,7 @@ from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
 from smoothmix.reporting import commands
 from smoothmix.utils.command import override
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.locks import is_held
+from smoothmix.utils.files import is_held
 from smoothmix.utils.records import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]

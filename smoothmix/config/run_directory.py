@@ -8,10 +8,9 @@ from typing import IO, Any
 import yaml
 
 from smoothmix.config.schema import RunConfig
-from smoothmix.utils import locks
 from smoothmix.utils.checks import read_object
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
+from smoothmix.utils.files import hold, write_text
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
 IGNORED = {"output", "device", "timeout", "step", "log_every", "log_images_every", "logger", "checkpoint_every"}
@@ -91,7 +90,7 @@ def lock(directory: Path, config: RunConfig) -> IO[str]:
     path = directory / "config.yaml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = locks.hold(directory / ".lock", directory)
+        file = hold(directory / ".lock", directory)
     except OSError as error:
         raise UserError(f"cannot write to {directory} ({error.strerror}); choose another output=") from error
     if path.exists():

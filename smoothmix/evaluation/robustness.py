@@ -20,8 +20,7 @@ from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import start
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import weights_digest
-from smoothmix.utils.locks import hold
+from smoothmix.utils.files import hold, weights_digest
 from smoothmix.utils.records import Name, Percentage, Record
 
 Cells = dict[str, dict[int, float]]  # {corruption: {severity: value}}

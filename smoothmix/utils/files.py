@@ -1,6 +1,7 @@
-"""Files written whole or not at all, beside their target and renamed onto it, and never through a symbolic link.
+"""Files written whole or not at all, beside their target and renamed onto it, and files that stand for a lock.
 
-A folder may come from a stranger, and a link in it would let a write reach any file of the user.
+Nothing is written through a symbolic link: a folder may come from a stranger, and a link in it would let a write reach
+any file of the user. The system unlocks a file when the process that locked it ends, however it ends.
 """
 
 import errno
@@ -9,6 +10,7 @@ import glob
 import hashlib
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,6 +71,39 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacing(path) as file:
         file.write(text)
+
+
+def hold(lock: Path, name: Path) -> IO[str]:
+    """Lock the file `lock`, which stands for `name`, and write into it who has it, until the file is closed.
+
+    Raises:
+        UserError: another process has locked it (it is named), or it is a symbolic link.
+        OSError: it cannot be written, or its file system has no locks.
+    """
+    file = os.fdopen(open_no_follow(lock, os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        with file:
+            holder = file.read(200).strip() or "a process that is just starting"
+            raise UserError(f"{name} is in use by {holder}; wait for it or stop it") from error
+    os.register_at_fork(after_in_child=file.close)  # a loader's worker may outlive this process, and must not keep it
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
+
+
+def is_held(lock: Path) -> bool:
+    """Return whether a living process has locked the file `lock`; it is tried for a moment only."""
+    try:
+        with open(lock, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def weights_digest(path: Path) -> str:

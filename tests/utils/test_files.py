@@ -10,8 +10,7 @@ import pytest
 
 from smoothmix.training.log import EventFile
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import open_no_follow, replacing, write_text
-from smoothmix.utils.locks import hold, is_held
+from smoothmix.utils.files import hold, is_held, open_no_follow, replacing, write_text
 
 ROOT = Path(__file__).parents[2]
 KILLED = """
