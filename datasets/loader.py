@@ -21,10 +21,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from datasets.batches import epoch_order, remaining
+from smoothmix.utils.distributed import TIMEOUT
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.processes import kill
 
-LIMIT = 600.0  # seconds to wait for a batch
+LIMIT = TIMEOUT / 2  # seconds to wait for a batch; other ranks wait longer, so that this one says what it waits for
 PREFETCH = 2  # batches that each worker prepares ahead
 SHARED_MEMORY = Path("/dev/shm")
 MORE_SHARED_MEMORY = (

@@ -1,13 +1,16 @@
 """Recompute what the paper's own tables allow: python scripts/audit_paper.py [--output results/audit.md]."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 from smoothmix.reporting.audit import audit
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.command import run
 from smoothmix.utils.files import write_text
 
 PAPER = Path(__file__).resolve().parent.parent / "results" / "paper"
@@ -19,22 +22,17 @@ Made by `python scripts/audit_paper.py --output results/audit.md` from the numbe
 """
 
 
-def main() -> int:
-    """Print the audit as Markdown, or write it to a file; return the exit status."""
+def main() -> None:
+    """Print the audit as Markdown, or write it to a file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, help="write here instead of printing")
     output = parser.parse_args().output
     text = HEAD + audit(PAPER).to_markdown(index=False, disable_numparse=True) + "\n"
     if output is None:
         print(text, end="")
-        return 0
-    try:
+    else:
         write_text(output, text)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -1,13 +1,17 @@
 """Measure speed: python scripts/benchmark.py corruption --benchmark cifar --output results/benchmarks/NAME.json."""
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 from scripts.benchmarks import corruption, evaluation, hours, input, mixing, ranks, start_up, step, trainer
+from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
 ALL = {  # file name: words
@@ -27,8 +31,8 @@ STEPS = {
 }
 
 
-def main() -> int:
-    """Parse the command line and run the chosen measurement; return the exit status."""
+def main() -> None:
+    """Parse the command line and run the chosen measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
     corruption.add_arguments(commands.add_parser("corruption", help="images corrupted per second"))
@@ -45,12 +49,7 @@ def main() -> int:
     everything.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     everything.set_defaults(run=run_all)
     args = parser.parse_args()
-    try:
-        args.run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    args.run(args)
 
 
 def run_all(args: argparse.Namespace) -> None:
@@ -66,4 +65,4 @@ def run_all(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

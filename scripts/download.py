@@ -5,22 +5,26 @@ noise, blur, weather, digital and extra. Interrupted downloads resume.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before any installed package named `datasets`
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 from datasets import cifar
 from datasets.corrupted import CORRUPTED, GENERATED
 from datasets.corruption_archives import ARCHIVES
 from datasets.download import Archive, fetch
+from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError, nearest
 
 RELEASES = {release.name: release for release in (cifar.CIFAR10, cifar.CIFAR100)}
 
 
-def main() -> int:
-    """Parse the command line and fetch; return the exit status."""
+def main() -> None:
+    """Parse the command line and fetch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=[*RELEASES, *ARCHIVES])
     parser.add_argument("parts", nargs="*", metavar="PART", help="parts of imagenet_c (default: all five)")
@@ -28,27 +32,22 @@ def main() -> int:
     parser.add_argument("--delete-archive", action="store_true", help="delete each archive once it is unpacked")
     args = parser.parse_args()
     root = args.root.expanduser()
-    try:
-        if args.name in RELEASES:
-            release = RELEASES[args.name]
-            title, folder, into, archives = release.title, root / release.folder, root, {"all": release.archive}
-        else:
-            corrupted = CORRUPTED[args.name]
-            title, folder, archives = corrupted.title, root / corrupted.folder, ARCHIVES[args.name]
-            into = folder if args.name == "imagenet_c" else root
-            if (folder / GENERATED).exists():
-                raise UserError(f"{folder} holds files generated here ({GENERATED}): move it away or give another root")
-        for archive in _choose(archives, args.parts):
-            fetch(archive, into)
-            if args.delete_archive:
-                (into / archive.name).unlink(missing_ok=True)
-        if args.name in RELEASES:
-            cifar.check(release, root)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if args.name in RELEASES:
+        release = RELEASES[args.name]
+        title, folder, into, archives = release.title, root / release.folder, root, {"all": release.archive}
+    else:
+        corrupted = CORRUPTED[args.name]
+        title, folder, archives = corrupted.title, root / corrupted.folder, ARCHIVES[args.name]
+        into = folder if args.name == "imagenet_c" else root
+        if (folder / GENERATED).exists():
+            raise UserError(f"{folder} holds files generated here ({GENERATED}): move it away or give another root")
+    for archive in _choose(archives, args.parts):
+        fetch(archive, into)
+        if args.delete_archive:
+            (into / archive.name).unlink(missing_ok=True)
+    if args.name in RELEASES:
+        cifar.check(release, root)
     print(f"{title} is in {folder}")
-    return 0
 
 
 def _choose(archives: dict[str, Archive], parts: list[str]) -> list[Archive]:
@@ -60,4 +59,4 @@ def _choose(archives: dict[str, Archive], parts: list[str]) -> list[Archive]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -5,16 +5,19 @@ It joins results/paper/claims.csv (the claims), the audit of the paper's own num
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 import pandas as pd
 
 from smoothmix.reporting.audit import audit
 from smoothmix.reporting.ledger import ledger
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.command import run
 from smoothmix.utils.files import write_text
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -42,21 +45,16 @@ def page() -> str:
     )
 
 
-def main() -> int:
-    """Print the ledger, or write it to a file; return the exit status."""
+def main() -> None:
+    """Print the ledger, or write it to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="write here instead of printing")
     output = parser.parse_args().output
-    try:
-        if output is None:
-            print(page(), end="")
-        else:
-            write_text(output, page())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if output is None:
+        print(page(), end="")
+    else:
+        write_text(output, page())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -7,13 +7,16 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before any installed package named `datasets`
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 import torch
 from tqdm import tqdm
@@ -24,11 +27,12 @@ from datasets.corrupted_writers import PARTS, ArrayWriter, FolderWriter
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.checks import read_object
+from smoothmix.utils.command import run
 from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import hold, write_text
-from smoothmix.utils.processes import exit_with_parent
+from smoothmix.utils.processes import exit_with_parent, kill
 
 LOCK = ".lock"
 
@@ -113,7 +117,9 @@ def _by_workers(args, pairs):
     """Make `pairs` in worker processes; yield each one that is done."""
     # Started afresh: a fork would inherit torch's threads in an unknown state.
     with ProcessPoolExecutor(args.workers, get_context("spawn"), _start, (args,)) as pool:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers inherit it: Ctrl-C is this process's
         futures = [pool.submit(_make, pair) for pair in pairs]
+        signal.signal(signal.SIGINT, handler)
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -122,6 +128,9 @@ def _by_workers(args, pairs):
                 "a worker was killed: most likely the machine ran out of memory; run the same command again with fewer "
                 "--workers, and it resumes"
             ) from error
+        except KeyboardInterrupt:
+            kill(active_children())  # the pair that each is making may take minutes
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -141,8 +150,8 @@ def _make(pair):
     return pair
 
 
-def main() -> int:
-    """Parse the command line and write the files; return the exit status."""
+def main() -> None:
+    """Parse the command line and write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("benchmark", choices=CORRUPTED)
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the clean images (default: data)")
@@ -156,17 +165,12 @@ def main() -> int:
     args.output = (args.output or args.root / CORRUPTED[args.benchmark].folder).expanduser()
     try:
         missing = make(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"error: {error}; free space or give another --output, and run again", file=sys.stderr)
-        return 2
+        raise UserError(f"{error}; free space or give another --output, and run again") from error
     for name, reason in missing.items():
         print(f"not made: {name}: {reason}")
     print(f"{CORRUPTED[args.benchmark].title} (generated) is in {args.output}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

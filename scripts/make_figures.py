@@ -7,10 +7,13 @@ activation maps of those networks on clean and occluded test images.
 
 import argparse
 import re
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before any installed package named `datasets`
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 import torch
 
@@ -26,6 +29,7 @@ from smoothmix.reporting.curves import learning_curves
 from smoothmix.reporting.methods import name_of
 from smoothmix.reporting.occlusion import attention
 from smoothmix.reporting.records import Found, read_folders
+from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
 TINTS = torch.tensor([[0.10, 0.25, 0.55], [0.75, 0.35, 0.05]])  # backgrounds, or a box of one digit would not show
@@ -60,19 +64,19 @@ def of_networks(directories: list[Path], images: int, seed: int, output: Path) -
     """Draw Figure 2; return the files."""
     networks, fingerprint = [], None
     for directory in directories:
-        run = load_run(LoadOptions(run=str(directory)))
-        data = run.data
+        loaded = load_run(LoadOptions(run=str(directory)))
+        data = loaded.data
         if fingerprint not in (None, data.fingerprint):
             raise UserError(f"{directory} was trained on other data than {directories[0]}; give runs on one data set")
         fingerprint = data.fingerprint
-        networks.append((name_of(run.config.method), run.model.cpu().eval()))
+        networks.append((name_of(loaded.config.method), loaded.model.cpu().eval()))
     sample = occlusion.sample(data, images, seed)
     figure = attention(networks, *sample, lambda batch: normalize(batch, data.mean, data.std), data.class_names)
     return figures.save(figure, output / "figure2")
 
 
-def main() -> int:
-    """Parse the command line, draw, print the files; return the exit status."""
+def main() -> None:
+    """Parse the command line, draw, print the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="folder of runs")
     parser.add_argument("--models", nargs="+", type=Path, default=[], metavar="RUN_DIR", help="networks of figure2")
@@ -80,22 +84,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of figure2's images and boxes (default: 0)")
     parser.add_argument("--output", type=Path, default=Path("results/figures"))
     args = parser.parse_args()
-    try:
-        names = (str(DIGITS[0]), str(DIGITS[1]))
-        written = figures.save(mask_figures.overview(two_digits(), names), args.output / "figure1")
-        written += figures.save(mask_figures.gallery(), args.output / "figure3")
-        found = read_folders([args.folder] if args.folder else [])
-        if args.folder is not None:
-            written += from_records(found, args.folder, args.output)
-        if args.models:
-            written += of_networks(args.models, args.images, args.seed, args.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    names = (str(DIGITS[0]), str(DIGITS[1]))
+    written = figures.save(mask_figures.overview(two_digits(), names), args.output / "figure1")
+    written += figures.save(mask_figures.gallery(), args.output / "figure3")
+    found = read_folders([args.folder] if args.folder else [])
+    if args.folder is not None:
+        written += from_records(found, args.folder, args.output)
+    if args.models:
+        written += of_networks(args.models, args.images, args.seed, args.output)
     print("\n".join(map(str, written)))
     exit_with(found.problems)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -7,18 +7,22 @@ a registry: put a checkout of it on PYTHONPATH.
 """
 
 import platform
+import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
+
+import torch
 
 from smoothmix.check import LAWS, Report, check_mixing
 from smoothmix.check.adapters import OURS
 from smoothmix.check.peers import PEERS
 from smoothmix.check.report import FAIL, NOT_APPLICABLE, PASS
+from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
 OUTPUT = Path("results/mixcheck.md")
@@ -77,4 +81,4 @@ def to_markdown(rows: list[tuple[str, Report | str]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

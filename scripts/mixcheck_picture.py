@@ -3,18 +3,22 @@
 python scripts/mixcheck_picture.py
 """
 
+import signal
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from smoothmix import gaussian_mask
 from smoothmix.check.subject import one_hot_channels
 from smoothmix.mixing import blend
+from smoothmix.utils.command import run
 
 OUTPUT = Path("docs/mixcheck.png")
 COLOURS = ("#d1495b", "#edae49")  # of images 0 and 1, and of their labels
@@ -52,4 +56,4 @@ def bar(ax: Axes, shares: torch.Tensor, title: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

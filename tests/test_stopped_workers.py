@@ -13,11 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.training.test_lost_ranks import process_of
+
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def command(tmp_path):
+def options(tmp_path):
     rng = np.random.default_rng(0)
     for split, count in (("train", 20), ("val", 2)):
         for name in ("ant", "bee"):
@@ -26,39 +28,76 @@ def command(tmp_path):
             for i in range(count):
                 Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     return [
-        *[sys.executable, "train.py", "dataset=folder", "dataset.name=insects", f"dataset.root={tmp_path / 'images'}"],
-        *["dataset.image_size=16", "dataset.resize=20", "dataset.cutout_size=8", "dataset.workers=2"],
+        *["dataset=folder", "dataset.name=insects", f"dataset.root={tmp_path / 'images'}", "dataset.workers=2"],
+        *["dataset.image_size=16", "dataset.resize=20", "dataset.cutout_size=8"],
         *["model=pyramidnet200", "model.name=small", "model.depth=20", "model.alpha=8", "mixing=smoothmix_c"],
-        *["recipe=cifar", "recipe.batch_size=2", "recipe.epochs=25", "recipe.decay_epochs=[]", "recipe.lr=0.01"],
+        *["recipe=cifar", "recipe.batch_size=2", "recipe.epochs=8", "recipe.decay_epochs=[]", "recipe.lr=0.01"],
         *["log_every=1", "device=cpu", f"output={tmp_path / 'outputs'}"],
     ]
 
 
-def test_a_signal_while_no_batch_comes_saves_and_the_run_resumes_to_the_same_weights(command, tmp_path):
+def start(*command, **pipes):
     settings = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, cwd=ROOT, env=settings, **pipes)
-    logs = tmp_path / "outputs"
+    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=settings, text=True, **pipes)
+
+
+def stop_workers_after_an_epoch(process, folder):
+    """Send SIGSTOP to what the function `process` says has workers, once the run has metrics; return the workers."""
     until = time.monotonic() + 120
-    while not list(logs.rglob("metrics.jsonl")):
+    while not any(path.stat().st_size for path in folder.rglob("metrics.jsonl")):
         assert time.monotonic() < until
         time.sleep(0.01)
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    for child in map(int, children):
-        os.kill(child, signal.SIGSTOP)
-    time.sleep(2)
+    pid = process()
+    listed = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]  # a thread started them
+    workers = list(map(int, " ".join(listed).split()))
+    assert len(workers) == 4  # of training, and of evaluation
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    return workers
+
+
+def test_a_signal_while_no_batch_comes_saves_and_the_run_resumes_to_the_same_weights(options, tmp_path):
+    process = start("train.py", *options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    workers = stop_workers_after_an_epoch(lambda: process.pid, tmp_path / "outputs")
+    time.sleep(2)  # what was prefetched is used up
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, output
     assert re.search(r"^SIGTERM: saved epoch \d+, step \d+ of 20, in ", output, re.MULTILINE), output
     assert "Traceback" not in output
-    assert not any(Path("/proc", child, "fd").exists() for child in children)
+    assert not any(Path("/proc", str(worker), "fd").exists() for worker in workers)
 
-    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    again = [*command[:-1], f"output={tmp_path / 'unbroken'}"]
-    assert subprocess.run(again, cwd=ROOT, env=settings, capture_output=True, timeout=300).returncode == 0
+    for again in (options, [*options[:-1], f"output={tmp_path / 'unbroken'}"]):
+        assert start("train.py", *again, stdout=subprocess.DEVNULL).wait(300) == 0
     (one,), (other,) = (list((tmp_path / name).rglob("last.pt")) for name in ("outputs", "unbroken"))
     one, other = (torch.load(path, weights_only=True)["model"] for path in (one, other))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+SHORT_LIMIT = """
+import datasets.loader, train
+from smoothmix.config.command_line import command
+datasets.loader.LIMIT = 4.0
+command("train", train.main)
+"""
+
+
+def test_a_rank_whose_workers_deliver_nothing_says_so_and_ends_and_the_other_names_it(options, tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
+    process = start(
+        *launcher, sys.executable, "-c", SHORT_LIMIT, *options, "recipe.epochs=1000",
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    workers = stop_workers_after_an_epoch(lambda: process_of(1, process.pid), tmp_path / "outputs")
+    stopped = time.monotonic()
+    _, complaint = process.communicate(timeout=60)
+    assert time.monotonic() - stopped < 30
+    assert process.returncode == 1
+    ours, theirs = re.findall(r"^error .*", complaint, re.MULTILINE)
+    assert ours == (
+        "error [rank 1]: no batch came from 2 workers for 4 seconds: they are stopped, or the storage does not answer; "
+        "run again once it does"
+    )
+    assert re.match(r"error \[rank 0\]: rank 1 of 2 has ended or hangs \(.*\); run the same command again ", theirs)
+    assert not any(Path("/proc", str(worker), "fd").exists() for worker in workers)

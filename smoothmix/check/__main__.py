@@ -2,15 +2,15 @@
 
 import argparse
 import importlib
-import sys
 from typing import Any
 
 from smoothmix.check import LAWS, check_mixing
+from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
 
 def main() -> int:
-    """Print the report; return 0 if no law failed, 1 otherwise, 2 for a target that cannot be checked."""
+    """Print the report; return 0 if no law failed, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m smoothmix.check", description=__doc__)
     parser.add_argument("target", metavar="package.module:make", help="what builds the operation")
     parser.add_argument(
@@ -22,11 +22,7 @@ def main() -> int:
         help=f"a law that is not meant to hold: {', '.join(law.name for law in LAWS)}",
     )
     arguments = parser.parse_args()
-    try:
-        report = check_mixing(_load(arguments.target), not_applicable=dict(arguments.not_applicable))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    report = check_mixing(_load(arguments.target), not_applicable=dict(arguments.not_applicable))
     print(report)
     return 0 if report.passed else 1
 
@@ -47,4 +43,4 @@ def _load(target: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterable
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from smoothmix.config.schema import nearest_key
 from smoothmix.utils import distributed
 from smoothmix.utils.command import override, run, shell_command, stdout_has_lost_its_reader
 from smoothmix.utils.errors import UserError, nearest
+from smoothmix.utils.processes import kill
 from smoothmix.utils.signals import Stopped
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -47,10 +49,12 @@ def _main(config_name: str, task: Callable[[DictConfig], Any]) -> int:
         try:
             task(composed)
         except Exception as error:
+            lost = _lost(error) if distributed.is_loss(error) else ""  # first of all: torchrun soon sends SIGTERM
+            kill(active_children())  # data workers that hang would outlive this process, or keep it from ending
             if isinstance(error, BrokenPipeError) and stdout_has_lost_its_reader():
                 sys.exit(141)
-            if distributed.is_loss(error):
-                _complain(_lost(error))
+            if lost:
+                _complain(lost)
                 os._exit(1)  # torchrun --max-restarts starts all ranks again
             explanation = _explain(error)
             if explanation is None:
@@ -73,6 +77,7 @@ def _main(config_name: str, task: Callable[[DictConfig], Any]) -> int:
         distributed.destroy_process_group()
         raise
     except KeyboardInterrupt:
+        kill(active_children())
         resume = "" if config_name == "eval" else " to resume where the last checkpoint or record stands"
         print(f"interrupted; run the same command again{resume}", file=sys.stderr)
         return 130

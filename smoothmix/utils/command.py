@@ -29,7 +29,7 @@ def run(main: Callable[[], int | None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    status = _status(main)
+    status = status_of(main)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -52,7 +52,8 @@ def shell_command(arguments: Iterable[object]) -> str:
     return shlex.join(map(str, arguments))
 
 
-def _status(main: Callable[[], int | None]) -> int | str | None:
+def status_of(main: Callable[[], int | None]) -> int | str | None:
+    """Call `main` and return the exit status, None being 0; see `run`."""
     try:
         return main()
     except SystemExit as stop:  # argparse's

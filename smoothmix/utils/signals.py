@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
-from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.distributed import Ranks, is_loss
 from smoothmix.utils.files import write_text
 from smoothmix.utils.processes import kill
 
@@ -40,8 +40,10 @@ class StopSignal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # of a lost rank this one has yet to speak, and torchrun's SIGTERM is near
+        lost = error is not None and is_loss(error)
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if lost else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number

@@ -15,6 +15,7 @@ from smoothmix.check.__main__ import main
 from smoothmix.check.adapters import OURS, declare
 from smoothmix.check.exact import arguments
 from smoothmix.check.subject import Broken, Subject
+from smoothmix.utils.command import status_of
 from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +125,7 @@ def test_an_argument_without_numbers_needs_variants():
 def command(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["check", *arguments])
-        return main(), *capsys.readouterr()
+        return status_of(main), *capsys.readouterr()
 
     return run
 

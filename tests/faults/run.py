@@ -5,28 +5,27 @@ python tests/faults/run.py soak --steps 20000 --output FILE.json     # exit stat
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.command import run
 from tests.faults import kill, soak
 
 
-def main() -> int:
+def main() -> int | None:
     """Parse the command line and do what it asks for; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     kill.add_arguments(commands.add_parser("kill", help="SIGKILL at named and at random moments"))
     soak.add_arguments(commands.add_parser("soak", help="memory, files, threads, disk and step time of a long run"))
     args = parser.parse_args()
-    try:
-        return args.run(args) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return args.run(args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -13,6 +13,7 @@ import torch
 from scripts import benchmark
 from scripts.benchmarks import evaluation, hours, mixing, start_up
 from smoothmix.evaluation.classification import evaluate
+from smoothmix.utils.command import status_of
 from smoothmix.utils.distributed import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ MACHINE = {"device": "CPU", "threads": 1, "versions": {"torch": "2"}, "command":
 def measure(monkeypatch, capsys, *overrides):
     """Run scripts/benchmark.py here; return (status, what it printed, what it complained about)."""
     monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", *map(str, overrides)])
-    status = benchmark.main()
+    status = status_of(benchmark.main) or 0
     return status, *capsys.readouterr()
 
 

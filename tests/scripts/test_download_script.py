@@ -13,6 +13,7 @@ import pytest
 
 from datasets.corruption_archives import ARCHIVES
 from datasets.download import Archive
+from smoothmix.utils.command import status_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = {  # md5 by address
@@ -75,7 +76,7 @@ def zenodo(script, monkeypatch):
 
 def run(script, monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["download.py", *arguments])
-    return script.main()
+    return status_of(script.main) or 0
 
 
 def test_the_archives_are_the_published_ones():
@@ -130,7 +131,7 @@ def test_parts_of_imagenet_c(tmp_path, script, monkeypatch, zenodo):
 )
 def test_an_unknown_part_is_one_sentence(tmp_path, script, monkeypatch, zenodo, capsys, arguments, sentence):
     assert run(script, monkeypatch, *arguments, "--root", str(tmp_path)) == 2
-    assert capsys.readouterr() == ("", sentence)
+    assert capsys.readouterr() == ("", f"error: {sentence}")
     assert zenodo == []
 
 

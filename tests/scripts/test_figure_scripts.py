@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.mixing.masks import square_mask
 from smoothmix.reporting import mask_figures
+from smoothmix.utils.command import status_of
 from smoothmix.utils.files import weights_digest
 
 ROOT = Path(__file__).parents[2]
@@ -26,9 +27,8 @@ def script(monkeypatch, capsys):
     def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         monkeypatch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
-        return end.value.code, *capsys.readouterr()
+        status = status_of(lambda: runpy.run_path(str(ROOT / "scripts" / name))["main"]())
+        return status or 0, *capsys.readouterr()
 
     return run
 

@@ -20,6 +20,7 @@ from PIL import Image
 from datasets import class_folders, digits
 from datasets.corrupted import CORRUPTED, CorruptedArrays, open_files
 from smoothmix.evaluation.generated import GeneratedImages
+from smoothmix.utils.command import status_of
 from smoothmix.utils.distributed import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +91,15 @@ def wait_until(condition, seconds=60):
 
 def test_killed_and_started_again_it_writes_the_same_bytes(made, tmp_path):
     folder = tmp_path / "DIGITS-C"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT, **pipes)
+    wait_until(lambda: children(process.pid))
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C, as its worker imports
+    out, complaint = process.communicate(timeout=30)
+    assert (process.returncode, out, [line for line in complaint.splitlines() if "corruptions and" not in line]) == (
+        130, "", ["interrupted"]
+    )  # fmt: skip
+
     process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT)
     wait_until(lambda: list(folder.glob(".parts/*-*.npy")))
     workers = children(process.pid)
@@ -150,7 +160,7 @@ def arguments(output, benchmark, **changes):
 
 def run_main(script, monkeypatch, *overrides):
     monkeypatch.setattr(sys, "argv", ["make_corruptions.py", *map(str, overrides)])
-    return script.main()
+    return status_of(script.main) or 0
 
 
 def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
