@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+import eval
+from smoothmix.config.command_line import compose
 from smoothmix.config.load_run import load_run
 from smoothmix.config.schema import LoadOptions
 from smoothmix.utils.errors import UserError
@@ -102,6 +105,18 @@ def test_evaluation_repeats_the_errors_of_both_checkpoints(finished):
         assert f"top-1 error {record[weights]['test_top1_error']:.2f}%" in done.stdout, done.stderr
     alone = python("eval.py", f"checkpoint={finished[1] / 'best.pt'}", "batch_size=7")
     assert f"top-1 error {record['best']['test_top1_error']:.2f}%" in alone.stdout
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1000])])
+def test_without_the_best_weights_evaluation_names_a_remedy_that_works(finished, tmp_path, capsys, damage):
+    run = Path(shutil.copytree(finished[1], tmp_path / "run"))
+    damage(run / "best.pt")
+    with pytest.raises(UserError, match=r"there is no checkpoint|is truncated or damaged") as error:
+        eval.main(compose("eval", [f"run={run}"]))
+    remedy = re.search("; give (.*) to evaluate the last epoch instead$", str(error.value))[1]
+    eval.main(compose("eval", [f"run={run}", remedy]))
+    last = json.loads((run / "summary.json").read_text())["last"]
+    assert f"last.pt on digits test: top-1 error {last['test_top1_error']:.2f}%" in capsys.readouterr().out
 
 
 def test_the_summary_is_a_table_of_the_records(finished):

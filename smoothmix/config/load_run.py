@@ -114,9 +114,12 @@ def _stored(options: LoadOptions, path: Path) -> tuple[DictConfig, dict[str, Ten
     if options.published is not None:
         load_published = importlib.import_module("models.published").load_published
         return compose("train", [f"experiment={options.published}"]), load_published(path)
-    if options.run is not None and not path.exists() and path.with_name("last.pt").exists():
-        raise UserError(f"{path} was lost, or no epoch is evaluated yet; give weights=last for the last epoch")
-    state = checkpoint.load(path)
+    try:
+        state = checkpoint.load(path)
+    except UserError as error:
+        if options.run is None or options.weights == "last" or not path.with_name("last.pt").exists():
+            raise
+        raise UserError(f"{error}; give weights=last to evaluate the last epoch instead") from error
     if not is_small(state["config"]):
         raise UserError(f"{path} holds no configuration of a run: it has too many values, or is nested too deeply")
     if "${" in repr(state["config"]):  # ours are stored resolved; a stranger's could read the environment
