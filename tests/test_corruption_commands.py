@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,18 +18,12 @@ import smoothmix.evaluation.robustness as robustness
 from models import PyramidNet
 from smoothmix.config.command_line import compose
 from smoothmix.utils.errors import UserError
+from tests.commands import ENVIRONMENT, ROOT, here, python
 from tests.datasets.test_cifar import write_cifar100
 from tests.models.test_published import random_weights, save, their_shapes
 
-ROOT = Path(__file__).parents[1]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 NAMES = ["contrast", "gaussian_noise"]
 SEVERITIES = [1, 2, 3, 4, 5]
-
-
-def python(*arguments):
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
 def evaluate(*overrides):
@@ -43,8 +36,8 @@ def evaluate(*overrides):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     output = tmp_path_factory.mktemp("trained")
-    quick = ["recipe.batch_size=128", "recipe.epochs=2", "recipe.decay_epochs=[1]", "model.depth=8", "model.alpha=3"]
-    done = python("train.py", *quick, "mixing=cutmix", f"output={output}")
+    quick = ["recipe.batch_size=32", "recipe.epochs=2", "recipe.decay_epochs=[1]", "model.depth=8", "model.alpha=3"]
+    done = here("train.py", *quick, "dataset.val_split=1200", "mixing=cutmix", f"output={output}")
     assert done.returncode == 0, done.stderr
     (path,) = output.rglob("best.pt")
     return path.parent
@@ -147,7 +140,7 @@ def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
 
 
 def test_killed_it_resumes_and_ends_with_the_same_record(run, trained, tmp_path):
-    asked = ["benchmark=digits_c", "source=generate", "corruptions=[gaussian_noise,elastic_transform,snow,zoom_blur]"]
+    asked = ["benchmark=digits_c", "source=generate", "corruptions=[snow,zoom_blur]"]
     whole = tmp_path / "whole"
     whole.mkdir()
     (whole / "best.pt").symlink_to(trained / "best.pt")
@@ -160,7 +153,7 @@ def test_killed_it_resumes_and_ends_with_the_same_record(run, trained, tmp_path)
         time.sleep(0.002)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert 1 <= sum(map(len, errors(run, "generate").values())) < 20
+    assert 1 <= sum(map(len, errors(run, "generate").values())) < 10
     evaluate(f"run={run}", *asked)
     stored, expected = (json.loads((folder / "best.digits_c-generate.json").read_text()) for folder in (run, whole))
     assert len(stored["starts"]) == 2
@@ -210,7 +203,7 @@ def test_a_mistake_is_a_sentence_and_leaves_no_record(run, overrides, sentence):
 
 
 def test_the_command_prints_it_in_one_line(run):
-    done = python("eval_corruption.py", f"run={run}", "benchmark=cifar100_c")
+    done = here("eval_corruption.py", f"run={run}", "benchmark=cifar100_c")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

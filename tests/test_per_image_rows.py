@@ -1,16 +1,12 @@
 """AutoAugment and AugMix as a user types them."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from tests.commands import here
 
 
 @pytest.fixture
@@ -27,9 +23,7 @@ def photographs(tmp_path):
 
 
 def train(tmp_path, *arguments):
-    command = [sys.executable, "train.py", *arguments, f"output={tmp_path / 'outputs'}", "device=cpu"]
-    settings = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=500)
+    return here("train.py", *arguments, f"output={tmp_path / 'outputs'}", "device=cpu")
 
 
 @pytest.mark.slow

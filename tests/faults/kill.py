@@ -24,8 +24,8 @@ from tests.faults.points import Hits, Point
 from tests.faults.workloads import WORKLOADS, Workload, copy, state
 
 SLOW_TO_IMPORT = [
-    *["hydra", "pandas", "sklearn.datasets", "tensorboard.compat.proto.event_pb2", "datasets", "models"],
-    *["smoothmix.training.trainer", "smoothmix.corruptions", "smoothmix.evaluation.generated"],
+    *["hydra", "pandas", "sklearn.datasets", "tensorboard.compat.proto.event_pb2", "torch._dynamo", "datasets"],
+    *["models", "smoothmix.training.trainer", "smoothmix.corruptions", "smoothmix.evaluation.generated"],
 ]
 RANDOM = "at a random moment"
 NAMED = [(name, point) for name, workload in WORKLOADS.items() for point in workload.points]

@@ -1,23 +1,15 @@
 """The harness that kills: what it kills ends as the unbroken run, and it notices what does not."""
 
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from smoothmix.utils.errors import UserError
+from tests.commands import here, python
 from tests.faults import kill
 from tests.faults.points import Hits
 from tests.faults.workloads import WORKLOADS, Workload, state
-
-ROOT = Path(__file__).parents[2]
-
-
-def faults(*arguments):
-    command = [sys.executable, "tests/faults/run.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +17,8 @@ def faults(*arguments):
     [(["train"], 3), pytest.param(list(WORKLOADS), 100, marks=pytest.mark.slow)],
 )
 def test_killed_anywhere_it_ends_as_the_unbroken_run(tmp_path, commands, count):
-    done = faults("kill", "--count", count, "--seed", 1, "--output", tmp_path / "kills.json", "--commands", *commands)
+    command = ["tests/faults/run.py", "kill", "--count", count, "--seed", 1, "--output", tmp_path / "kills.json"]
+    done = python(*command, "--commands", *commands, timeout=None)
     assert (done.returncode, done.stderr) == (0, "")
     page = (tmp_path / "kills.md").read_text()
     assert page.startswith(f"{count} kills in ")
@@ -128,7 +121,7 @@ def test_times_do_not_count_and_all_else_does(tmp_path):
     ],
 )
 def test_wrong_arguments_are_one_sentence(arguments, sentence):
-    done = faults("kill", *arguments)
+    done = here("tests/faults/run.py", "kill", *arguments)
     assert (done.returncode, done.stderr) == (2, sentence)
 
 

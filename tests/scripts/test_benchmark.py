@@ -3,21 +3,16 @@
 import csv
 import json
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from scripts.benchmarks.corruption import ORIGINAL, to_markdown
 from smoothmix.corruptions import CORRUPTIONS
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.commands import ROOT, here
 
 
 def benchmark(*arguments):
-    command = [sys.executable, "scripts/benchmark.py", "corruption", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return here("scripts/benchmark.py", "corruption", *arguments)
 
 
 def test_two_corruptions_are_timed_and_compared(tmp_path):

@@ -1,10 +1,6 @@
 """make_figures.py, occlusion.py and audit_paper.py as a user types them, on a network trained for a moment."""
 
 import json
-import os
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,49 +10,33 @@ from PIL import Image, ImageFilter
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.mixing.masks import square_mask
 from smoothmix.reporting import mask_figures
-from smoothmix.utils.command import status_of
 from smoothmix.utils.files import weights_digest
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def script(monkeypatch, capsys):
-    """Run a script in this process, which has imported what takes seconds: (exit status, stdout, stderr)."""
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        status = status_of(lambda: runpy.run_path(str(ROOT / "scripts" / name))["main"]())
-        return status or 0, *capsys.readouterr()
-
-    return run
+from tests.commands import ROOT, here
 
 
-@pytest.fixture
-def refused(script):
-    def run(*arguments):
-        status, _, printed = script(*arguments)
-        assert status == 2
-        (line,) = printed.splitlines()
-        assert line.startswith("error: ")
-        return line
+def script(name, *arguments):
+    done = here(f"scripts/{name}", *arguments)
+    return done.returncode, done.stdout, done.stderr
 
-    return run
+
+def refused(*arguments):
+    status, _, printed = script(*arguments)
+    assert status == 2
+    (line,) = printed.splitlines()
+    assert line.startswith("error: ")
+    return line
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     quick = ["recipe.epochs=1", "recipe.decay_epochs=[]", "model.alpha=3", "mixing=cutmix,identity", f"output={folder}"]
-    command = [sys.executable, "train.py", "-m", *quick]
-    settings = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300)
+    done = here("train.py", "-m", *quick, "dataset.val_split=1200")
     assert done.returncode == 0, done.stderr
     return folder, sorted(path.parent for path in folder.rglob("best.pt"))
 
 
-def test_every_figure_is_written(runs, tmp_path, script):
+def test_every_figure_is_written(runs, tmp_path):
     folder, directories = runs
     errors = {name: dict.fromkeys(range(1, 6), 50.0) for name in CORRUPTIONS}
     setting = {"benchmark": "digits_c", "model": "m", "recipe": "r", "epochs": 1, "source": "files (a/b)"}
@@ -68,7 +48,7 @@ def test_every_figure_is_written(runs, tmp_path, script):
     status, printed, _ = script("make_figures.py", folder, *models, "--output", tmp_path)
     assert status == 0
     corrupted = "digits_c-files_a_b_-digits-m-r-1-best"
-    stems = {"figure1", "figure2", "figure3", "curves-digits-pyramidnet8-demo-1-test"}
+    stems = {"figure1", "figure2", "figure3", "curves-digits-pyramidnet8-demo-1-val"}
     stems |= {f"corruptions-{corrupted}", f"severities-{corrupted}"}
     assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
     assert {Path(line) for line in printed.splitlines()} == set(tmp_path.iterdir())
@@ -86,7 +66,7 @@ def difference(a, b):
     return float(abs(np.subtract(*blurred)).max()) / 255
 
 
-def test_figures_1_and_3_are_the_committed_ones(tmp_path, script, monkeypatch):
+def test_figures_1_and_3_are_the_committed_ones(tmp_path, monkeypatch):
     script("make_figures.py", "--output", tmp_path)
     for name in ("figure1.png", "figure3.png"):
         made, committed = (Image.open(folder / name) for folder in (tmp_path, ROOT / "results" / "figures"))
@@ -101,7 +81,7 @@ def test_figures_1_and_3_are_the_committed_ones(tmp_path, script, monkeypatch):
         assert difference(made, committed) > 0.2  # a softer border is
 
 
-def test_occlusion_is_measured_on_the_same_images_for_every_network(runs, tmp_path, script):
+def test_occlusion_is_measured_on_the_same_images_for_every_network(runs, tmp_path):
     _, directories = runs
     status, printed, _ = script("occlusion.py", *directories, "--images", 30, "--output", tmp_path)
     assert status == 0
@@ -115,7 +95,7 @@ def test_occlusion_is_measured_on_the_same_images_for_every_network(runs, tmp_pa
     assert again.splitlines()[2:] == printed.splitlines()[5:]
 
 
-def test_mistakes_are_one_sentence(runs, tmp_path, refused):
+def test_mistakes_are_one_sentence(runs, tmp_path):
     folder, directories = runs
     assert "there is no folder" in refused("make_figures.py", tmp_path / "none", "--output", tmp_path)
     (tmp_path / "empty").mkdir()
@@ -125,7 +105,7 @@ def test_mistakes_are_one_sentence(runs, tmp_path, refused):
     assert "best.pt" in refused("occlusion.py", folder)
 
 
-def test_the_audit_is_printed_or_written(tmp_path, script, refused):
+def test_the_audit_is_printed_or_written(tmp_path):
     _, printed, _ = script("audit_paper.py")
     assert script("audit_paper.py", "--output", tmp_path / "audit.md") == (0, "", "")
     assert printed == (tmp_path / "audit.md").read_text()
