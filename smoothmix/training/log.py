@@ -150,7 +150,7 @@ class RunLog:
 
     def needs_picture(self, global_step: int, every: int) -> bool:
         """Return whether a mixed batch is shown: at the first step, and at multiples of `every` unless it is 0."""
-        return self.active and (global_step == 0 or (every > 0 and global_step % every == 0))
+        return bool(self._boards) and (global_step == 0 or (every > 0 and global_step % every == 0))
 
     def picture(self, png: bytes, global_step: int) -> None:
         """Show a mixed batch."""
