@@ -26,16 +26,16 @@ ROOT = Path(__file__).parents[2]
 def test_a_signal_saves_and_leaves_and_the_handlers_are_put_back(make_trainer, number):
     before = signal.getsignal(number)
     trainer = make_trainer(epochs=10_000)
-    mixing, steps = trainer.mixing, 0
+    train_step, steps = trainer.train_step, 0
 
-    def mixing_and_kill(images, labels):
+    def step_and_kill(*inputs):
         nonlocal steps
         steps += 1
         if steps == 15:
             os.kill(os.getpid(), number)
-        return mixing(images, labels)
+        train_step(*inputs)
 
-    trainer.mixing = mixing_and_kill
+    trainer.train_step = step_and_kill
     with pytest.raises(SystemExit) as stopped:
         trainer.fit()
     assert stopped.value.code == 128 + number
