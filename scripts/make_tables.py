@@ -27,9 +27,9 @@ def write(args: argparse.Namespace) -> None:
     """Read the records, write a file of each kind for each table, print what was written."""
     from scripts.reproduction.filled_tables import OF_THE_PAPER, cells_of, filled_table
     from scripts.reproduction.tables import load_table
-    from smoothmix.reporting.matching import ignored_records, match
     from smoothmix.reporting.overview import ignored_line, overview
     from smoothmix.reporting.records import read_folders
+    from smoothmix.reporting.table_cells import ignored_records, match
     from smoothmix.utils.command import shell_command
     from smoothmix.utils.files import write_text
 

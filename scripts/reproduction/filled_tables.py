@@ -5,9 +5,9 @@ from pathlib import Path
 
 from scripts.reproduction.tables import Run, Table, load_table, table_runs
 from smoothmix.config.run_directory import config_hash
-from smoothmix.reporting.matching import Cell
 from smoothmix.reporting.paper_tables import Filled, fill
 from smoothmix.reporting.records import Found
+from smoothmix.reporting.table_cells import TableCell
 from smoothmix.utils.records import RunKey
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,16 +20,16 @@ def file_name(name: str, preset: str) -> str:
     return (f"table{name}" if name in OF_THE_PAPER else name) + ("" if preset == "paper" else f"-{preset}")
 
 
-def cells_of(table: Table, preset: str, overrides: Sequence[str] = ()) -> list[Cell]:
+def cells_of(table: Table, preset: str, overrides: Sequence[str] = ()) -> list[TableCell]:
     """Return the cells of a table; `overrides` were given to each of its runs, as in ``precision=bf16``."""
     runs = table_runs(table, preset, tuple(overrides))
-    return [Cell(run.row, _key(run), run.overrides, run.directory) for run in runs]
+    return [TableCell(run.row, _key(run), run.overrides, run.directory) for run in runs]
 
 
 def filled_table(
     name: str,
     preset: str,
-    cells: list[Cell],
+    cells: list[TableCell],
     found: Found,
     overrides: Sequence[str] = (),
     sources: Sequence[str] = ("files", "generate"),

@@ -18,11 +18,11 @@ from smoothmix.config.run_directory import read
 from smoothmix.config.schema import check
 from smoothmix.evaluation.averages import corruptions_of
 from smoothmix.reporting.audit import audit
-from smoothmix.reporting.matching import match
 from smoothmix.reporting.methods import name_of, place_of
 from smoothmix.reporting.mixed_batch import mixed_batch
 from smoothmix.reporting.records import Found
 from smoothmix.reporting.report import Contents, PaperTable
+from smoothmix.reporting.table_cells import match
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError
 
@@ -56,9 +56,7 @@ def contents(
     )
 
 
-def _table(
-    name: str, preset: str, found: Found, overrides: Sequence[str], sources: Sequence[str]
-) -> list[PaperTable]:
+def _table(name: str, preset: str, found: Found, overrides: Sequence[str], sources: Sequence[str]) -> list[PaperTable]:
     """Return the table `name` if it is to be shown: with its content where it has a run, without a preset's others."""
     table = load_table(name)
     if preset != "paper" and not any(record.recipe == preset for record in found.runs):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from smoothmix.evaluation.corrupted import CorruptedEvaluation
-from smoothmix.reporting.matching import Cell
+from smoothmix.reporting.table_cells import TableCell
 from smoothmix.utils.command import override, shell_command
 
 # what an evaluation takes over from the overrides of its training
@@ -16,7 +16,7 @@ def shared_overrides(overrides: Iterable[str]) -> list[str]:
     return [word for word in overrides if word.startswith(SHARED)]
 
 
-def train(cells: Sequence[Cell]) -> str:
+def train(cells: Sequence[TableCell]) -> str:
     """Return the command line that trains the `cells`, which are seeds of one row."""
     *overrides, _ = cells[0].overrides  # the last one is the seed
     seeds = ",".join(str(cell.key[-1]) for cell in cells)

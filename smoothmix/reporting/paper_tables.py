@@ -14,9 +14,9 @@ from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import commands, corruption_tables, markup, row_tables
 from smoothmix.reporting.corruption_tables import choose_source, read_paper
-from smoothmix.reporting.matching import Cell, match
 from smoothmix.reporting.mean import interval
 from smoothmix.reporting.methods import name_of
+from smoothmix.reporting.table_cells import TableCell, match
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.records import RunKey, RunRecord
 
@@ -67,7 +67,7 @@ def fill(
     name: str,
     title: str,
     evaluation: CorruptedEvaluation | None,
-    cells: Sequence[Cell],
+    cells: Sequence[TableCell],
     records: list[RunRecord],
     corrupted: list[CorruptionRecord],
     paper: Path | None,
@@ -157,7 +157,7 @@ def _corruption_table(
     name: str,
     title: str,
     evaluation: CorruptedEvaluation,
-    rows: dict[str, list[Cell]],
+    rows: dict[str, list[TableCell]],
     found: Runs,
     evaluated: Evaluations,
     notes: list[str],
@@ -200,13 +200,13 @@ def _corruption_table(
     )
 
 
-def _training(cells: list[Cell], found: Runs) -> list[str]:
+def _training(cells: list[TableCell], found: Runs) -> list[str]:
     missing = [cell for cell in cells if cell.key not in found]
     return [commands.train(missing)] if missing else []
 
 
 def _evaluation(
-    cells: list[Cell],
+    cells: list[TableCell],
     found: Runs,
     evaluated: Evaluations,
     evaluation: CorruptedEvaluation,

@@ -18,7 +18,7 @@ from smoothmix.evaluation.averages import category_means, complete, means
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.claims import ENDPOINTS
 from smoothmix.reporting.curves import mean_curves
-from smoothmix.reporting.matching import Cell, match
+from smoothmix.reporting.table_cells import TableCell, match
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 from smoothmix.utils.records import Record, RunKey, RunRecord
@@ -36,7 +36,7 @@ class Study(NamedTuple):
     curves: pd.DataFrame
 
 
-def collect(cells: Sequence[Cell], records: Sequence[RunRecord], corrupted: Sequence[CorruptionRecord]) -> Study:
+def collect(cells: Sequence[TableCell], records: Sequence[RunRecord], corrupted: Sequence[CorruptionRecord]) -> Study:
     """Return the study of the `cells` of a table, from the records of runs and those of `corrupted` images.
 
     Of several evaluations on corrupted images (published files, generated) it takes the one of most runs.
@@ -67,11 +67,11 @@ def collect(cells: Sequence[Cell], records: Sequence[RunRecord], corrupted: Sequ
     return Study(pd.DataFrame(runs, columns=columns), corruptions, mean_curves(logged))
 
 
-def every_seed(cells: Sequence[Cell], records: Sequence[RunRecord]) -> list[Cell]:
+def every_seed(cells: Sequence[TableCell], records: Sequence[RunRecord]) -> list[TableCell]:
     """Return the cells of the table's rows with the seeds that the records have, whatever the table's are."""
     rows: dict[RunKey, str] = {cell.key._replace(seed=None): cell.row for cell in cells}
     runs = sorted({(record.seed, record.key) for record in records if record.key._replace(seed=None) in rows})
-    return [Cell(rows[key._replace(seed=None)], key, (), Path()) for _, key in runs]
+    return [TableCell(rows[key._replace(seed=None)], key, (), Path()) for _, key in runs]
 
 
 def write(study: Study, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which record fills which cell of a table: by what was run, never by where the record lies."""
+"""A table's cells, one per row and seed, and the records that fill them: by what was run, not by where it lies."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One seed of one row: the `key` of its run, its overrides, the directory it would have."""
 
     row: str
@@ -21,19 +21,19 @@ class Cell:
     directory: Path
 
 
-def match(records: Iterable[AnyRecord], cells: Sequence[Cell]) -> dict[RunKey, AnyRecord]:
+def match(records: Iterable[AnyRecord], cells: Sequence[TableCell]) -> dict[RunKey, AnyRecord]:
     """Return {key: record} for the cells that have a record."""
     wanted = {cell.key for cell in cells}
     return {record.key: record for record in records if record.key in wanted}
 
 
-def ignored_records(records: Iterable[RunRecord], cells: Sequence[Cell]) -> dict[str, int]:
+def ignored_records(records: Iterable[RunRecord], cells: Sequence[TableCell]) -> dict[str, int]:
     """Return {reason: how many} of the records that are of none of the cells."""
     reasons = (reason_ignored(record, cells) for record in records)
     return dict(Counter(reason for reason in reasons if reason is not None))
 
 
-def reason_ignored(record: RunRecord, cells: Sequence[Cell]) -> str | None:
+def reason_ignored(record: RunRecord, cells: Sequence[TableCell]) -> str | None:
     """Return why a record is of none of the cells, or None where it is of one."""
     wanted = [cell.key for cell in cells]
     if record.key in wanted:
