@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.mixing.identity import Identity
 from smoothmix.training.checkpoint import Checkpoints
+from smoothmix.training.foreach import Foreach
 from smoothmix.training.log import RunLog
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.recipe import Recipe, Settings
@@ -122,6 +123,7 @@ class Trainer:
             else:
                 self.launch = Graphed(recipe.batch_size, generator, mixing, CudaGraphs())
         self.pace = Pace(ranks.device)
+        self.foreach = Foreach(self.model)
         tracker = None
         if settings.logger != "none" and ranks.is_main:
             tracker = Tracker(settings.logger, "/".join(directory.parts[-5:]), config)
@@ -217,7 +219,9 @@ class Trainer:
             images, labels = self.batches.prepare(*inputs)
             images, targets = self.mixing(images, labels)
             images = images.contiguous(memory_format=self.memory_format)
-        with torch.autocast(self.ranks.device.type, reduced, enabled=reduced is not None):
+        # DistributedDataParallel sends each gradient as soon as it is there, so it has the casts one by one
+        together = self.foreach.forward(reduced if self.network is self.model else None)
+        with torch.autocast(self.ranks.device.type, reduced, enabled=reduced is not None), together:
             logits = self.network(images)
         loss = classification_loss(logits, targets, self.data.views)
         self.state.optimizer.zero_grad(set_to_none=True)
