@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: demo test test-slow lint clean
 
 demo: .venv/installed
-	$(BIN)/python scripts/reproduce.py table=demo source=generate output=outputs/demo jobs=2
+	$(BIN)/python scripts/reproduce.py table=demo output=outputs/demo jobs=2
 	$(BIN)/python scripts/make_tables.py outputs/demo --table demo --output outputs/demo/tables
 	$(BIN)/python scripts/make_report.py outputs/demo --output outputs/demo/report/index.html
 	$(BIN)/python scripts/summarize.py outputs/demo

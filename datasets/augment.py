@@ -25,7 +25,7 @@ EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836
 def _constant(values: tuple, device: torch.device) -> Tensor:
     """Return `values` as a float32 tensor on `device`, copied there once: such a copy makes the host wait."""
     with torch.inference_mode(False):
-        return torch.tensor(values, device=device)
+        return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 # ---- CIFAR: zero padding, random crop, horizontal flip
@@ -81,7 +81,7 @@ def draw_resized_crop(
         top, left, height, width of the crop, in pixels.
     """
     for _ in range(10):
-        u, v = torch.rand(2, generator=generator).tolist()
+        u, v = torch.rand(2, generator=generator, dtype=torch.float32).tolist()
         area = height * width * (scale[0] + (scale[1] - scale[0]) * u)
         aspect = math.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * v)
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
@@ -106,8 +106,8 @@ def draw_color(jitter: float, lighting: float, generator: torch.Generator) -> tu
         alphas: (3,) normal with standard deviation `lighting`.
     """
     order = torch.randperm(3, generator=generator)
-    factors = 1 + jitter * (2 * torch.rand(3, generator=generator) - 1)
-    return order, factors, lighting * torch.randn(3, generator=generator)
+    factors = 1 + jitter * (2 * torch.rand(3, generator=generator, dtype=torch.float32) - 1)
+    return order, factors, lighting * torch.randn(3, generator=generator, dtype=torch.float32)
 
 
 def recolor(

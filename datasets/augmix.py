@@ -65,8 +65,9 @@ def draw_blend(severity: float, generator: torch.Generator) -> Blend:
     With m ~ Beta(1, 1) and w ~ Dirichlet(1, 1, 1), the clean image weighs 1 - m and chain i weighs m w_i. A chain has 1
     to 3 operations, all equally likely, each of a level uniform in 0.1..severity and of either direction.
     """
-    m = torch.rand((), generator=generator)  # Beta(1, 1)
-    waits = torch.empty(WIDTH).exponential_(generator=generator)  # divided by their sum: Dirichlet(1, 1, 1)
+    m = torch.rand((), generator=generator, dtype=torch.float32)  # Beta(1, 1)
+    # divided by their sum: Dirichlet(1, 1, 1)
+    waits = torch.empty(WIDTH, dtype=torch.float32).exponential_(generator=generator)
     weights = torch.cat([(1 - m)[None], m * waits / waits.sum()])
     depths = torch.randint(1, DEPTH + 1, (WIDTH,), generator=generator).tolist()
     shape = (WIDTH, DEPTH)

@@ -11,6 +11,7 @@ from datasets.array_pickle import load_pickle
 from datasets.download import Archive, fetch, md5
 from datasets.image_augment import check_augment
 from datasets.in_memory import InMemoryData
+from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError
 
 # Of both data sets, as in the CutMix code: the numbers of CIFAR-10's training images.
@@ -138,10 +139,14 @@ def check(release: Release, root: Path) -> None:
     for name, expected in (release.train | release.test | release.meta).items():
         if (found := md5(folder / name)) != expected:
             raise UserError(
-                f"{folder / name} has the md5 {found}, the publisher's file {expected}: delete {folder} and get it "
-                f"with `python scripts/download.py {release.name} --root {root}`, "
-                f"or accept repacked files with dataset.verify=false"
+                f"{folder / name} has the md5 {found}, the publisher's file {expected}: delete {folder} and "
+                f"{_download(release, root)}, or accept repacked files with dataset.verify=false (for "
+                f"make_corruptions.py: --no-verify)"
             )
+
+
+def _download(release: Release, root: Path) -> str:
+    return f"get it with `{shell_command(['python', 'scripts/download.py', release.name, '--root', root])}`"
 
 
 def _load(
@@ -156,8 +161,8 @@ def _load(
         fetch(release.archive, root)
     if missing := release.archive.missing(root):
         raise UserError(
-            f"{release.title} is not complete: there is no {missing[0]}; get it with "
-            f"`python scripts/download.py {release.name} --root {root}` or dataset.download=true"
+            f"{release.title} is not complete: there is no {missing[0]}; {_download(release, root)} (for train.py "
+            "also: dataset.download=true)"
         )
     if verify:
         check(release, root)

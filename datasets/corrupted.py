@@ -23,6 +23,7 @@ from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.subsets import TestSubset
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.utils.checks import read_object
+from smoothmix.utils.command import shell_command
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError, nearest
@@ -320,6 +321,8 @@ def _remedy(folder: Path) -> str:
     """Return how to get what is missing in `folder`."""
     names = {entry.folder: entry.name for entry in CORRUPTED.values()}
     name = names.get(folder.name)
+    where = ["--output", folder] if name is None else ["--root", folder.parent]
     if name in (None, "digits_c") or (folder / GENERATED).is_file():
-        return f"make the files with `python scripts/make_corruptions.py {name or 'NAME'} --output {folder}`"
-    return f"get the files with `python scripts/download.py {name} --root {folder.parent}`"
+        command = shell_command(["python", "scripts/make_corruptions.py", name or "NAME", *where])
+        return f"make the files with `{command}`"
+    return f"get the files with `{shell_command(['python', 'scripts/download.py', name, *where])}`"

@@ -18,6 +18,7 @@ from datasets.folder import FolderData
 from datasets.in_memory import InMemoryData
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import refuse_link
 from smoothmix.utils.walk import walk_files
 
 PARTS = ".parts"  # what is being written, and severities that wait for the others of their file
@@ -149,7 +150,12 @@ def _unused(folder: Path, name: str) -> Path:
 
 
 def _clear(folder: Path, keep: str | None = None) -> None:
-    """Make `folder` and remove what lies in it, but for files whose name ends in `keep`."""
+    """Make `folder` and remove what lies in it, but for files whose name ends in `keep`.
+
+    Raises:
+        UserError: `folder` is a symbolic link, whose target may be anyone's.
+    """
+    refuse_link(folder)
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         if path.is_dir():

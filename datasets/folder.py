@@ -237,7 +237,7 @@ class _TrainItems(Dataset):
             return error
         box = draw_resized_crop(image.height, image.width, transform.scale, transform.ratio, generator)
         image = resized_crop(image, box, transform.image_size)
-        if transform.flip and torch.rand((), generator=generator) < 0.5:
+        if transform.flip and torch.rand((), generator=generator, dtype=torch.float32) < 0.5:
             image = image.transpose(Transpose.FLIP_LEFT_RIGHT)
         color = draw_color(transform.jitter, transform.lighting, generator)
         columns = transform.augment(image, derive_seed(self.seed, "augment", epoch, index))

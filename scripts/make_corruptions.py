@@ -29,7 +29,7 @@ from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.checks import read_object
 from smoothmix.utils.command import run
 from smoothmix.utils.distributed import init_distributed
-from smoothmix.utils.environment import environment
+from smoothmix.utils.environment import start
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import hold, write_text
 from smoothmix.utils.processes import exit_with_parent, kill
@@ -63,7 +63,7 @@ def _clean(args):
 
 
 def identify(folder, seed, data, device):
-    """Say in `folder` what its files are, or check that they are the same.
+    """Say in `folder` what its files are, or check that they are the same; return what it says.
 
     Raises:
         UserError: `folder` holds files of other images, another seed or another kind of device.
@@ -77,8 +77,9 @@ def identify(folder, seed, data, device):
             raise UserError(f"{path} is damaged ({error}): delete {folder}, then run this again") from error
         if differing := [key for key, value in identity.items() if stored.get(key) != value]:
             raise UserError(f"{folder} holds files of another {' and '.join(differing)}; give another --output")
-    else:  # before anything else is there: without it the folder would be refused the next time
-        write_text(path, json.dumps(identity | environment(device), indent=2) + "\n")
+        return stored
+    write_text(path, json.dumps(identity) + "\n")  # first of all: without it the folder would be refused the next time
+    return identity
 
 
 def make(args):
@@ -93,11 +94,14 @@ def make(args):
     if not (args.output / GENERATED).exists() and {entry.name for entry in args.output.iterdir()} - {LOCK}:
         raise UserError(f"{args.output} holds files that were not made here; give another --output")
     with hold(args.output / LOCK, args.output):
-        identify(args.output, args.seed, generator.data, device)
+        stored = identify(args.output, args.seed, generator.data, device)
         writer.prepare()
         missing = generator.images.missing(args.corruptions)
         names = [name for name in args.corruptions if name not in missing]
         pairs = [(name, severity) for name in names for severity in SEVERITIES if not writer.is_done(name, severity)]
+        if pairs:
+            starts = {"starts": [*stored.get("starts", []), start(device)]}
+            write_text(args.output / GENERATED, json.dumps(stored | starts, indent=2) + "\n")
         made = _on_gpu(generator, pairs) if device.type == "cuda" else _by_workers(args, pairs)
         for name, _ in tqdm(made, total=len(pairs), desc="corruptions and severities", disable=None):
             writer.finish(name)

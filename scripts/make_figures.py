@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", type=Path, default=[], metavar="RUN_DIR", help="networks of figure2")
     parser.add_argument("--images", type=int, default=3, help="test images in figure2 (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="of figure2's images and boxes (default: 0)")
-    parser.add_argument("--output", type=Path, default=Path("results/figures"))
+    parser.add_argument("--output", type=Path, default=Path("outputs/figures"), help="default: outputs/figures")
     args = parser.parse_args()
     names = (str(DIGITS[0]), str(DIGITS[1]))
     written = figures.save(mask_figures.overview(two_digits(), names), args.output / "figure1")

@@ -2,8 +2,8 @@
 
     python scripts/mixcheck_peers.py
 
-Install the libraries with `pip install .[peers]`; what cannot be imported is listed as such. openmixup is no package of
-a registry: put a checkout of it on PYTHONPATH.
+Install the libraries with `pip install ".[peers]"`; what cannot be imported is listed as such. openmixup is in no
+package registry: put a checkout of it on PYTHONPATH.
 """
 
 import platform

@@ -7,7 +7,7 @@ preset=     paper (the default) or quick: a small network, one epoch
 launcher=   local (the default): on this machine; slurm: submit; print: only print the commands
 seeds=      instead of the table's own number
 jobs=       with launcher=local, how many at once; one per GPU by default, one without a GPU
-source=     of corrupted images: files (the default) or generate
+source=     of corrupted images: files (the default, but for demo) or generate
 sbatch=     with launcher=slurm, options for sbatch: sbatch="--partition=gpu --time=24:00:00"
 --status    print how far the table is, and launch nothing
 Every other KEY=VALUE is an override of train.py: output=results dataset.root=/data precision=bf16

@@ -48,9 +48,10 @@ def filled_table(
     if overrides:
         title += f", with {' '.join(overrides)}"
     paper = PAPER / f"table{name}.csv" if name in OF_THE_PAPER else None
+    source = sources[0] if len(sources) == 1 else table.source
     return fill(
         file_name(name, preset), title, table.evaluation, cells, found.runs, corrupted, paper,
-        compared=preset == "paper",
+        preset == "paper", source,
     )  # fmt: skip
 
 

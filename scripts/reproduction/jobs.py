@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.corrupted import find_set
-from scripts.reproduction.tables import Run, Table
+from scripts.reproduction.tables import Run, Table, check_source
 from smoothmix.config.run_directory import config_hash
 from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
 from smoothmix.reporting import commands
@@ -59,15 +59,15 @@ class Job:
         return f"{self.run.row} seed {self.run.config.seed}"
 
 
-def jobs_of(table: Table, runs: Iterable[Run], source: str = "files") -> list[Job]:
-    """Return a job for each of the `runs` of `table`.
+def jobs_of(table: Table, runs: Iterable[Run], source: str = "") -> list[Job]:
+    """Return a job for each of the `runs` of `table`, on corrupted images from `source` or the table's own.
 
     Raises:
         UserError: an unknown source, runs on another data set than the table's benchmark is made of, or two rows that
             are the same run.
     """
-    if source not in ("files", "generate"):
-        raise UserError(f"source must be files or generate, not {source!r}")
+    source = source or table.source
+    check_source(source)
     jobs: dict[Path, Job] = {}
     for run in runs:
         name = run.config.dataset.name

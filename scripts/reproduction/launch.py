@@ -1,20 +1,24 @@
 """From the arguments of reproduce.py to its launchers."""
 
+import re
 import shlex
 import sys
 from collections import Counter
+from dataclasses import fields
 
 from scripts.reproduction import slurm, status
 from scripts.reproduction.corrupted_images import obstacles
 from scripts.reproduction.jobs import DONE, FAILED, RUNNING, Job, distinct, jobs_of, remaining_commands, state
 from scripts.reproduction.local import run_locally
 from scripts.reproduction.tables import load_table, table_runs
+from smoothmix.config.schema import RunConfig
 from smoothmix.utils.command import shell_command
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, nearest
 
 DEFAULTS = {
-    "table": "", "preset": "paper", "launcher": "local", "seeds": "", "jobs": "", "source": "files", "sbatch": ""
+    "table": "", "preset": "paper", "launcher": "local", "seeds": "", "jobs": "", "source": "", "sbatch": ""
 }  # fmt: skip
+KEYS = {*DEFAULTS, *(field.name for field in fields(RunConfig)), "experiment"}
 LAUNCHERS = ("local", "slurm", "print")
 
 
@@ -56,6 +60,8 @@ def parse(arguments: list[str]) -> tuple[dict[str, str], list[str], bool]:
         key, equals, value = word.partition("=")
         if key in own and equals:
             own[key] = value
+        elif equals and key not in KEYS and re.fullmatch(r"\w+", key):
+            raise UserError(f"unknown key {key}; {nearest(key, KEYS - {'seed'})}")
         elif equals and key != "seed" and not word.startswith("-"):
             overrides.append(word)
         elif word != "--status":

@@ -25,7 +25,7 @@ from scripts.reproduction.jobs import (
 )
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
+from smoothmix.utils.files import open_no_follow, write_text
 
 STOPPED = "stopped"
 State = tuple[str, str]
@@ -92,7 +92,7 @@ class _Launcher:
             return _say(name, kind, why)
         commands = remaining_commands(job)
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(job.log, "ab") as log:
+        with os.fdopen(open_no_follow(job.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
             try:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -100,7 +100,7 @@ class _Launcher:
             print(f"{name}: started, output in {job.log}", flush=True)
             job.failure.unlink(missing_ok=True)
             started = time.monotonic()
-            reason = await self._run_commands(commands, environment, log)
+            reason = await self._run_commands(commands, environment, job.log, log)
         kind, why = state(job)
         if kind in (DONE, RUNNING):  # running: another process has it, and the command said so
             return _say(name, kind, why, f" after {time.monotonic() - started:.0f} s")
@@ -114,8 +114,10 @@ class _Launcher:
         write_text(job.failure, reason + "\n")
         return _say(name, FAILED, reason)
 
-    async def _run_commands(self, commands: list[list[str]], environment: dict[str, str], log: IO[bytes]) -> str:
-        """Run the commands until one fails; return why it did, or nothing."""
+    async def _run_commands(
+        self, commands: list[list[str]], environment: dict[str, str], path: Path, log: IO[bytes]
+    ) -> str:
+        """Run the commands, their output to `log`, until one fails; return why it did, or nothing."""
         for command in commands:
             if self.signal:
                 return ""
@@ -133,7 +135,7 @@ class _Launcher:
             status = await process.wait()
             self.processes.remove(process)
             if status:
-                return _why(status, Path(log.name).read_bytes()[begin:].decode(errors="replace"))
+                return _why(status, path.read_bytes()[begin:].decode(errors="replace"))
         return ""
 
 

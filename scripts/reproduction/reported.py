@@ -25,6 +25,7 @@ from smoothmix.reporting.report import Contents, PaperTable
 from smoothmix.reporting.table_cells import match
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.walk import find_files
 
 IMAGES = 8  # of a picture
 # of claims.csv
@@ -61,8 +62,12 @@ def _table(name: str, preset: str, found: Found, overrides: Sequence[str], sourc
     table = load_table(name)
     if preset != "paper" and not any(record.recipe == preset for record in found.runs):
         return []
-    words = [f"table={name}", *([] if preset == "paper" else [f"preset={preset}"]), *overrides]
-    command = shell_command(["python", "scripts/reproduce.py", *words])
+    arguments = [f"table={name}", *([] if preset == "paper" else [f"preset={preset}"]), *overrides]
+    of_benchmark = [record.path.name for record in found.corrupted if record.benchmark == table.benchmark]
+    generated = list(sources) == ["generate"] or any("-generate" in file for file in of_benchmark)
+    if table.benchmark and table.source == "files" and generated:
+        arguments.append("source=generate")
+    command = shell_command(["python", "scripts/reproduce.py", *arguments])
     wanted = sum(row.seeds or table.seeds for row in table.rows.values())
     title = f"Table {name}: {table.title}" if (PAPER / f"table{name}.csv").exists() else table.title
     # composing every row takes seconds: the first one tells whether there can be a run
@@ -107,7 +112,9 @@ def _pictures(found: Found) -> dict[str, bytes]:
 def _claims(folders: Sequence[Path], problems: list[str]) -> dict[str, pd.DataFrame]:
     """Return {what made it: verdicts} of every claims.csv beneath the folders."""
     found = {}
-    for path in sorted({path.resolve(): path for folder in folders for path in folder.rglob("claims.csv")}.values()):
+    unreadable: list[str] = []  # the records' search has named these folders
+    paths = [path for folder in folders for path in find_files(folder, "claims.csv", unreadable)]
+    for path in sorted({path.resolve(): path for path in paths}.values()):
         try:
             frame = pd.read_csv(path, encoding="utf-8")
             if "verdict" in frame:  # the paper's own list of claims has none

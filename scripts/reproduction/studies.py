@@ -7,6 +7,7 @@ from scripts.reproduction.filled_tables import cells_of
 from scripts.reproduction.tables import Table
 from smoothmix.reporting import curves, figures, study, study_figures, study_page, verdicts
 from smoothmix.reporting.records import read_folders
+from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
@@ -69,7 +70,7 @@ def write_study(table: Table, found: study.Study, folder: Path) -> None:
         drawn["corruptions"] = study_figures.heat_map(found.corruptions, evaluated)
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
-    command = f"python scripts/claims.py table={table.name} {folder} --output {folder}"
+    command = shell_command(["python", "scripts/claims.py", f"table={table.name}", folder, "--output", folder])
     made = f"Made by `{command}`; do not edit."
     claims = f"# Claims: {table.title}\n\n{made}\n\n{study_page.verdicts(judged, table.claims)}\n"
     write_text(folder / "claims.md", claims)

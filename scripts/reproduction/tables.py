@@ -43,7 +43,8 @@ class Table:
     """A table: its name, its rows, how many seeds, and the corrupted benchmark that is evaluated, if any.
 
     `overrides` are common to all rows; `claims` are judged by scripts/claims.py. `weights` ("best" or "last") are
-    evaluated on all images of the benchmark, or on a subset of this many `images`.
+    evaluated on all images of the benchmark, or on a subset of this many `images`, which are in files or generated
+    (`source`).
     """
 
     name: str
@@ -53,6 +54,7 @@ class Table:
     benchmark: str | None = None
     weights: str = "best"
     images: int | None = None
+    source: str = "files"
     overrides: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
 
@@ -100,6 +102,7 @@ def read_table(name: str, content: Any) -> Table:
         raise UserError("rows should be a mapping from each row's label to its overrides")
     if (weights := content.get("weights", "best")) not in ("best", "last"):
         raise UserError(f"weights must be best or last, not {weights!r}")
+    check_source(content.get("source", "files"))
     if (images := content.get("images")) is not None and not (type(images) is int and images > 0):
         raise UserError(f"images must be a number of test images, not {images!r}")
     common = content.get("overrides", [])
@@ -109,6 +112,12 @@ def read_table(name: str, content: Any) -> Table:
     claims = read_claims(content.get("claims", []), rows)
     read = {"seeds": _seeds("the table", content["seeds"]), "rows": rows, "overrides": tuple(common), "claims": claims}
     return Table(name=name, **(content | read))
+
+
+def check_source(source: object) -> None:
+    """Raise a `UserError` if corrupted images cannot come from `source`."""
+    if source not in ("files", "generate"):
+        raise UserError(f"source must be files or generate, not {source!r}")
 
 
 def _row(label: str, entry: Any) -> Row:

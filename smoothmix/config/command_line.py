@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -19,7 +18,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from smoothmix.config.schema import nearest_key
 from smoothmix.utils import distributed
-from smoothmix.utils.command import override, run, shell_command, stdout_has_lost_its_reader
+from smoothmix.utils.command import out_of_memory, override, run, shell_command, stdout_has_lost_its_reader
 from smoothmix.utils.errors import UserError, nearest
 from smoothmix.utils.processes import kill
 from smoothmix.utils.signals import Stopped
@@ -120,14 +119,7 @@ def _explain(error: Exception) -> str | None:
             "the last batch of an epoch has one image per rank, and BatchNorm cannot train on that where its map is "
             "one pixel; choose another recipe.batch_size or dataset.val_split"
         )
-    exhausted = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in exhausted):
-        where = "the GPU" if "CUDA" in text or "CUBLAS" in text else "this machine"
-        return (
-            f"{where} is out of memory ({text[:200] or type(error).__name__}); choose a smaller batch "
-            "(recipe.batch_size in training, batch_size in evaluation) or a smaller network"
-        )
-    return None
+    return out_of_memory(error)
 
 
 def _lost(error: Exception) -> str:

@@ -16,6 +16,7 @@ from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.comparison import labelled
 from smoothmix.reporting.methods import PLACES
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import replacing
 
 FOREGROUND = "#010203"  # nearly black; the report turns it into the colour of its text
 COLOURS = {"identity": FOREGROUND, "smoothmix_c": "royalblue"}  # what is compared most stands out
@@ -30,14 +31,15 @@ def save(figure: Figure, path: Path) -> list[Path]:
     Raises:
         UserError: the file system refuses.
     """
-    written = [path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png")]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context({"svg.hashsalt": "smoothmix"}):
-            figure.savefig(written[0], metadata={"Date": None, "Creator": None})
-        figure.savefig(written[1], dpi=DPI, metadata={"Software": None})
     except OSError as error:
         raise UserError(f"cannot write {path}.* ({error}); give another --output") from error
+    written = []
+    for kind, nameless in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        written.append(path.with_name(f"{path.name}.{kind}"))
+        with replacing(written[-1], "wb") as file, matplotlib.rc_context({"svg.hashsalt": "smoothmix"}):
+            figure.savefig(file, format=kind, dpi=DPI, metadata=nameless)
     return written
 
 

@@ -72,6 +72,7 @@ def fill(
     corrupted: list[CorruptionRecord],
     paper: Path | None,
     compared: bool,
+    source: str,
 ) -> Filled:
     """Return the table `name`.
 
@@ -84,9 +85,9 @@ def fill(
         corrupted: records of this evaluation, from published files or generated images.
         paper: the file with the paper's rows, or None for a table of our own.
         compared: whether the paper's numbers are shown: not beside runs that were scaled down.
+        source: where commands take corrupted images from, "files" or "generate", if no record tells.
     """
     found = match(records, cells)
-    source: str | None = None
     evaluated: Evaluations = {}
     notes: list[str] = []
     if evaluation:
@@ -94,16 +95,20 @@ def fill(
         unfinished = [record for record in corrupted if record.key in {cell.key for cell in cells} - found.keys()]
         if unfinished:  # its weights may not be those of the run's best epoch
             notes.append(f"Ignored: {len(unfinished)} records of runs that have no record of their training.")
-        source = choose_source(of_cells)
-        evaluated = match([record for record in of_cells if record.source == source], cells)
-        others = Counter(record.source for record in of_cells if record.source != source)
+        chosen = choose_source(of_cells)
+        evaluated = match([record for record in of_cells if record.source == chosen], cells)
+        others = Counter(record.source for record in of_cells if record.source != chosen)
+        if evaluated:
+            source = "generate" if any("-generate" in record.path.name for record in evaluated.values()) else "files"
         subset = f", {evaluation.images} of them" if evaluation.images else ""
-        images = f"{source or 'none evaluated yet'}{subset}"
+        images = f"{chosen or 'none evaluated yet'}{subset}"
         notes.append(f"Corrupted images: {images}. Weights: those of the {evaluation.weights} epoch.")
         notes += [f"Ignored: {n} records of {other}, one source a table." for other, n in others.items()]
     rows = {cell.row: [one for one in cells if one.row == cell.row] for cell in cells}
     if evaluation and paper:
-        return _corruption_table(name, title, evaluation, rows, found, evaluated, notes, read_paper(paper), compared)
+        return _corruption_table(
+            name, title, evaluation, rows, found, evaluated, notes, read_paper(paper), compared, source
+        )
     todo = {(row, "top1"): _training(of_row, found) for row, of_row in rows.items()}
     corrupted_errors: dict[str, list[float]] = {}
     done = set(found)
@@ -116,7 +121,7 @@ def fill(
             corrupted_errors[row] = [sum(errors[name] for name in names) / len(names) for errors in there]
             # what is not trained yet has its command in the first cell
             trained = [cell for cell in of_row if cell.key in found]
-            todo[row, "corrupted"] = _evaluation(trained, found, evaluated, evaluation, "generate")
+            todo[row, "corrupted"] = _evaluation(trained, found, evaluated, evaluation, source)
     by_row = {row: [found[cell.key] for cell in of_row if cell.key in found] for row, of_row in rows.items()}
     printed, empty = row_tables.read_rows(paper) if paper else None, pd.Series(dtype=float)
     metrics = ["top1", *(["top5"] if printed is not None and printed.get("top5", empty).notna().any() else [])]
@@ -128,8 +133,8 @@ def fill(
         corrupted_errors if evaluation else None,
     )
     shown = {place: " && ".join(lines) for place, lines in todo.items() if lines}
-    if chosen := {record.selected_on for of_row in by_row.values() for record in of_row}:
-        notes.append(f"The best epoch was chosen on: {', '.join(sorted(chosen))}.")
+    if splits := {record.selected_on for of_row in by_row.values() for record in of_row}:
+        notes.append(f"The best epoch was chosen on: {', '.join(sorted(splits))}.")
     cited = [f"{mark} cited by the paper from: {text}." for text, mark in row_tables.citations(numbers).items()]
     return Filled(
         name,
@@ -163,6 +168,7 @@ def _corruption_table(
     notes: list[str],
     paper: pd.DataFrame,
     compared: bool,
+    source: str,
 ) -> Filled:
     wanted = [cell for of_row in rows.values() for cell in of_row]
     here = [replace(evaluated[cell.key], method=cell.row) for cell in wanted if cell.key in evaluated]
@@ -171,7 +177,7 @@ def _corruption_table(
     todo, counts, lines, of_method = [], [], [], {}
     complete = _complete(evaluated, evaluation)
     for row, of_row in rows.items():
-        of_row_todo = _training(of_row, found) + _evaluation(of_row, found, evaluated, evaluation, "files")
+        of_row_todo = _training(of_row, found) + _evaluation(of_row, found, evaluated, evaluation, source)
         todo += [(name_of(row), line) for line in of_row_todo]
         of_method[row] = " && ".join(of_row_todo)
         done = [cell for cell in of_row if cell.key in complete]
@@ -212,13 +218,7 @@ def _evaluation(
     evaluation: CorruptedEvaluation,
     source: str,
 ) -> list[str]:
-    """Return a command for every cell whose evaluation is not complete.
-
-    The `source` of the corrupted images is that of the other records, where there are any.
-    """
-    if evaluated:
-        generated = any("-generate" in record.path.name for record in evaluated.values())
-        source = "generate" if generated else "files"
+    """Return a command for every cell whose evaluation is not complete."""
     complete, lines = _complete(evaluated, evaluation), []
     for cell in (cell for cell in cells if cell.key not in complete):
         directory = found[cell.key].directory if cell.key in found else cell.directory

@@ -1,6 +1,5 @@
 """Finding the records beneath folders: each run once, and a sentence about everything that cannot be counted."""
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import TypeVar
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.records import Record, RunRecord
+from smoothmix.utils.walk import find_files
 
 CORRUPTED = re.compile(r".+\.\w+_c-(files|generate)(-\d+)?\.json")
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -31,8 +31,9 @@ class Found:
 def read_folders(folders: Sequence[Path]) -> Found:
     """Return the records of finished runs and of their evaluations on corrupted images beneath `folders`.
 
-    Hidden folders are skipped. Of identical copies of a record the first counts; of records that contradict each other
-    none does, and neither do seeds of one setting that were trained in another precision than the first.
+    Hidden and tool folders are skipped, links followed. Of identical copies of a record the first counts; of records
+    that contradict each other none does, and neither do seeds of one setting that were trained in another precision
+    than the first.
 
     Raises:
         UserError: one of the folders does not exist.
@@ -58,18 +59,11 @@ def _files(folder: Path, found: Found) -> Iterable[Path]:
     """Return the files beneath `folder` that are records, by path, and note what is unfinished or cannot be read."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-
-    def refused(error: OSError) -> None:
-        where = f"cannot read the folder {error.filename} ({error.strerror})"
-        found.problems.append(f"{where}; what it holds is not counted")
-
-    files = []
-    for parent, folders, names in os.walk(folder, onerror=refused):
-        folders[:] = [name for name in folders if not name.startswith((".", "@"))]
-        if "config.yaml" in names and "summary.json" not in names:
-            found.unfinished[Path(parent)] = _reason(Path(parent))
-        files += [Path(parent, name) for name in names if name == "summary.json" or CORRUPTED.fullmatch(name)]
-    return sorted(files)
+    files = find_files(folder, "*", found.problems)
+    of_runs = {name: {path.parent for path in files if path.name == name} for name in ("config.yaml", "summary.json")}
+    unfinished = sorted(of_runs["config.yaml"] - of_runs["summary.json"])
+    found.unfinished |= {directory: _reason(directory) for directory in unfinished}
+    return [path for path in files if path.name == "summary.json" or CORRUPTED.fullmatch(path.name)]
 
 
 def _reason(directory: Path) -> str:

@@ -1,6 +1,6 @@
 """Commands: how every one of them ends, and how they are printed so that they can be pasted into bash and zsh.
 
-Mistakes, Ctrl-C and a closed pipe give a sentence or nothing, never a traceback.
+Mistakes, memory that is short, Ctrl-C and a closed pipe give a sentence or nothing, never a traceback.
 """
 
 import io
@@ -68,6 +68,24 @@ def status_of(main: Callable[[], int | None]) -> int | str | None:
         if not stdout_has_lost_its_reader():
             raise  # another pipe
         return 141
+    except (MemoryError, RuntimeError) as error:  # torch raises RuntimeErrors
+        if (sentence := out_of_memory(error)) is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return 2
+
+
+def out_of_memory(error: Exception) -> str | None:
+    """Return the sentence for an `error` that says that memory is short, on the host or on a GPU, else None."""
+    text = " ".join(str(error).split())
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    if not isinstance(error, MemoryError) and not any(sign in text for sign in signs):
+        return None
+    where = "the GPU" if "CUDA" in text or "CUBLAS" in text else "this machine"
+    return (
+        f"{where} is out of memory ({text[:200] or type(error).__name__}); choose a smaller batch "
+        "(recipe.batch_size in training, batch_size in evaluation), fewer workers or a smaller network"
+    )
 
 
 def stdout_has_lost_its_reader() -> bool:

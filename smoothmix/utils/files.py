@@ -4,7 +4,6 @@ Nothing is written through a symbolic link: a folder may come from a stranger, a
 any file of the user. The system unlocks a file when the process that locked it ends, however it ends.
 """
 
-import errno
 import fcntl
 import glob
 import hashlib
@@ -28,10 +27,15 @@ def open_no_follow(path: Path, flags: int) -> int:
     """
     try:
         return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise UserError(f"{path} is a symbolic link, which is not written through; remove it") from error
+    except OSError:
+        refuse_link(path)
+        raise
+
+
+def refuse_link(path: Path) -> None:
+    """Raise a `UserError` if `path` is a symbolic link."""
+    if path.is_symlink():
+        raise UserError(f"{path} is a symbolic link, which is not written through; remove it")
 
 
 @contextmanager

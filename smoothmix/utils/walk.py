@@ -21,31 +21,38 @@ def subfolders(folder: str | Path) -> list[str]:
     return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
 
 
-def walk_files(folder: str | Path) -> Iterator[str]:
+def walk_files(folder: str | Path, problems: list[str] | None = None) -> Iterator[str]:
     """Yield the paths of all files beneath `folder`, without hidden files and those in hidden or tool folders.
 
     Within a folder they are sorted, links last. Links are followed, but no folder is entered twice, nor one that
-    `folder` lies in.
+    `folder` lies in. With `problems`, a sentence about each folder that cannot be read is put there.
 
     Raises:
-        UserError: a folder cannot be read.
+        UserError: a folder cannot be read, and there is no list of `problems`.
     """
     above = Path(folder).resolve().parents
-    yield from _walk(folder, {_identity(path) for path in (folder, *above)})
+    yield from _walk(folder, {_identity(path) for path in (folder, *above)}, problems)
 
 
-def find_files(folder: str | Path, pattern: str) -> list[Path]:
+def find_files(folder: str | Path, pattern: str, problems: list[str] | None = None) -> list[Path]:
     """Return the sorted paths of the files beneath `folder` whose names match a shell pattern; see `walk_files`."""
-    return sorted(Path(path) for path in walk_files(folder) if fnmatchcase(os.path.basename(path), pattern))
+    return sorted(Path(path) for path in walk_files(folder, problems) if fnmatchcase(os.path.basename(path), pattern))
 
 
-def _walk(folder: str | Path, entered: set[tuple[int, int]]) -> Iterator[str]:
-    for entry in _entries(folder):
+def _walk(folder: str | Path, entered: set[tuple[int, int]], problems: list[str] | None) -> Iterator[str]:
+    try:
+        entries = _entries(folder)
+    except UserError as error:
+        if problems is None:
+            raise
+        problems.append(str(error))
+        return
+    for entry in entries:
         if not entry.is_dir():
             yield entry.path
         elif (identity := _identity(entry.path)) not in entered:
             entered.add(identity)
-            yield from _walk(entry.path, entered)
+            yield from _walk(entry.path, entered, problems)
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:

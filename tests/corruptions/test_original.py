@@ -5,7 +5,6 @@
 be replayed here. Of the images of 224 pixels every seventh pixel from the fourth on is kept.
 """
 
-import importlib.util
 from functools import cache
 from pathlib import Path
 
@@ -27,11 +26,6 @@ FROST_SIZES = {
     "cifar": [(120, 180), (63, 112), (63, 112), (70, 105), (99, 132)],
     "imagenet": [(600, 900), (315, 560), (315, 560), (350, 527), (495, 660)],
 }
-HAS_FROST = importlib.util.find_spec("imagecorruptions") is not None
-NAMES = [
-    pytest.param(name, marks=pytest.mark.skipif(name == "frost" and not HAS_FROST, reason="needs photographs of frost"))
-    for name in CORRUPTIONS
-]
 BENCHMARKS = pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
 
 
@@ -141,7 +135,7 @@ BOUNDS = {
 
 @BENCHMARKS
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_original_s_draws_give_its_images(name, severity, benchmark):
     clean, corrupted = drawn(benchmark)
     random = np.random.RandomState(BASE_SEED[benchmark] + 10 * ORDER.index(name) + severity)
@@ -169,7 +163,7 @@ def strength(clean, corrupted, benchmark):
 
 
 @BENCHMARKS
-@pytest.mark.parametrize("name", [param for param in NAMES if param.values[0] in REPLAY])
+@pytest.mark.parametrize("name", [param for param in CORRUPTIONS if param.values[0] in REPLAY])
 def test_own_draws_are_as_strong_as_the_original_s(name, benchmark):
     clean, corrupted = drawn(benchmark)
     runs = []

@@ -234,3 +234,20 @@ def test_constants_first_used_without_gradients_serve_training_too():
     images = rand(1, 3, 2, 2).requires_grad_()
     augment.normalize(images, (0.11, 0.12, 0.13), (0.21, 0.22, 0.23)).sum().backward()
     assert images.grad[0, :, 0, 0].tolist() == pytest.approx([1 / 0.21, 1 / 0.22, 1 / 0.23])
+
+
+def test_the_surroundings_of_a_call_change_nothing(surroundings):
+    def everything():
+        boxes = augment.draw_resized_crop(50, 40, (0.08, 1), (3 / 4, 4 / 3), generator(3))
+        color = [augment.draw_color(0.4, 0.1, generator(seed)) for seed in range(4)]
+        images = augment.to_float(pixels)
+        order, factors, alphas = map(torch.stack, zip(*color, strict=True))
+        mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+        colored = augment.recolor(images, order, factors, alphas, mean, std)
+        return [torch.tensor(boxes), factors, alphas, images, colored, augment.normalize(images, mean, std)]
+
+    pixels = (255 * rand(4, 3, 8, 8)).byte()
+    expected = everything()
+    with surroundings():
+        found = everything()
+    assert [(a.dtype, a.tolist()) for a in found] == [(a.dtype, a.tolist()) for a in expected]

@@ -29,8 +29,12 @@ def test_every_method_has_a_colour_of_its_own():
     assert len({colour_of(method) for method in [*METHODS, "unknown"]}) == len(METHODS) + 1
 
 
-def test_files_are_the_same_bytes_each_time(tmp_path):
+def test_files_are_the_same_bytes_each_time_and_links_are_replaced(tmp_path):
     written = []
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "b").mkdir()
+    for kind in ("svg", "png"):
+        (tmp_path / "b" / f"x.y.{kind}").symlink_to(tmp_path / "victim")
     for name in ("a", "b"):
         figure = Figure()
         axes = figure.subplots()
@@ -39,6 +43,7 @@ def test_files_are_the_same_bytes_each_time(tmp_path):
         written.append([path.read_bytes() for path in save(figure, tmp_path / name / "x.y")])
         assert (tmp_path / name / "x.y.svg").exists()
     assert written[0] == written[1]
+    assert (tmp_path / "victim").read_text() == "precious"
     assert written[0][0].startswith(b"<?xml")
     assert written[0][1].startswith(b"\x89PNG")
 

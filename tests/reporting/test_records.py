@@ -27,7 +27,7 @@ def leave_corrupted(folder, errors, **changes):
 def test_every_record_is_found_once_and_hidden_folders_are_skipped(tmp_path):
     leave(tmp_path / "deep" / "er" / "seed0", 0)
     leave_corrupted(tmp_path / "deep" / "er" / "seed0", {"fog": {"1": 20.0}})
-    for hidden in (".snapshot", "@eaDir", ".ipynb_checkpoints"):
+    for hidden in (".snapshot", "@eaDir", ".ipynb_checkpoints", "#snapshot", "lost+found"):
         leave(tmp_path / "deep" / hidden, 1)
     leave(tmp_path / "copy", 0)
     (tmp_path / "deep" / "best.notes.json").write_text("{}")
@@ -39,6 +39,16 @@ def test_every_record_is_found_once_and_hidden_folders_are_skipped(tmp_path):
     assert found.problems == []
     with pytest.raises(UserError, match="there is no folder"):
         read_folders([tmp_path / "nowhere"])
+
+
+def test_a_run_behind_a_link_counts_once(tmp_path):
+    leave(tmp_path / "scratch" / "seed0", 0)
+    (tmp_path / "outputs").mkdir()
+    for name in ("cifar100", "again"):
+        os.symlink(tmp_path / "scratch", tmp_path / "outputs" / name)
+    found = read_folders([tmp_path / "outputs"])
+    assert [record.seed for record in found.runs] == [0]
+    assert found.problems == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"best": 1}', '"\\ud800'])
@@ -65,7 +75,8 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     found = read_folders([tmp_path])
     assert [record.seed for record in found.runs] == [0]
-    assert found.problems == [f"cannot read the folder {tmp_path}/b (Permission denied); what it holds is not counted"]
+    (sentence,) = found.problems
+    assert sentence == f"cannot read the folder {tmp_path}/b (Permission denied): make it readable, or move it away"
 
 
 def test_seeds_of_a_setting_in_two_precisions_are_not_mixed(tmp_path):

@@ -53,7 +53,7 @@ def test_the_published_layout_holds_the_generated_images(made):
     stored = json.loads((made / "generated.json").read_text())
     identity = [stored[key] for key in ("seed", "data_fingerprint", "device_type")]
     assert identity == [0, data.fingerprint, "cpu"]
-    assert "make_corruptions.py digits_c" in stored["command"]
+    assert ["make_corruptions.py digits_c" in start["command"] for start in stored["starts"]] == [True]
     labels = np.load(made / "labels.npy")
     assert np.array_equal(labels.reshape(5, 360), np.tile(data.arrays("test")[1].numpy(), (5, 1)))
     cells, reader = GeneratedImages(data, "cifar", 0, CPU), CorruptedArrays(made, data.arrays("test")[1], 32)
@@ -116,6 +116,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, script, monkeyp
     assert process.wait() == 0
     assert arrays(folder) == arrays(made)
     assert {path.name for path in folder.iterdir()} == {path.name for path in made.iterdir()}
+    assert len(json.loads((folder / "generated.json").read_text())["starts"]) == 2  # Ctrl-C came before any
 
 
 def test_what_is_whole_is_kept_and_the_rest_is_made_again(made, script, tmp_path, monkeypatch):
@@ -174,6 +175,10 @@ def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
         assert printed.startswith("error: ")
         assert sentence in printed
         assert printed.count("\n") == 1
+    shutil.copytree(made, tmp_path / "linked")
+    (tmp_path / "linked" / ".parts").symlink_to(tmp_path / "mine")
+    assert run_main(script, monkeypatch, "digits_c", "--output", tmp_path / "linked", *fog) == 2
+    assert ".parts is a symbolic link, which is not written through; remove it" in capsys.readouterr().err
     assert arrays(made) == before
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     assert not (tmp_path / "new").exists()

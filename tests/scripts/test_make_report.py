@@ -120,7 +120,10 @@ def folder(tmp_path_factory):
     (folder / "runs" / "begun").mkdir()
     (folder / "runs" / "begun" / "config.yaml").write_text("a: 1\n")
     (folder / "runs" / "begun" / "failed.txt").write_text("out of <memory>\n")
-    (folder / "runs" / "claims.csv").write_text("sentence,n,p_holm,verdict\nIt is <better>,8,0.01234,supported\n")
+    for place, sentence in (("", "It is <better>"), (".snapshot", "It is of a snapshot")):
+        (folder / "runs" / place).mkdir(exist_ok=True)
+        claims = folder / "runs" / place / "claims.csv"
+        claims.write_text(f"sentence,n,p_holm,verdict\n{sentence},8,0.01234,supported\n")
     return folder
 
 
@@ -176,6 +179,7 @@ def test_everything_else_is_said(page):
     assert 'href="#digits_claims"' in ledger
     assert "9 of 9 runs" in page
     assert "python scripts/reproduce.py table=1<" in page
+    assert "of a snapshot" not in page
     assert page.count("<details id=") == len(list((ROOT / "configs" / "table").glob("*.yaml")))
     assert page.count(" open>") == 1
 
@@ -211,6 +215,9 @@ def test_no_run_at_all_is_a_page_with_the_next_command(tmp_path):
     assert make(tmp_path, "runs", "--output", "x.html")[0] == 0
     text = (tmp_path / "x.html").read_text()
     assert "There is no finished run yet." in text
+    assert "python scripts/reproduce.py table=4<" in text
+    assert make(tmp_path, "runs", "--output", "x.html", "--source", "generate")[0] == 0
+    assert "python scripts/reproduce.py table=4 source=generate<" in (tmp_path / "x.html").read_text()
     assert "No finished run." in text
     assert {"corruptions", "mixed", "claims"}.isdisjoint(Page(text).ids)
 

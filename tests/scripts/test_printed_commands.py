@@ -1,9 +1,12 @@
 """Commands that are printed or documented, read as bash and zsh read them, and composed as Hydra composes them."""
 
+import argparse
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,14 @@ from hydra import compose, initialize_config_dir
 
 from scripts.reproduction.jobs import distinct, jobs_of
 from scripts.reproduction.launch import launch
+from scripts.reproduction.launch import parse as launch_parse
 from scripts.reproduction.tables import CONFIGS, load_table, table_runs
 from smoothmix.config.run_directory import run_directory
 from smoothmix.config.schema import check
 
 ROOT = Path(__file__).parents[2]
 SHELLS = [shell for shell in (["bash"], ["zsh", "-f"]) if shutil.which(shell[0])]
-PROGRAMS = ("python", "torchrun", "sbatch", "make", "pip", "tar", "STAGE=")
+PROGRAMS = ("python", "torchrun", "sbatch", "make", "pip", "tar")
 AWKWARD = "é, it's lr=0.1 (x) [1]"
 
 
@@ -62,20 +66,59 @@ def test_the_printed_commands_are_those_of_the_runs(tmp_path, capsys):
     assert list(lines) == []
 
 
+class Parsed(Exception):
+    """The arguments of a script were read, and it is not to do more."""
+
+
+def parse(monkeypatch, script, arguments):
+    """Read the arguments as the script does."""
+    if script == "scripts/reproduce.py":
+        launch_parse(arguments)
+        return
+    if "argparse" not in (ROOT / script).read_text(encoding="utf-8"):
+        assert arguments == []
+        return
+    parse_args = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(parser):
+        parse_args(parser)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(Parsed):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
 def documented(page):
-    """Return the commands in the blocks of a page."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    """Return the commands in the blocks and in the lines of a page."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", "")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.S | re.M)
     lines = [line for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"^    (\S.*)$", page.read_text(encoding="utf-8"), re.M)
-    return [line for line in lines if line.startswith(PROGRAMS)]
+    lines += re.findall(r"^    (\S.*)$", text, re.M)
+    lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text) if "..." not in code]
+    return [line for line in lines if line.startswith(tuple(f"{program} " for program in PROGRAMS))]
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
-)
-def test_documented_commands_can_be_pasted(page):
-    for words in words_of(documented(page)):
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.stem)
+def test_documented_commands_can_be_pasted(page, monkeypatch):
+    lines = [line for line in documented(page) if "vertical_concat" not in line and "--help" not in line]
+    for line, words in zip(lines, words_of(lines), strict=True):
+        quoted = r"'[^']*'|\"[^\"]*\"|#.*"
+        assert not re.search(r"[\[?]", re.sub(quoted, "", line)), f"zsh takes it for a pattern: {line}"
         for script in (word for word in words if re.fullmatch(r"[\w./]+\.(py|sbatch)", word)):
-            assert (ROOT / script).exists() or "vertical_concat" in script, script
-        if any(word.endswith(("train.py", "train.sbatch")) for word in words):
-            composed(words)
+            assert (ROOT / script).exists(), script
+            if Path(script).stem in ("train", "eval", "eval_corruption"):
+                composed(words)
+            elif script.startswith("scripts/"):
+                with monkeypatch.context() as patch:
+                    parse(patch, script, words[words.index(script) + 1 :])
+
+
+def test_the_scripts_that_made_the_results_are_there():
+    for page in (ROOT / "results").rglob("*.md"):
+        for script in re.findall(r"(?:python|torchrun [^ ]+) ([\w/]+\.py)", page.read_text(encoding="utf-8")):
+            assert (ROOT / script).exists(), (page, script)

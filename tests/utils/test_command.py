@@ -23,6 +23,11 @@ def main():
 run(main)
 """
 
+LESS = (
+    "choose a smaller batch (recipe.batch_size in training, batch_size in evaluation), fewer workers or a smaller "
+    "network\n"
+)
+
 
 def end(body, stdout=subprocess.PIPE, **environment):
     """Return the exit status and what `main` with this body printed and complained."""
@@ -41,6 +46,8 @@ def end(body, stdout=subprocess.PIPE, **environment):
         ("raise KeyboardInterrupt", (130, "", "interrupted\n")),
         ("signal.raise_signal(signal.SIGINT)", (130, "", "interrupted\n")),
         ("sys.exit('no run')", (1, "", "no run\n")),
+        ("raise MemoryError", (2, "", f"error: this machine is out of memory (MemoryError); {LESS}")),
+        ("raise RuntimeError('CUDA out of memory')", (2, "", f"error: the GPU is out of memory (CUDA out of memory); {LESS}")),  # noqa: E501
     ],
 )
 def test_exit_status_and_sentence(body, expected):
@@ -48,9 +55,10 @@ def test_exit_status_and_sentence(body, expected):
 
 
 def test_a_bug_keeps_its_traceback():
-    status, _, complaint = end("raise BrokenPipeError('of a worker')")
-    assert status == 1
-    assert complaint.endswith("BrokenPipeError: of a worker\n")
+    for bug in ("BrokenPipeError: of a worker", "RuntimeError: of a tensor"):
+        status, _, complaint = end("raise {}('{}')".format(*bug.split(": ")))
+        assert status == 1
+        assert complaint.endswith(f"{bug}\n")
 
 
 @pytest.mark.parametrize("body", ["print('x')", "sys.exit(print())"])

@@ -1,9 +1,11 @@
 """Files are whole, leave nothing behind, and are never written through a symbolic link."""
 
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,25 @@ def test_text_is_utf_8_in_every_locale(folder):
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code, str(folder / "a")], cwd=ROOT, env=environment, check=True)
     assert (folder / "a").read_bytes() == "\u0394 \u00b1".encode()
+
+
+def test_a_forked_child_that_outlives_its_parent_keeps_no_lock(folder):
+    file = hold(folder / ".lock", folder)
+    begun, begin = os.pipe()
+    child = os.fork()
+    if not child:  # as a loader's worker does whose parent is killed
+        os.write(begin, b"!")
+        signal.pause()
+    try:
+        os.read(begun, 1)
+        assert is_held(folder / ".lock")
+        os.close(file.fileno())
+        assert not is_held(folder / ".lock")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with suppress(OSError):
+            file.close()
 
 
 def test_a_lock_names_who_has_it_and_ends_with_the_file(folder):

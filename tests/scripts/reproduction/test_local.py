@@ -57,6 +57,18 @@ def test_the_others_go_on_after_a_failed_run(table_6, acts, capsys):
     ]
 
 
+def test_a_link_in_the_place_of_a_log_is_not_written_through(table_6, acts, tmp_path):
+    first, second, *_ = table_6()
+    (tmp_path / "diary").write_text("mine")
+    first.log.parent.mkdir(parents=True)
+    first.log.symlink_to(tmp_path / "diary")
+    acts({job: ["echo working; $FINISH"] for job in (first, second)})
+    states, _ = run_locally([first, second])
+    assert states[first] == ("failed", f"{first.log} is a symbolic link, which is not written through; remove it")
+    assert states[second] == ("done", "")
+    assert (tmp_path / "diary").read_text() == "mine"
+
+
 def test_the_last_line_is_of_the_command_that_failed(table_6, acts):
     jobs = table_6(3)[:3]
     acts({jobs[0]: ["echo fine", "exit 7", "$FINISH"], jobs[1]: ["echo busy; kill -KILL $$"], jobs[2]: ["echo ended"]})

@@ -2,6 +2,7 @@
 
 import pytest
 
+from scripts.reproduction.launch import launch
 from scripts.reproduction.slurm import evaluation_name, training_name
 from scripts.reproduction.status import report
 
@@ -101,6 +102,16 @@ def test_a_waiting_evaluation_is_queued(demo, leave):
     assert cells(report(demo), "Baseline")[:4] == ["-", "-", "-", "1/1"]
     assert cells(report(demo, {evaluation_name(job)}), "Baseline")[:4] == ["-", "-", "1/1", "-"]
     assert cells(report(demo, {f"{training_name(job)}-other"}), "Baseline")[:4] == ["-", "-", "-", "1/1"]
+
+
+def test_missing_photographs_are_named_in_the_status_and_at_launch(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(
+        "scripts.reproduction.corrupted_images.unavailable", lambda *_: {"frost": "install photographs"}
+    )
+    note = "note: frost of digits_c cannot be generated on this machine: install photographs\n"
+    for how in ("--status", "launcher=print"):
+        assert launch(["table=demo", f"output={tmp_path}", how]) == 0
+        assert note in "".join(capsys.readouterr())
 
 
 def test_a_run_of_two_rows_is_counted_once_in_the_sum(table_6, leave):
