@@ -87,6 +87,20 @@ def test_compiled_around_a_gamma_draw(method, per_sample):
 
 
 @pytest.mark.slow
+def test_the_default_backend(monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
+    torch.compiler.reset()
+    strategy = SmoothMixC(num_classes=4, p=0.5)
+    compiled = torch.compile(strategy)
+    for n in (5, 3, 6):
+        torch.manual_seed(n)
+        expected = strategy(*batch(n))
+        torch.manual_seed(n)
+        for ours, theirs in zip(compiled(*batch(n)), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)  # its exp may round otherwise
+
+
+@pytest.mark.slow
 def test_a_generator_of_its_own_is_left_as_it_is():
     """The compiler cannot trace draws from it either."""
     torch.compiler.reset()
