@@ -10,6 +10,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 from smoothmix.reporting.audit import audit
+from smoothmix.reporting.markup import markdown
 from smoothmix.utils.command import run
 from smoothmix.utils.files import write_text
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, help="write here instead of printing")
     output = parser.parse_args().output
-    text = HEAD + audit(PAPER).to_markdown(index=False, disable_numparse=True) + "\n"
+    text = f"{HEAD}{markdown(audit(PAPER))}\n"
     if output is None:
         print(text, end="")
     else:

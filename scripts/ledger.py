@@ -17,6 +17,7 @@ import pandas as pd
 
 from smoothmix.reporting.audit import audit
 from smoothmix.reporting.ledger import ledger
+from smoothmix.reporting.markup import markdown
 from smoothmix.utils.command import run
 from smoothmix.utils.files import write_text
 
@@ -38,11 +39,7 @@ def page() -> str:
     """
     judged = {path.parent.name: pd.read_csv(path) for path in sorted(RESULTS.glob("*/claims.csv"))}
     listed = judged.pop("paper")
-    return (
-        HEAD
-        + str(ledger(listed, audit(RESULTS / "paper"), judged).to_markdown(index=False, disable_numparse=True))
-        + "\n"
-    )
+    return f"{HEAD}{markdown(ledger(listed, audit(RESULTS / 'paper'), judged))}\n"
 
 
 def main() -> None:

@@ -18,14 +18,19 @@ UPRIGHT = 10  # columns; more are set sideways
 COMMAND = re.compile(r"`([^`]*)`")
 
 
-def markdown(table: pd.DataFrame, numbers: bool = True) -> str:
-    """Return a Markdown table of text without padding: the first column left, the others right if they are numbers."""
+def markdown(table: pd.DataFrame) -> str:
+    """Return a Markdown table of text without padding: columns of numbers are aligned right, others left."""
     text = table.astype(str).replace(r"\|", r"\\|", regex=True)
-    align = ["left"] + ["right" if numbers else "left"] * (table.shape[1] - 1)
+    align = ["right" if text.iloc[:, place].map(is_number).all() else "left" for place in range(table.shape[1])]
     padded = text.to_markdown(index=False, disable_numparse=True, colalign=align if len(table) else None)
     lines = [re.sub(r" *(?<!\\)\| *", " | ", line).strip() for line in padded.splitlines()]
     lines[1] = re.sub("-+", "---", lines[1])
     return "\n".join(lines)
+
+
+def is_number(text: str) -> bool:
+    """Return whether a cell of text begins with a number, or stands for one that is missing."""
+    return re.match(r"[-+±<]? ?\d|-?$|nan$", text) is not None
 
 
 def latex(table: pd.DataFrame, caption: str, label: str, notes: Sequence[str], after: Sequence[str]) -> str:
