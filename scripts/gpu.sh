@@ -34,6 +34,8 @@ part summary "$python" scripts/summarize.py outputs/precision
 if [ "$("$python" -c 'import torch; print(torch.cuda.device_count())')" -gt 1 ]; then
     part ranks "$python" -m torch.distributed.run --standalone --nproc_per_node=2 scripts/benchmark.py ranks \
         --model pyramidnet200 --batch 32 --device cuda --output results/benchmarks/ranks-gpu.json
+    # the captured step of two GPUs: the weights of DistributedDataParallel
+    part "graph of two ranks" "$python" -m pytest -q tests/training/test_distributed.py -k distributed_data_parallel
 fi
 echo "$summary"
 exit "$failed"

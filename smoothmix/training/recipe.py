@@ -102,20 +102,19 @@ class Settings:
         """Return what the settings mean on the ranks' device.
 
         `precision` becomes bf16 on a GPU that computes in it, fp16 on an older one with tensor cores (V100, T4), fp32
-        elsewhere; `channels_last` goes with bf16 and fp16; `step` becomes a graph on a single GPU, eager elsewhere.
-        DistributedDataParallel sends gradients from within the backward pass, which is not captured here.
+        elsewhere; `channels_last` goes with bf16 and fp16; `step` becomes a graph on a single GPU, eager elsewhere:
+        the graph of several ranks, with `FlatGradients`, has not been measured yet.
 
         Raises:
-            UserError: bf16 or tf32 on a device that has none, or a graph where there is not one GPU.
+            UserError: bf16 or tf32 on a device that has none, or a graph without a GPU.
         """
         on_gpu = ranks.device.type == "cuda"
         if self.precision == "bf16" and on_gpu and not _has_bf16(ranks.device):
             raise UserError(f"precision=bf16, but {torch.cuda.get_device_name()} has no bfloat16; use precision=fp16")
         if self.precision == "tf32" and not (on_gpu and torch.cuda.get_device_capability(ranks.device) >= AMPERE):
             raise UserError("precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or newer; use precision=fp32")
-        if self.step == "graph" and not (on_gpu and ranks.world_size == 1):
-            where = f"{ranks.world_size} rank{'s' * (ranks.world_size > 1)} on {ranks.device.type}"
-            raise UserError(f"step=graph needs one process and a CUDA device, not {where}; use step=auto")
+        if self.step == "graph" and not on_gpu:
+            raise UserError(f"step=graph needs a CUDA device, not {ranks.device.type}; use step=auto")
         graph = self.step == "graph" or (self.step == "auto" and on_gpu and ranks.world_size == 1)
         return Execution(
             precision=self._precision(ranks.device),

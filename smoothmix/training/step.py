@@ -2,6 +2,7 @@
 
 import gc
 import random
+import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
@@ -12,6 +13,9 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
+from torch.distributed import DistBackendError
+
+from smoothmix.utils.distributed import ONE_RANK, Ranks
 
 WARM_UP = 3  # eager steps before a capture, as torch's guide to CUDA graphs has it: libraries set themselves up in them
 AHEAD = 2  # steps that the host may queue before the device has done them
@@ -127,17 +131,20 @@ class Graphed:
     A graph repeats what it was captured with, except what lies in tensors: weights, the learning rate, DropBlock's
     rate, totals, inputs, the generators of the GPU. Numbers that the host draws would stay the same for ever, and a
     read from the GPU cannot be captured. If the step does either while it warms up, it is never captured, and a line
-    says so.
+    says so. Ranks decide that together: NCCL wants an all-reduce captured by all of them, or by none.
 
     Args:
         batch: the length of a full batch.
         generator: what the function draws from beside torch's own generators.
         mixing: the strategy, whose own host generators are watched.
         graphs: how to warm up and to capture.
+        ranks: that do the step together.
     """
 
-    def __init__(self, batch: int, generator: torch.Generator, mixing: object, graphs: Any) -> None:
-        self.batch, self.generator, self.mixing, self.graphs = batch, generator, mixing, graphs
+    def __init__(
+        self, batch: int, generator: torch.Generator, mixing: object, graphs: Any, ranks: Ranks = ONE_RANK
+    ) -> None:
+        self.batch, self.generator, self.mixing, self.graphs, self.ranks = batch, generator, mixing, graphs, ranks
         self.clear()
 
     def clear(self) -> None:
@@ -168,22 +175,28 @@ class Graphed:
 
     def _warm_up(self, step: Callable[[], None]) -> None:
         before = host_generators(self.mixing)
-        waited = self.graphs.warm_up(step)
+        waited, why = self.graphs.warm_up(step), ""
         if host_generators(self.mixing) != before:
-            self._stay_eager("draws numbers on the host, which a CUDA graph would freeze")
+            why = "draws numbers on the host, which a CUDA graph would freeze"
         elif waited and self.warm.total() > 0:  # in the very first step libraries set themselves up
-            self._stay_eager(f"reads from the GPU ({waited}), which a CUDA graph cannot hold")
-
-    def _stay_eager(self, why: str) -> None:
-        self.stays_eager = True
-        print(f"note: the train step {why}; it runs eagerly", flush=True)
+            why = f"reads from the GPU ({waited}), which a CUDA graph cannot hold"
+        reasons = [reason for reason in self.ranks.gather(why) if reason]
+        if reasons:
+            self.stays_eager = True
+            if self.ranks.is_main:
+                print(f"note: the train step {reasons[0]}; it runs eagerly", flush=True)
 
 
 class Pace:
-    """Keeps the host at most `AHEAD` steps ahead of a GPU, so that queued batches do not fill its memory."""
+    """Keeps the host at most `AHEAD` steps ahead of a GPU, so that queued batches do not fill its memory.
 
-    def __init__(self, device: torch.device, event: Callable[[], Any] = torch.cuda.Event) -> None:
-        self.device, self.event = device, event
+    A step that takes longer than `limit` seconds raises DistBackendError: the GPU waits for a rank that is lost.
+    """
+
+    def __init__(
+        self, device: torch.device, limit: float | None = None, event: Callable[[], Any] = torch.cuda.Event
+    ) -> None:
+        self.device, self.limit, self.event = device, limit, event
         self.events: deque[Any] = deque()
 
     def __call__(self) -> None:
@@ -194,4 +207,19 @@ class Pace:
         event.record()
         self.events.append(event)
         if len(self.events) > AHEAD:
-            self.events.popleft().synchronize()
+            self._wait(self.events.popleft())
+
+    def finish(self) -> None:
+        """Wait for all steps."""
+        while self.events:
+            self._wait(self.events.popleft())
+
+    def _wait(self, event: Any) -> None:
+        if self.limit is None:
+            event.synchronize()
+            return
+        deadline = time.monotonic() + self.limit
+        while not event.query():
+            if time.monotonic() > deadline:
+                raise DistBackendError(f"a train step was not done within {self.limit:g} seconds")
+            time.sleep(0.0005)

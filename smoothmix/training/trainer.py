@@ -17,6 +17,7 @@ from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.mixing.identity import Identity
 from smoothmix.training.checkpoint import Checkpoints
 from smoothmix.training.foreach import Foreach
+from smoothmix.training.gradients import FlatGradients
 from smoothmix.training.log import RunLog
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.recipe import Recipe, Settings
@@ -87,6 +88,11 @@ class Trainer:
                 f"{type(mixing).__name__} would change the {data.views} views of an image that AugMix compares; "
                 "use mixing=identity with dataset.augment=augmix"
             )
+        if self.execution.step == "graph" and ranks.world_size > 1 and hasattr(mixing, "plan"):
+            raise UserError(
+                f"step=graph on several ranks needs the same graph on each, and {type(mixing).__name__} draws one of "
+                "its own per rank and batch; use step=eager"
+            )
         self.data, self.mixing, self.recipe, self.settings = data, mixing, recipe, settings
         self.directory, self.ranks, self.config = directory, ranks, config
         self.select_on = "val" if "val" in data.sizes else "test"
@@ -121,8 +127,11 @@ class Trainer:
                 print(f"note: {unsafe} is not known to work in a CUDA graph, so the step is eager; step=graph tries it")
                 self.execution = replace(self.execution, step="eager")
             else:
-                self.launch = Graphed(recipe.batch_size, generator, mixing, CudaGraphs())
-        self.pace = Pace(ranks.device)
+                self.launch = Graphed(recipe.batch_size // ranks.world_size, generator, mixing, CudaGraphs(), ranks)
+        # NCCL has no eye on what a graph replays
+        limit = ranks.timeout if ranks.world_size > 1 and self.execution.step == "graph" else None
+        self.pace = Pace(ranks.device, limit)
+        self.gradients: FlatGradients | None = None
         self.foreach = Foreach(self.model)
         tracker = None
         if settings.logger != "none" and ranks.is_main:
@@ -199,6 +208,7 @@ class Trainer:
                 self.save()
             self.leave_if_asked(stop)
         if state.step > first:
+            self.pace.finish()
             self.ranks.synchronize()  # a GPU still computes what the host has queued
             state.training_seconds = state.seconds_of_epoch()
 
@@ -227,6 +237,8 @@ class Trainer:
         self.state.optimizer.zero_grad(set_to_none=True)
         scaler = self.state.scaler  # does nothing but for fp16
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self.gradients is not None:  # DistributedDataParallel has averaged them meanwhile
+            self.gradients.average()
         scaler.step(self.state.optimizer)
         scaler.update()
 
@@ -238,7 +250,7 @@ class Trainer:
         """Evaluate, and write the epoch down: first the checkpoint, then everything that can be made from it."""
         state, epoch = self.state, self.state.epoch
         train_loss = state.mean_loss()
-        self.ranks.copy_buffers_from_main(self.model)
+        self.ranks.copy_from_main(self.model.buffers())  # BatchNorm statistics matter in evaluation only
         row: dict[str, Any] = {"epoch": epoch + 1, "lr": self.recipe.learning_rate(epoch), "train_loss": train_loss}
         due = epoch + 1 == self.recipe.epochs or (epoch + 1) % self.settings.evaluate_every == 0
         for split, batches in self.eval_batches.items() if due else ():
@@ -307,6 +319,9 @@ class Trainer:
     def _wrapped(self) -> nn.Module:
         if self.ranks.world_size == 1:
             return self.model
+        if self.execution.step == "graph":
+            self.gradients = FlatGradients(self.model, self.ranks)
+            return self.model
         devices = [self.ranks.device.index] if self.ranks.device.type == "cuda" else None
         # Of three terms the order matters to the last bit, and DistributedDataParallel orders its sums anew after the
         # first step of a process, unless it looks for unused parameters: then a resumed run adds as before.
@@ -314,7 +329,7 @@ class Trainer:
         network: nn.Module = DistributedDataParallel(
             self.model,
             device_ids=devices,
-            broadcast_buffers=False,  # statistics matter at evaluation only, so they are copied then
+            broadcast_buffers=False,  # they are copied before an evaluation
             gradient_as_bucket_view=True,
             find_unused_parameters=same_bits,
         )

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from smoothmix.utils.errors import UserError
 
@@ -24,11 +25,12 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the ranks of the run, and its device."""
+    """This process among the ranks of the run, and its device; after `timeout` seconds a rank counts as lost."""
 
     device: torch.device = CPU
     rank: int = 0
     world_size: int = 1
+    timeout: float = TIMEOUT
 
     @property
     def is_main(self) -> bool:
@@ -60,11 +62,11 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def copy_buffers_from_main(self, model: nn.Module) -> None:
-        """Overwrite the BatchNorm statistics of every rank with rank 0's, as DistributedDataParallel does per step."""
+    def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite the `tensors` of every rank with rank 0's."""
         if self.world_size > 1:
-            for buffer in model.buffers():
-                dist.broadcast(buffer, src=0)
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
 
 ONE_RANK = Ranks()  # a single process, on the CPU
@@ -122,7 +124,7 @@ def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
             rank=int(os.environ["RANK"]),
             world_size=world_size,
         )
-    return Ranks(place, dist.get_rank(), world_size)
+    return Ranks(place, dist.get_rank(), world_size, timeout)
 
 
 def unusable_gpu() -> str:

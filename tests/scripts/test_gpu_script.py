@@ -27,5 +27,6 @@ def test_every_part_runs_and_the_failed_ones_are_named(tmp_path):
         "precision": "ok",
         "summary (exit status 1)": "failed",
         "ranks": "ok",
+        "graph of two ranks": "ok",
     }
     assert "-m pytest -q tests/training/test_gpu.py" in log.read_text().splitlines()[0]

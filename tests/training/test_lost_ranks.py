@@ -22,12 +22,12 @@ QUICK = ["recipe.epochs=4", "recipe.decay_epochs=[]", "recipe.batch_size=192", "
 QUICK += ["mixing=smoothmix_c", "dataset.val_split=900", "checkpoint_every=1", f"timeout={TIMEOUT}"]
 
 
-def start(ranks, output, *options):
+def start(ranks, output, *options, script="train.py"):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
-        [*command, "train.py", *QUICK, f"output={output}"], cwd=ROOT, env=environment, text=True, **pipes
+        [*command, script, *QUICK, f"output={output}"], cwd=ROOT, env=environment, text=True, **pipes
     )
 
 
@@ -63,11 +63,12 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("ranks", "victim", "number"),
+    ("ranks", "victim", "number", "script"),
     [
-        (2, 1, signal.SIGKILL),
+        (2, 1, signal.SIGKILL, "train.py"),
+        pytest.param(2, 1, signal.SIGKILL, "tests/training/uncaptured.py", marks=pytest.mark.slow),
         *[
-            pytest.param(ranks, victim, number, marks=pytest.mark.slow)
+            pytest.param(ranks, victim, number, "train.py", marks=pytest.mark.slow)
             for ranks in (2, 3)
             for victim in range(ranks)
             for number in (signal.SIGKILL, signal.SIGSTOP)
@@ -75,9 +76,11 @@ def unbroken(tmp_path_factory):
         ],
     ],
 )
-def test_the_others_say_which_rank_is_lost_and_torchrun_starts_them_again(tmp_path, unbroken, ranks, victim, number):
+def test_the_others_say_which_rank_is_lost_and_torchrun_starts_them_again(
+    tmp_path, unbroken, ranks, victim, number, script
+):
     tensors, rows = unbroken(ranks)
-    process = start(ranks, tmp_path / "broken", "--max-restarts=1")
+    process = start(ranks, tmp_path / "broken", "--max-restarts=1", script=script)
     complaints, heard, said = [], [], []
 
     def listen():

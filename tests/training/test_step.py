@@ -20,6 +20,7 @@ from models.dropblock import DropBlock
 from models.shakedrop import ShakeDrop
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
 from smoothmix.training import checkpoint, step
+from smoothmix.training.gradients import FlatGradients
 from smoothmix.training.recipe import Settings
 from smoothmix.training.step import Graphed
 from smoothmix.utils.distributed import Ranks
@@ -132,6 +133,21 @@ def test_layers_that_draw_or_change_with_the_epoch_go_on_in_a_replay(make, dropo
     runs = [make(name, graphed=name == "graph", layer=layer) for name in ("eager", "graph")]
     for trainer in runs:
         trainer.fit()
+    assert_same_run(*runs)
+
+
+def test_the_step_of_several_ranks_is_replayed(make, dropout_draws_on_the_device, monkeypatch):
+    """All of it but the sum over the ranks, beside a step without the buffer of gradients."""
+    runs = [make(name, graphed=name == "graph") for name in ("eager", "graph")]
+
+    def wrapped(self):
+        self.gradients = FlatGradients(self.model, self.ranks)
+        return self.model
+
+    monkeypatch.setattr(runs[1], "_wrapped", wrapped.__get__(runs[1]))
+    for trainer in runs:
+        trainer.fit()
+    assert runs[1].launch.replays
     assert_same_run(*runs)
 
 
@@ -330,7 +346,7 @@ def test_the_host_is_at_most_two_steps_ahead():
             record=lambda: log.append(("queued", number)), synchronize=lambda: log.append(("done", number))
         )
 
-    pace = step.Pace(torch.device("cuda"), event)
+    pace = step.Pace(torch.device("cuda"), event=event)
     for _ in range(4):
         pace()
     assert log == [("queued", 0), ("queued", 1), ("queued", 2), ("done", 0), ("queued", 3), ("done", 1)]

@@ -1,4 +1,4 @@
-"""Run by torchrun in test_distributed.py: `two_ranks.py steps|manifold|evaluate OUT [EPOCHS [AUGMENT]]`."""
+"""Run by torchrun: `two_ranks.py steps|forms|manifold|evaluate OUT [EPOCHS [AUGMENT [DEVICE]]]`."""
 
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ from smoothmix.evaluation.classification import evaluate
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import destroy_process_group, init_distributed
+from tests.training import uncaptured
 
 
 def data(augment="none"):
@@ -27,8 +28,8 @@ def network(norm):
     return nn.Sequential(*layers, nn.Linear(216, 7))
 
 
-def main(what, out, epochs=2, augment="none"):
-    ranks = init_distributed("cpu")
+def main(what, out, epochs=2, augment="none", device="cpu"):
+    ranks = init_distributed(device)
     if what == "steps":
         recipe = Recipe(name="test", epochs=int(epochs), batch_size=12, lr=0.1)
         directory = Path(out)
@@ -38,6 +39,24 @@ def main(what, out, epochs=2, augment="none"):
             network(norm=False), strategy, data(augment), recipe, Settings(), directory, ranks, torch.Generator(), {}
         )
         trainer.fit()
+    elif what == "forms":
+        recipe = Recipe(name="test", epochs=2, batch_size=12, lr=0.1)
+        states = {}
+        for step in ("eager", "graph"):
+            if device == "cpu":
+                uncaptured.use(step)
+            for precision in ("fp32", "bf16"):
+                model, strategy = network(norm=True), Identity(num_classes=7)
+                with torch.no_grad():
+                    model[0].weight += ranks.rank  # those of rank 0 are taken
+                directory = Path(out) / step / precision
+                directory.mkdir(parents=True, exist_ok=True)
+                settings = Settings(precision=precision, deterministic=True, step="auto" if device == "cpu" else step)
+                generator = torch.Generator(ranks.device)
+                Trainer(model, strategy, data(), recipe, settings, directory, ranks, generator, {}).fit()
+                states[step, precision] = ranks.gather(model.cpu().state_dict())
+        if ranks.is_main:
+            torch.save(states, Path(out) / "states.pt")
     elif what == "manifold":
         recipe = Recipe(name="test", epochs=2, batch_size=12, lr=0.1)
         directory = Path(out)
@@ -56,7 +75,7 @@ def main(what, out, epochs=2, augment="none"):
         # every rank has other BatchNorm statistics until rank 0's are copied
         model = network(norm=True)
         model[1].running_mean += ranks.rank
-        ranks.copy_buffers_from_main(model)
+        ranks.copy_from_main(model.buffers())
         calls = []
         batches = data().eval_batches("test", 4 * ranks.world_size, ranks)
         result = evaluate(model, batches, ranks, after_batch=lambda: calls.append(1))
