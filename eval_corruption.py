@@ -1,8 +1,8 @@
-"""Evaluate a checkpoint on corrupted images.
+"""Evaluate a network on corrupted images: a run of this repository, a checkpoint, or one that was trained elsewhere.
 
 python eval_corruption.py run=RUN_DIR benchmark=cifar100_c                # reads data/CIFAR-100-C/
-python eval_corruption.py run=RUN_DIR benchmark=cifar100_c source=generate 'corruptions=[fog,snow]'
-python eval_corruption.py checkpoint=best.pt benchmark=digits_c source=generate
+python eval_corruption.py run=RUN_DIR 'corruptions=[fog,snow]'            # without benchmark=: corrupts the test images
+python eval_corruption.py model=timm model.name=resnet50 +model.pretrained=true dataset=imagenet images=2000
 """
 
 import signal
@@ -12,22 +12,20 @@ from pathlib import Path
 def main(composed):
     """Rebuild data set and network, evaluate the corruptions that the record is missing, print the averages."""
     from datasets.augment import Normalized
-    from datasets.corrupted import find_set, open_files
+    from datasets.corrupted import find_set, open_files, set_for
     from datasets.subsets import TestSubset
     from smoothmix.config.load_run import load_run
     from smoothmix.config.schema import EvalCorruptionOptions, check_options
     from smoothmix.evaluation.averages import calibration_table, corruptions_of, table
     from smoothmix.evaluation.generated import GeneratedImages
     from smoothmix.evaluation.robustness import evaluate_benchmark
-    from smoothmix.utils.errors import UserError
 
     options = check_options(composed, EvalCorruptionOptions)
-    benchmark = find_set(options.benchmark)
-    names = corruptions_of(benchmark.constants, options.corruptions)
+    if options.benchmark is not None:  # before the weights are read
+        find_set(options.benchmark)
     run = load_run(options)
-    if run.config.dataset.name != benchmark.dataset:
-        trained_on = f"{run.path} was trained on {run.config.dataset.name}"
-        raise UserError(f"{trained_on}, but {benchmark.title} is made of {benchmark.dataset}; choose its own benchmark")
+    benchmark = set_for(options.benchmark, run.config.dataset.name, run.data.image_size, options.source)
+    names = corruptions_of(benchmark.constants, options.corruptions)
     subset = TestSubset(run.data, options.images) if options.images is not None else None
     part = f", {options.images} of {run.data.sizes['test']} images" if subset else ""
     if options.source == "files":
@@ -44,10 +42,11 @@ def main(composed):
     path = run.record_path(benchmark.name, options.source, options.images)
     about = run.identity() | {"benchmark": benchmark.name, "source": corrupted.source + part}
     available = [name for name in names if name not in missing]
-    record = evaluate_benchmark(run.model, batches, available, clean_batches, run.ranks, path, about, run.channels_last)
+    settings = run.channels_last, run.about()
+    record = evaluate_benchmark(run.model, batches, available, clean_batches, run.ranks, path, about, *settings)
     if run.ranks.is_main:
-        title, with_alexnet = f"{benchmark.title} ({about['source']})", benchmark.constants == "imagenet"
-        print(table(title, record.top1_errors, record.clean_top1_error, missing, with_alexnet))
+        title = f"{benchmark.title} ({about['source']})"
+        print(table(title, record.top1_errors, record.clean_top1_error, missing, benchmark.has_alexnet, options.images))
         print(calibration_table(record.clean_calibration, record.calibration))
         print(f"record: {path}")
 

@@ -21,7 +21,7 @@ from datasets.decode import load_rgb, pixels
 from datasets.layout import list_images
 from datasets.loader import batches_on, check_workers, make_loader, stop_workers
 from datasets.subsets import TestSubset
-from smoothmix.corruptions import SEVERITIES
+from smoothmix.corruptions import SEVERITIES, SIDES, constants_for
 from smoothmix.utils.checks import read_object
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.data import Batch
@@ -51,6 +51,11 @@ class CorruptedSet:
     constants: str
     dataset: str
 
+    @property
+    def has_alexnet(self) -> bool:
+        """Whether AlexNet's errors on it, and with them mCE and relative mCE, are defined."""
+        return self.name == "imagenet_c"
+
 
 CORRUPTED = {
     entry.name: entry
@@ -72,6 +77,33 @@ def find_set(name: str) -> CorruptedSet:
     if name not in CORRUPTED:
         raise UserError(f"there is no benchmark {name}; {nearest(name, CORRUPTED)}")
     return CORRUPTED[name]
+
+
+def set_for(name: str | None, dataset: str, image_size: int, source: str) -> CorruptedSet:
+    """Return the corrupted test set `name`, or without a name the one of `dataset` at this image size.
+
+    A data set of which none is published gets one of its own, whose images have to be generated.
+
+    Raises:
+        UserError: the benchmark is made of other images.
+    """
+    of_dataset = [entry for entry in CORRUPTED.values() if entry.dataset == dataset]
+    same_size = [entry for entry in of_dataset if SIDES[entry.constants] == image_size]
+    if name is None:
+        own = f"{dataset}{image_size}"
+        made = CorruptedSet(
+            f"{own}_c", f"{dataset} of {image_size} pixels, corrupted", own, constants_for(image_size), dataset
+        )
+        return next(iter(same_size), made)
+    chosen = find_set(name)
+    if chosen not in of_dataset:
+        raise UserError(
+            f"{name} is made of {chosen.dataset}, not of {dataset}: choose its own benchmark, or leave it out"
+        )
+    if source == "generate" and chosen not in same_size:
+        side = SIDES[chosen.constants]
+        raise UserError(f"{chosen.title} has images of {side} pixels, not {image_size}: leave out benchmark={name}")
+    return chosen
 
 
 def open_files(

@@ -129,7 +129,10 @@ class FolderData:
             UserError: there are images to evaluate on alone.
         """
         if "train" not in self.sizes:
-            raise UserError(f"there is no folder {self.root / 'train'}: the data set can only be evaluated on")
+            raise UserError(
+                f"there is no folder {self.root / 'train'}: the data set can only be evaluated on (of bare class "
+                "folders, dataset.val_split=N holds out N images for that and trains on the others)"
+            )
         return TrainBatches(self, batch_size, seed, ranks)
 
     def eval_batches(self, split: str, batch_size: int, ranks: Ranks = ONE_RANK) -> Normalized:

@@ -38,7 +38,8 @@ def find_images(root: Path, val_split: int) -> Layout:
 
     ``train/<class>/`` holds the training images, and ``val`` (ImageNet's name) or ``test`` those to evaluate on; one of
     them without labels is ignored beside the other. Without ``train`` the data set can only be evaluated on. Without
-    ``val`` and ``test`` the images of ``train/<class>/`` or ``<class>/`` are split, `val_split` of them to evaluate on.
+    ``val`` and ``test`` the images of ``train/<class>/`` or ``<class>/`` are split, `val_split` of them to evaluate on;
+    with a `val_split` of 0, those of ``<class>/`` are all to evaluate on.
 
     Raises:
         UserError: another layout, with what to change.
@@ -90,6 +91,8 @@ def _split(folder: Path, root: Path, val_split: int) -> Layout:
         raise UserError(
             f"there are no images in {root}: set dataset.root to the folder that holds train/<class>/ and val/<class>/"
         )
+    if not val_split and folder == root:
+        return Layout(names, {"test": list_images(folder, names)})
     if not val_split:
         raise UserError(
             f"{root} has neither val nor test: give dataset.val_split=N to evaluate on N of the images in {folder}"

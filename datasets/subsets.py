@@ -79,7 +79,7 @@ class TestSubset:
             raise UserError("images=0 evaluates nothing; give a number of test images, or leave it out")
         self.data = data
         self.index = hold_out(data.fine_test_labels, count, "images")[1]
-        self.sizes = {"test": count}
+        self.sizes, self.image_size = {"test": count}, data.image_size
 
     def image_batches(self, split: str, pieces: list[range], device: str | torch.device = "cpu") -> Any:
         """Return the images whose places in `index` are in `pieces`, as the whole data set does."""

@@ -3,22 +3,11 @@
 import re
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.weights import read
+from smoothmix.utils.weights import read_weights
 
-# A NumPy number, such as the best error, by the module names of NumPy 1 and 2. Nothing else than tensors and plain
-# values is admitted.
-_SCALAR = np.float64(0).__reduce__()[0]
-_NUMPY_SCALARS = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64")),
-]
 # Where the layers of a residual branch stand in our sequence; the gaps are its ReLUs.
 _RESIDUAL = {"bn1": 0, "conv1": 1, "bn2": 2, "conv2": 4, "bn3": 5, "conv3": 7, "bn4": 8}
 _OUTSIDE = {"conv1": "stem.0", "bn1": "stem.1", "bn_final": "norm", "fc": "fc"}
@@ -36,18 +25,11 @@ def load_published(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing or damaged, or not such a checkpoint.
     """
-    content = read(path, _NUMPY_SCALARS)
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} is not a checkpoint of the CutMix authors' code: it has no weights under 'state_dict'")
-    weights = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+    weights = read_weights(path)
     if "bn_final.weight" in weights:
         weights = {_pyramidnet_name(name, path): tensor for name, tensor in weights.items()}
     elif "layer4.0.conv1.weight" not in weights:
         raise UserError(f"{path} holds neither a PyramidNet for CIFAR nor a ResNet for ImageNet of the CutMix authors")
-    for name in list(weights):  # PyTorch before 0.4.1 did not count
-        if name.endswith("running_mean"):
-            weights.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return weights
 
 

@@ -54,12 +54,9 @@ def make_folder(folder: Path) -> None:
     Raises:
         UserError: the file system refuses.
     """
-    from smoothmix.utils.errors import UserError
+    from smoothmix.utils import files
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); give another --output") from error
+    files.make_folder(folder, "--output")
 
 
 def _is_table(word: str) -> bool:

@@ -22,12 +22,14 @@ def help_text(configs: Path, config_name: str, description: str, arguments: list
     chosen |= {key: value for key, _, value in (word.partition("=") for word in arguments) if key in chosen}
     lines = [description.strip(), ""]
     if chosen:
-        lines.append(f"Groups, as in mixing=cutmix (the keys of another choice: {config_name}.py --help mixing=cutmix)")
+        example = "mixing=cutmix" if "mixing" in chosen else "dataset=cifar100"
+        lines.append(f"Groups, as in {example} (the keys of another choice: {config_name}.py --help {example})")
         for group in chosen:
             choices = f"  {group}: {', '.join(_choices(configs / group))}"
             lines += textwrap.wrap(choices, 120, subsequent_indent="    ", break_on_hyphens=False)
         lines.append("")
-    lines.append("Keys, as in recipe.epochs=30, with their defaults" if chosen else "Keys, as in weights=last")
+    example = "recipe.epochs=30" if "recipe" in chosen else "weights=last"
+    lines.append(f"Keys, as in {example}, with their defaults")
     own = re.sub(r"^(?:defaults|hydra):\n(?:[ \t]+.*\n)*", "", text, flags=re.M)
     lines += [f"  {line}" for line in own.splitlines() if line and not line.startswith("#")]
     for group, choice in chosen.items():

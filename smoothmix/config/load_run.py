@@ -1,5 +1,6 @@
-"""From a checkpoint to the network and the images that it was made with."""
+"""From a checkpoint, or a network that was trained elsewhere, to the network and the images to evaluate it on."""
 
+import hashlib
 import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,8 @@ from smoothmix.utils.checks import is_small
 from smoothmix.utils.data import Batches, ImageDataset
 from smoothmix.utils.distributed import Ranks, init_distributed
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import weights_digest
-from smoothmix.utils.weights import load_model
+from smoothmix.utils.files import make_folder, weights_digest
+from smoothmix.utils.weights import in_precision_of, load_model, read_weights, tensors_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,9 @@ class LoadedRun:
     """A trained network on its device, with its data set.
 
     `config` is the run's configuration, `path` the file of the weights, `batch_size` that of one rank's evaluation
-    batches, `channels_last` the memory format of images and weights. `published` weights come from other code.
+    batches, `channels_last` the memory format of images and weights. `origin` is "run", "published" (a checkpoint of
+    the CutMix authors) or "external"; of an external network, `config` says only what data set and network are.
+    Records go to the folder `output`.
     """
 
     config: RunConfig
@@ -38,7 +41,8 @@ class LoadedRun:
     ranks: Ranks
     batch_size: int
     channels_last: bool
-    published: bool
+    origin: str
+    output: Path
 
     def eval_batches(self, split: str) -> Batches:
         """Return this rank's batches of the clean images of `split`."""
@@ -46,12 +50,14 @@ class LoadedRun:
 
     def identity(self) -> dict[str, Any]:
         """Return what a record of this network's errors says about where its weights come from."""
-        digest = weights_digest(self.path)
-        if self.published:
-            facts: dict[str, Any] = {"recipe": "published", "config_hash": digest[:8], "seed": None, "epochs": None}
-        else:
-            recipe, number = self.config.recipe, run_dir.config_hash(self.config)
+        digest = weights_digest(self.path) if self.path.is_file() else tensors_digest(self.model)
+        recipe, number = self.config.recipe, run_dir.config_hash(self.config)
+        facts: dict[str, Any] = {"recipe": self.origin, "config_hash": digest[:8], "seed": None, "epochs": None}
+        if self.origin == "run":
             facts = {"recipe": recipe.name, "config_hash": number, "seed": self.config.seed, "epochs": recipe.epochs}
+        elif self.origin == "external":  # the same weights may be given other images
+            counted = f"{digest} {number} {self.data.mean} {self.data.std}"
+            facts["config_hash"] = hashlib.sha256(counted.encode()).hexdigest()[:8]
         return {
             "weights": self.path.stem,
             "weights_sha256": digest,
@@ -62,34 +68,52 @@ class LoadedRun:
             **facts,
         }
 
-    def record_path(self, benchmark: str, source: str, images: int | None = None) -> Path:
-        """Return where the errors on a corrupted benchmark, or on this number of its images, are recorded."""
-        subset = "" if images is None else f"-{images}"
-        return self.path.with_name(f"{self.path.stem}.{benchmark}-{source}{subset}.json")
+    def about(self) -> dict[str, Any]:
+        """Return what a record says of weights and images beside the identity."""
+        return {
+            "weights_file": self.path.name if self.path.is_file() else _published_name(self.model),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "image_size": self.data.image_size,
+            "mean": self.data.mean,
+            "std": self.data.std,
+        }
+
+    def record_path(self, images: str, source: str, number: int | None = None) -> Path:
+        """Return where the errors on `images` (a benchmark, a data set) from a `source`, or a `number` of them, go."""
+        subset = "" if number is None else f"-{number}"
+        return self.output / f"{self.path.stem}.{images}-{source}{subset}.json"
 
 
 def load_run(options: LoadOptions) -> LoadedRun:
     """Rebuild the data set and the network of a run, and load its weights; the options have been checked.
 
+    An external network is built from the options. Its images are normalised with the `mean` and `std` of the options,
+    else with those of the published weights, else with those of the data set.
+
     Raises:
         UserError: a file that is missing, damaged or not a checkpoint, or options that do not fit its data set.
     """
-    path = Path(options.checkpoint or Path(options.run or "", f"{options.weights}.pt")).expanduser()
-    stored, weights = _stored(options, path)
-    config = schema.check(stored)
-    changes = {key: value for key, value in options.dataset.items() if value is not None}
-    for key in changes.keys() - config.dataset.options.keys():
-        if key not in schema.parameters_of("dataset", config.dataset):
-            name = config.dataset.name
-            raise UserError(f"the data set {name} has no {key}; leave out dataset.{key}={changes[key]}")
-    if changes:
-        stored.dataset.update(changes)
-        config = schema.check(stored)
+    weights: dict[str, Tensor] | None = None
+    if options.is_external:
+        config = schema.check(_external(options))
+        path, weights = _external_weights(options, config)
+    else:
+        path = Path(options.checkpoint or Path(options.run or "", f"{options.weights}.pt")).expanduser()
+        stored, weights = _stored(options, path)
+        config = _with_changes(stored, options.dataset)
     run_dir.check_names(config)
     ranks = init_distributed(options.device, options.timeout)
     data = build.dataset(config)
-    model = build.model(_untrained(config), data.num_classes, data.image_size)
-    load_model(model, weights, path)
+    model = build.model(config if weights is None else _untrained(config), data.num_classes, data.image_size)
+    if options.is_external:
+        published = _published_normalisation(model, config, data) if weights is None else {}
+        data.mean = tuple(options.mean or published.get("mean", data.mean))
+        data.std = tuple(options.std or published.get("std", data.std))
+    if weights is not None:
+        load_model(model, in_precision_of(model, weights) if options.is_external else weights, path)
+    output = Path(options.output).expanduser() if options.output else path.parent
+    if options.output or weights is None:
+        make_folder(output, "output")
     return LoadedRun(
         config=config,
         path=path,
@@ -98,8 +122,62 @@ def load_run(options: LoadOptions) -> LoadedRun:
         ranks=ranks,
         batch_size=options.batch_size or batch_size(ranks.device),
         channels_last=config.uses_channels_last(ranks.device),
-        published=options.published is not None,
+        origin="external" if options.is_external else "published" if options.published else "run",
+        output=output,
     )
+
+
+def _external(options: LoadOptions) -> DictConfig:
+    """Return the configuration of an external network, in which only data set and network mean anything."""
+    stored = compose("train", ["mixing=identity"])
+    stored.method = "external"
+    # keys of other data sets are null
+    stored.dataset = {key: value for key, value in options.dataset.items() if value is not None}
+    stored.model = {key: value for key, value in options.model.items() if key != "checkpoint"}
+    return stored
+
+
+def _external_weights(options: LoadOptions, config: RunConfig) -> tuple[Path, dict[str, Tensor] | None]:
+    """Return the file of an external network and what it holds; None for weights that the network is built with."""
+    if "checkpoint" in options.model and options.model["checkpoint"] is not None:
+        path = Path(options.model["checkpoint"]).expanduser()
+        return path, read_weights(path)
+    run_dir.check_names(config)  # of a folder
+    return Path("outputs", "external", config.dataset.name, f"{config.model.name}.published"), None
+
+
+def _published_normalisation(model: nn.Module, config: RunConfig, data: ImageDataset) -> dict[str, Any]:
+    """Return the mean and the std with which the published weights of `model` were trained.
+
+    Raises:
+        UserError: they tell other classes than the data set has, so the head is a new one.
+    """
+    published: dict[str, Any] = getattr(model, "pretrained_cfg", {})
+    if (classes := published.get("num_classes")) != data.num_classes:
+        raise UserError(
+            f"the published weights of {config.model.name} tell {classes} classes and {config.dataset.name} has "
+            f"{data.num_classes}: finetune them (train.py), or give weights for these classes as model.checkpoint=FILE"
+        )
+    return published
+
+
+def _published_name(model: nn.Module) -> str:
+    published = getattr(model, "pretrained_cfg", {})
+    return f"timm {published.get('architecture')}.{published.get('tag')}"
+
+
+def _with_changes(stored: DictConfig, dataset: dict[str, Any]) -> RunConfig:
+    """Return the stored configuration of a run with those values of `dataset` that are not None."""
+    config = schema.check(stored)
+    changes = {key: value for key, value in dataset.items() if value is not None}
+    for key in changes.keys() - config.dataset.options.keys():
+        if key not in schema.parameters_of("dataset", config.dataset):
+            name = config.dataset.name
+            raise UserError(f"the data set {name} has no {key}; leave out dataset.{key}={changes[key]}")
+    if changes:
+        stored.dataset.update(changes)
+        config = schema.check(stored)
+    return config
 
 
 def _untrained(config: RunConfig) -> RunConfig:

@@ -93,21 +93,47 @@ class _Composed(RunConfig):
 
 @dataclass(kw_only=True)
 class LoadOptions:
-    """Which weights to load, and where: the keys that configs/eval.yaml and configs/eval_corruption.yaml share."""
+    """Which weights to load, and where: the keys that configs/eval.yaml and configs/eval_corruption.yaml share.
+
+    `dataset` and `model` are those of an external network, trained elsewhere, if they have a `_target_`; else `dataset`
+    holds what differs from the run's.
+    """
 
     run: str | None = None
     checkpoint: str | None = None
     published: str | None = None
     weights: str = "best"
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    output: str | None = None
+    images: int | None = None
     batch_size: int | None = None
     device: str = "auto"
     timeout: float = TIMEOUT
     dataset: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether a network is named that no run of this repository has made."""
+        return "_target_" in self.dataset or any(value is not None for value in self.model.values())
 
     def check(self) -> None:
         """Raise UserError for options that contradict each other or name something unknown."""
-        if (self.run is None) == (self.checkpoint is None):
-            raise UserError("give either run=RUN_DIR or checkpoint=FILE")
+        complete = "_target_" in self.dataset and "_target_" in self.model
+        given = [self.run is not None, self.checkpoint is not None, self.is_external]
+        if sum(given) != 1 or self.is_external != complete:
+            raise UserError("give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME")
+        if self.is_external and (self.model.get("checkpoint") is None) == (not self.model.get("pretrained")):
+            raise UserError(
+                f"say whose weights model={self.model.get('name')} has: give either model.checkpoint=FILE or "
+                "+model.pretrained=true, those that timm publishes"
+            )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and not self.is_external:
+                raise UserError(f"{name}={values} is that of a run already; give it with a network, model=NAME")
+            if values is not None and (len(values) != 3 or (name == "std" and min(values) <= 0)):
+                raise UserError(f"{name}={values} should be a number for each of the three channels, for values 0 to 1")
         if self.published is not None and self.checkpoint is None:
             raise UserError(f"published={self.published} is about a file: give it as checkpoint=FILE")
         _check_one_of("weights", self.weights, ("best", "last"))
@@ -121,22 +147,31 @@ class EvalOptions(LoadOptions):
 
     split: str = "test"
 
+    def check(self) -> None:
+        """Raise UserError for options that contradict each other or name something unknown."""
+        super().check()
+        if self.images is not None and self.split != "test":
+            raise UserError(f"images={self.images} are of the test images; leave out split={self.split}")
+
 
 @dataclass(kw_only=True)
 class EvalCorruptionOptions(LoadOptions):
     """The top level of configs/eval_corruption.yaml."""
 
-    benchmark: str
-    source: str = "files"
+    benchmark: str | None = None
+    source: str | None = None
     files: str | None = None
     corruptions: list[str] | None = None
-    images: int | None = None
     seed: int = 0
 
     def check(self) -> None:
         """Raise UserError for options that contradict each other or name something unknown."""
         super().check()
+        if self.source is None:  # only what has been published can be read
+            self.source = "files" if self.benchmark else "generate"
         _check_one_of("source", self.source, ("files", "generate"))
+        if self.source == "files" and self.benchmark is None:
+            raise UserError("source=files reads the images of a benchmark: name it, as in benchmark=cifar100_c")
 
 
 def _check_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from smoothmix.corruptions.corruption import Corruption, Draws
 from smoothmix.corruptions.filters import along_sides, gaussian_matrix, zoom_matrix
 
-TILE = 4  # side of the tiles of pixels that the defocus filter takes at once; divides 32 and 224
+TILE = 4  # side of the tiles of pixels that the defocus filter takes at once
 
 
 class Defocus(NamedTuple):
@@ -67,9 +67,11 @@ def _defocus(images: Tensor, setting: Defocus, draws: Draws) -> Tensor:
         for column in range(TILE):
             shifted[row, column, row : row + len(kernel), column : column + len(kernel)] = kernel / largest
     bank = shifted.view(TILE * TILE, 1, size, size).to(images.device)
-    padded = F.pad(images.float(), (half,) * 4, mode="reflect").flatten(0, 1)[:, None]
+    side = images.shape[-1]
+    rest = half + -side % TILE  # tiles that stick out are cut off again
+    padded = F.pad(images.float(), (half, rest, half, rest), mode="reflect").flatten(0, 1)[:, None]
     tiles = F.conv2d(padded, bank, stride=TILE)
-    blurred = F.pixel_shuffle(tiles, TILE).view(images.shape)
+    blurred = F.pixel_shuffle(tiles, TILE)[..., :side, :side].reshape(images.shape)
     # Many a sum under an even disk is a whole grey level. The sum is exact so far; float64 leaves it on the side of
     # that level on which the rounded weight puts it in the original.
     return blurred.double().mul_(largest).clamp_(0, 255).byte()

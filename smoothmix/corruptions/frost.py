@@ -17,7 +17,8 @@ _FILES = {  # with heights and widths
     "frost4.jpg": (350, 527),
     "frost5.jpg": (495, 660),
 }
-_CIFAR_STEP = 5  # for small images, every fifth pixel of the photographs
+_SHRUNK = 160  # for images of S pixels every (160 // S)-th pixel of the photographs: of CIFAR every fifth
+_LEAST = min(min(size) for size in _FILES.values())  # for larger images than this the photographs are enlarged
 
 
 def _sample(images: Tensor, setting: _Setting, generator: Generator | None) -> Draws:
@@ -48,8 +49,12 @@ def _textures(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     The first is uint8 (5, 3, H, W), each photograph in the upper left of its place; the second is int64 (5, 2).
     """
     photographs = _photographs()
-    if side == 32:
-        photographs = [photograph[:, 2::_CIFAR_STEP, 2::_CIFAR_STEP] for photograph in photographs]
+    if (step := _SHRUNK // side) > 1:
+        photographs = [photograph[:, step // 2 :: step, step // 2 :: step] for photograph in photographs]
+    if (factor := -(-side // _LEAST)) > 1:
+        photographs = [
+            photograph.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for photograph in photographs
+        ]
     sizes = torch.tensor([photograph.shape[1:] for photograph in photographs])
     height, width = sizes.amax(0).tolist()
     textures = torch.zeros(len(photographs), 3, height, width, dtype=torch.uint8)

@@ -20,6 +20,7 @@ from smoothmix.corruptions.glass import GLASS_BLUR
 from smoothmix.corruptions.noise import GAUSSIAN_NOISE, IMPULSE_NOISE, SHOT_NOISE, SPECKLE_NOISE
 from smoothmix.corruptions.snow import SNOW
 from smoothmix.corruptions.spatter import SPATTER
+from smoothmix.utils.errors import UserError
 from smoothmix.utils.precision import full_precision
 
 CORRUPTIONS: dict[str, Corruption] = {
@@ -43,7 +44,11 @@ CORRUPTIONS: dict[str, Corruption] = {
     "elastic_transform": ELASTIC_TRANSFORM,
     "jpeg_compression": JPEG_COMPRESSION,
 }
-SIDES = {"cifar": 32, "imagenet": 224}
+SIDES = {"cifar": 32, "imagenet": 224}  # for which the constants were made
+SIZES = {
+    "cifar": range(32, 85),
+    "imagenet": range(85, 4097),
+}  # that take them: the nearer side by ratio, 84.7 = √(32·224)
 SAVED_QUALITY = 85  # of the JPEG files that ImageNet-C consists of
 
 
@@ -58,10 +63,11 @@ def corrupt(
     """Return corrupted copies of `images`, uint8 (N, 3, S, S), on the same device.
 
     Args:
-        images: RGB, uint8 (N, 3, S, S); S is 32 for "cifar", 224 for "imagenet".
+        images: RGB, uint8 (N, 3, S, S); S is 32 to 84 for "cifar", 85 and more for "imagenet".
         name: one of `CORRUPTIONS`.
         severity: 1 to 5.
-        benchmark: whose constants to use: "cifar" (CIFAR-10-C and CIFAR-100-C) or "imagenet" (ImageNet-C).
+        benchmark: whose constants to use: "cifar" (CIFAR-10-C and CIFAR-100-C) or "imagenet" (ImageNet-C). They were
+            made for S = 32 and S = 224 and do not follow S, though some are lengths in pixels.
         generator: where random numbers come from, on the images' device; torch's default one if None.
         save_as_jpeg: pass "imagenet" images through JPEG of quality 85 at the end, as the published files were.
 
@@ -74,6 +80,18 @@ def corrupt(
     if benchmark == "imagenet" and save_as_jpeg:
         corrupted = through_jpeg(corrupted, SAVED_QUALITY)
     return corrupted
+
+
+def constants_for(side: int) -> str:
+    """Return the benchmark whose constants images of `side` pixels take.
+
+    Raises:
+        UserError: they are too small, or too large.
+    """
+    for name, sizes in SIZES.items():
+        if side in sizes:
+            return name
+    raise UserError(f"images of {side} pixels cannot be corrupted; give dataset.image_size=32 or more, at most 4096")
 
 
 def sample(
@@ -100,10 +118,10 @@ def _setting(images: Tensor, name: str, severity: int, benchmark: str) -> Any:
         raise ValueError(f"unknown benchmark {benchmark!r}; choose from {', '.join(SIDES)}")
     if severity not in SEVERITIES:
         raise ValueError(f"severity must be 1, 2, 3, 4 or 5, not {severity!r}")
-    side = SIDES[benchmark]
-    if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):
+    side, sizes = images.shape[-1], SIZES[benchmark]
+    if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side) or side not in sizes:
         raise ValueError(
-            f"benchmark={benchmark!r} corrupts uint8 images (N, 3, {side}, {side}), "
+            f"benchmark={benchmark!r} corrupts uint8 images (N, 3, S, S) with S from {sizes[0]} to {sizes[-1]}, "
             f"not {images.dtype} {tuple(images.shape)}; resize them, or choose the other benchmark"
         )
     corruption = CORRUPTIONS[name]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from statistics import NormalDist
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.calibration import MEASURES
@@ -31,6 +32,8 @@ ALEXNET = {
 ALEXNET_CLEAN = 43.48  # torchvision's AlexNet has 56.52 % top-1 accuracy on the clean images
 BENCHMARK = tuple(ALEXNET)
 
+Z = NormalDist().inv_cdf(0.975)
+
 Errors = Mapping[str, Mapping[int, float]]
 
 
@@ -46,6 +49,14 @@ def corruptions_of(constants: str, chosen: list[str] | None = None) -> list[str]
         if name not in CORRUPTIONS:
             raise UserError(f"there is no corruption {name}; {nearest(name, CORRUPTIONS)}")
     return chosen or list(BENCHMARK if constants == "imagenet" else CORRUPTIONS)
+
+
+def wilson_interval(percent: float, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval, in %, of a share of `percent` that was counted among `n` images."""
+    share = percent / 100
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
 
 
 def complete(cells: Mapping[int, float]) -> bool:
@@ -121,14 +132,27 @@ def summarize(errors: Errors, clean: float, with_alexnet: bool) -> dict[str, flo
     return rows
 
 
-def table(title: str, errors: Errors, clean: float, missing: Mapping[str, str], with_alexnet: bool) -> str:
-    """Return all errors as text: a line per corruption, the `clean` error, the averages, and why some are `missing`."""
+def table(
+    title: str,
+    errors: Errors,
+    clean: float,
+    missing: Mapping[str, str],
+    with_alexnet: bool,
+    subset: int | None = None,
+) -> str:
+    """Return all errors as text: a line per corruption, the `clean` error, the averages, and why some are `missing`.
+
+    Of a `subset` of this many images, the 95 % interval of the clean error is added.
+    """
     lines = [f"{title}, top-1 error in %, severities 1 to 5 and their mean"]
     for name, mean in means(errors).items():
         row = " ".join(f"{error:6.2f}" for _, error in sorted(errors[name].items()))
         lines.append(f"{name:<18} {row}  {mean:6.2f}")
     rows = {"clean": clean, **summarize(errors, clean, with_alexnet)}
     lines += [f"{name:<53} {value:6.2f}" for name, value in rows.items()]
+    if subset is not None:
+        low, high = wilson_interval(clean, subset)
+        lines.append(f"a subset of {subset} images: 95 % interval of the clean error {low:.2f} to {high:.2f}")
     lines += [f"not evaluated: {name}: {reason}" for name, reason in missing.items()]
     lines += [f"incomplete: these averages leave out {', '.join(missing)}"] if missing else []
     return "\n".join(lines)

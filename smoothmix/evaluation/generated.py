@@ -9,7 +9,9 @@ from smoothmix.utils.data import Batch, ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.seeding import derive_seed
 
-CHUNK = {"cifar": 250, "imagenet": 50}  # images that draw their random numbers together: part of what a seed means
+# images that draw their random numbers together: part of what a seed means; of another side as many pixels
+CHUNK = {"cifar": 250, "imagenet": 50}
+TITLES = {"cifar": "CIFAR-C's", "imagenet": "ImageNet-C's"}
 
 
 def unavailable(names: Iterable[str], constants: str) -> dict[str, str]:
@@ -28,21 +30,23 @@ class GeneratedImages:
     """The corruptions of a benchmark at every severity, generated from the test images of a data set.
 
     The images of a corruption-severity pair follow from (`seed`, corruption, severity) on a CPU: not from the number of
-    ranks, nor from which pairs came before. On a GPU other numbers are drawn.
+    ranks, nor from which pairs came before. On a GPU other numbers are drawn. `source` says where the images have
+    another side than those of the benchmark.
     """
 
-    def __init__(
-        self, data: ImageDataset, constants: str, seed: int, ranks: Ranks, save_as_jpeg: bool = True
-    ) -> None:
-        n = data.sizes["test"]
-        chunks = [range(start, min(start + CHUNK[constants], n)) for start in range(0, n, CHUNK[constants])]
+    def __init__(self, data: ImageDataset, constants: str, seed: int, ranks: Ranks, save_as_jpeg: bool = True) -> None:
+        n, side, own_side = data.sizes["test"], data.image_size, SIDES[constants]
+        self.size = max(1, CHUNK[constants] * own_side**2 // side**2)
+        chunks = [range(start, min(start + self.size, n)) for start in range(0, n, self.size)]
         self.numbers = range(len(chunks))[ranks.rank :: ranks.world_size]
         self.chunks = [chunks[number] for number in self.numbers]
         self.clean = data.image_batches("test", self.chunks, ranks.device)
         self.constants, self.seed, self.save_as_jpeg = constants, seed, save_as_jpeg
         self.device = ranks.device
         self.generator = torch.Generator(ranks.device)
-        self.source = f"generated (seed {seed}{', on a GPU' if ranks.device.type == 'cuda' else ''})"
+        gpu = ", on a GPU" if ranks.device.type == "cuda" else ""
+        constants_of = f", {TITLES[constants]} constants at {side} pixels" if side != own_side else ""
+        self.source = f"generated (seed {seed}{gpu}{constants_of})"
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of the corruptions `names` that cannot be made here; see :func:`unavailable`."""
@@ -61,7 +65,7 @@ class GeneratedBatches:
 
     def __init__(self, images: GeneratedImages, name: str, severity: int, batch_size: int | None) -> None:
         self.images, self.name, self.severity = images, name, severity
-        self.size = batch_size or CHUNK[images.constants]
+        self.size = batch_size or images.size
 
     def __len__(self) -> int:
         return sum(-(-len(chunk) // self.size) for chunk in self.images.chunks)

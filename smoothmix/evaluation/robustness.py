@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Annotated, Any, ClassVar, Self
 
 import torch
@@ -118,8 +119,7 @@ def lock(path: Path) -> IO[str]:
         return hold(lock_of(path), path)
     except OSError as error:
         raise UserError(
-            f"cannot write to {path.parent} ({error.strerror}): the record belongs beside the weights; "
-            "copy them to a folder of your own and give checkpoint=FILE"
+            f"cannot write to {path.parent} ({error.strerror}), where the record belongs; give output=FOLDER"
         ) from error
 
 
@@ -186,6 +186,7 @@ def evaluate_benchmark(
     path: Path,
     identity: dict[str, Any],
     channels_last: bool = False,
+    facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> CorruptionRecord:
     """Evaluate `model` on clean images and on the corruptions `names`, resuming the record `path`; rank 0 locks it.
 
@@ -195,6 +196,7 @@ def evaluate_benchmark(
         ranks: this process among the others.
         path: of the record.
         identity: what the errors are of.
+        facts: what else the record is to say.
 
     Returns:
         The record.
@@ -212,7 +214,7 @@ def evaluate_benchmark(
             **begun,
             clean_top1_error=clean["top1_error"],
             clean_calibration={measure: clean[measure] for measure in MEASURES},
-            extra={"images": images, "world_size": ranks.world_size},
+            extra={**facts, "images": images, "world_size": ranks.world_size},
             path=path,
         )
         evaluate_cells(model, batches, names, images, ranks, record, lambda: record.write(path), channels_last)

@@ -107,6 +107,21 @@ def severity_curves(records: list[CorruptionRecord], title: str) -> Figure:
     return figure
 
 
+def category_curves(record: CorruptionRecord) -> Figure:
+    """Draw the mean error at each severity over the corruptions of each category, from the clean error at 0 on."""
+    errors = _errors([record])
+    errors["category"] = errors["corruption"].map(lambda name: CORRUPTIONS[name].category)
+    table = errors.groupby(["severity", "category"])["error"].mean().unstack("category")
+    table.loc[0] = record.clean_top1_error
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for category in (name for name in CATEGORIES if name in table):
+        axes.plot(table[category].sort_index(), marker=".", label=category)
+    axes.set(xlabel="severity (0: clean)", ylabel="top-1 error (%)", xticks=[0, *SEVERITIES])
+    figure.legend(loc="outside right upper", fontsize="small")
+    return figure
+
+
 def _colours(records: Sequence[CorruptionRecord]) -> dict[str, Any]:
     """Return {label: colour} of the methods, in the order of the tables."""
     return {label: colour_of(of_label[0].method) for label, of_label in labelled(records).items()}

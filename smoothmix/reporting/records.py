@@ -11,7 +11,7 @@ from smoothmix.utils.errors import UserError
 from smoothmix.utils.records import Record, RunRecord
 from smoothmix.utils.walk import find_files
 
-CORRUPTED = re.compile(r".+\.\w+_c-(files|generate)(-\d+)?\.json")
+CORRUPTED = re.compile(r".+\..+_c-(files|generate)(-\d+)?\.json")
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 

@@ -77,6 +77,18 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def make_folder(folder: Path, option: str) -> None:
+    """Make a folder to write to, which the user may choose with `option`.
+
+    Raises:
+        UserError: the file system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); give another {option}") from error
+
+
 def hold(lock: Path, name: Path) -> IO[str]:
     """Lock the file `lock`, which stands for `name`, and write into it who has it, until the file is closed.
 

@@ -1,8 +1,10 @@
 """Weights from files: read without running anyone's code, and checked against the network that they are for."""
 
+import hashlib
 import os
 import pickle
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,74 @@ def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[...,
     except Exception as error:  # damaged bytes make torch raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the weights in a file of other code, on the CPU: .safetensors, or what `torch.save` wrote.
+
+    They may stand under "state_dict" or "model", and their names may begin with what DataParallel or torch.compile puts
+    there. Counters of batches, which PyTorch before 0.4.1 did not have, are zero.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds anything else.
+    """
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else read(path, [Namespace, *_numpy_scalars()])
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
+    if not content or not tensors:
+        raise UserError(f"{path} holds no weights: it should be a state dict, bare or under 'state_dict' or 'model'")
+    weights = {str(name): tensor for name, tensor in content.items()}
+    for prefix in ("_orig_mod.", "module."):
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    for name in list(weights):
+        if name.endswith("running_mean"):
+            weights.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    return weights
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(f"{path} is read by safetensors; run `pip install safetensors`") from error
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is truncated or damaged ({error}); restore a copy") from error
+
+
+def _numpy_scalars() -> list[Any]:
+    """Return what `read` must admit for a NumPy number, such as the best error, by the names of NumPy 1 and 2."""
+    import numpy as np
+
+    scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64")]
+    return [*((scalar, name) for name in names), np.dtype, *kinds]
+
+
+def tensors_digest(model: nn.Module) -> str:
+    """Return sixteen hexadecimal digits that stand for the weights of a network that came from no file of one's own."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def in_precision_of(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return `weights` with the floating types that `model` has: files often hold half precision."""
+    own = {name: tensor.dtype for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    return {
+        name: tensor.to(own[name]) if name in own and tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
+    }
 
 
 def load_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:

@@ -19,13 +19,15 @@ def test_disks_are_those_of_opencv(setting):
     np.testing.assert_allclose(np.pad(kernel, margin), expected, atol=3e-9)
 
 
-def test_defocus_mirrors_the_image_at_its_border_without_the_last_pixel():
-    images = torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+@pytest.mark.parametrize("side", [32, 35])
+def test_defocus_mirrors_the_image_at_its_border_without_the_last_pixel(side):
+    images = torch.randint(0, 256, (2, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    last = side - 1
     setting = Defocus(3, 0.1)  # an even disk of 29 pixels
     inside = [(i, j) for i in range(-3, 4) for j in range(-3, 4) if i * i + j * j <= 9]
     out = DEFOCUS_BLUR.apply(images, setting, ())
-    for row, column in ((0, 0), (1, 31), (16, 30), (13, 14)):
-        mirrored = [(31 - abs(31 - abs(row + i)), 31 - abs(31 - abs(column + j))) for i, j in inside]
+    for row, column in ((0, 0), (1, last), (16, last - 1), (13, 14)):
+        mirrored = [(last - abs(last - abs(row + i)), last - abs(last - abs(column + j))) for i, j in inside]
         mean = torch.stack([images[:, :, i, j].double() for i, j in mirrored]).mean(0)
         assert (out[:, :, row, column] - mean).abs().max() <= 1
 

@@ -23,7 +23,7 @@ def photographs(monkeypatch):
     frost._textures.cache_clear()
 
 
-@pytest.mark.parametrize(("side", "step"), [(32, 5), (224, 1)])
+@pytest.mark.parametrize(("side", "step"), [(32, 5), (64, 2), (96, 1), (224, 1)])
 def test_a_loop_over_drawn_photographs(photographs, side, step):
     images = torch.randint(0, 256, (5, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     draws = torch.tensor([4, 0, 2, 1, 3]), torch.tensor([3, 0, 30, 6, 9]), torch.tensor([1, 22, 0, 7, 40])
@@ -46,6 +46,18 @@ def test_every_photograph_and_every_place_is_drawn(photographs, benchmark, side)
             assert 0 <= places.min() < 0.01 * end
             assert 0.99 * end - 1 <= places.max() < end
             assert places.double().mean().item() == pytest.approx((end - 1) / 2, rel=0.05)
+
+
+def test_photographs_that_are_smaller_than_the_images_are_enlarged(photographs):
+    images = torch.zeros(400, 3, 384, 384, dtype=torch.uint8)[:, :1].expand(-1, 3, -1, -1)
+    which, rows, columns = FROST.sample(images, FROST.imagenet[0], torch.Generator().manual_seed(0))
+    for index, (height, width) in enumerate(SIZES["imagenet"]):
+        assert 0 <= rows[which == index].min() <= rows[which == index].max() < 2 * height - 384
+        assert 0 <= columns[which == index].min() <= columns[which == index].max() < 2 * width - 384
+    draws = torch.tensor([1]), torch.tensor([200]), torch.tensor([3])
+    corrupted = FROST.apply(images[:1], (1.0, 1.0), draws)[0]
+    for y, x in ((0, 0), (5, 8), (383, 382)):
+        assert torch.equal(corrupted[:, y, x], photographs[1][:, (200 + y) // 2, (3 + x) // 2])
 
 
 def test_without_the_photographs_it_says_what_to_install(monkeypatch):

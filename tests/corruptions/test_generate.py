@@ -1,6 +1,7 @@
 """The nineteen corruptions as one function."""
 
 import csv
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from smoothmix.corruptions import CORRUPTIONS, SIDES, apply, corrupt, sample
+from smoothmix.corruptions import CORRUPTIONS, SIDES, apply, constants_for, corrupt, sample
 from smoothmix.corruptions.corruption import no_draws
 from smoothmix.corruptions.digital import through_jpeg
+from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 RANDOM = [name for name, corruption in CORRUPTIONS.items() if corruption.sample is not no_draws]
@@ -123,8 +125,12 @@ CIFAR, IMAGENET = (torch.zeros(1, 3, side, side, dtype=torch.uint8) for side in 
         (CIFAR, ("fog", 6), "severity must be 1, 2, 3, 4 or 5, not 6"),
         (CIFAR, ("fog", 2.5), "severity must be 1, 2, 3, 4 or 5, not 2.5"),
         (CIFAR, ("fog", 1, "cifar10"), "unknown benchmark 'cifar10'; choose from cifar, imagenet"),
-        (CIFAR.float(), ("fog", 1), r"uint8 images \(N, 3, 32, 32\), not torch.float32 \(1, 3, 32, 32\)"),
-        (CIFAR, ("fog", 1, "imagenet"), r"uint8 images \(N, 3, 224, 224\), not torch.uint8 \(1, 3, 32, 32\)"),
+        (
+            CIFAR.float(),
+            ("fog", 1),
+            r"uint8 images \(N, 3, S, S\) with S from 32 to 84, not torch.float32 \(1, 3, 32, 32\)",
+        ),
+        (CIFAR, ("fog", 1, "imagenet"), r"with S from 85 to 4096, not torch.uint8 \(1, 3, 32, 32\)"),
         (IMAGENET, ("fog", 1), r"not torch.uint8 \(1, 3, 224, 224\); resize them, or choose the other benchmark"),
         (CIFAR[0], ("fog", 1), r"not torch.uint8 \(3, 32, 32\)"),
         (CIFAR[:, :1], ("fog", 1), r"not torch.uint8 \(1, 1, 32, 32\)"),
@@ -136,6 +142,34 @@ def test_mistakes_are_one_sentence(images, arguments, sentence):
         with pytest.raises(ValueError, match=sentence) as error:
             function(images, *arguments)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("side", [45, 64, 85, 130])
+def test_other_sizes(name, side):
+    benchmark = "cifar" if side < 85 else "imagenet"
+    small = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = (255 * torch.nn.functional.interpolate(small, size=side, mode="bilinear")).to(torch.uint8)
+    changes = []
+    for severity in (1, 5):
+        found = corrupt(images, name, severity, benchmark, generator(), save_as_jpeg=False)
+        assert found.shape == images.shape
+        changes.append((found.float() - images.float()).abs().mean().item())
+    assert changes[1] > 0.5
+    assert changes[1] > changes[0] or name in ("saturate", "elastic_transform")  # whose severities differ in kind
+
+
+@pytest.mark.parametrize(("side", "benchmark"), [(32, "cifar"), (84, "cifar"), (85, "imagenet"), (600, "imagenet")])
+def test_the_nearer_benchmark_gives_the_constants(side, benchmark):
+    assert constants_for(side) == benchmark
+    nearest = min(SIDES, key=lambda name: abs(math.log(side / SIDES[name])))
+    assert nearest == benchmark
+
+
+@pytest.mark.parametrize("side", [1, 31, 5000])
+def test_images_that_have_no_constants(side):
+    with pytest.raises(UserError, match=f"images of {side} pixels cannot be corrupted"):
+        constants_for(side)
 
 
 TORCH_ALONE = """

@@ -219,10 +219,10 @@ FINAL = {"bn_final.weight": torch.ones(1)}
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ([1], "it has no weights under 'state_dict'"),
-        ({"format": 1, "model": {}, "config": {}}, "it has no weights under 'state_dict'"),
-        ({"state_dict": [torch.ones(1)]}, "it has no weights under 'state_dict'"),
-        ({"state_dict": {"conv1.weight": 3}}, "it has no weights under 'state_dict'"),
+        ([1], "holds no weights: it should be a state dict"),
+        ({"format": 1, "model": {}, "config": {}}, "holds no weights: it should be a state dict"),
+        ({"state_dict": [torch.ones(1)]}, "holds no weights: it should be a state dict"),
+        ({"state_dict": {"conv1.weight": 3}}, "holds no weights: it should be a state dict"),
         ({"state_dict": {"features.0.weight": torch.ones(1)}}, "holds neither a PyramidNet for CIFAR nor a ResNet"),
         ({"state_dict": FINAL | {"layer4.0.bn1.weight": torch.ones(1)}}, "a weight 'layer4.0.bn1.weight', which no"),
         ({"state_dict": FINAL | {"layer1.0.conv9.weight": torch.ones(1)}}, "a weight 'layer1.0.conv9.weight', which"),

@@ -1,0 +1,47 @@
+"""Errors on clean images, kept in a record beside the weights."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from smoothmix.evaluation.averages import wilson_interval
+from smoothmix.utils.checks import is_float
+from smoothmix.utils.records import Count, Name, Percentage, Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanRecord(Record):
+    """The errors (in %) and the calibration of a network on clean images, as :func:`evaluate` returns them.
+
+    `weights` is the stem of the file of weights, `split_images` the number of images in the whole split, of which
+    `images` were evaluated.
+    """
+
+    WHAT: ClassVar[str] = "a record of clean errors; move it away and evaluate again"
+
+    split: Name
+    weights: Name
+    images: Annotated[int, lambda value: type(value) is int and value > 0]
+    split_images: Count
+    top1_error: Percentage
+    top5_error: Percentage
+    loss: Annotated[float, is_float]
+    brier: Annotated[float, is_float]
+    ece: Annotated[float, is_float]
+    adaptive_ece: Annotated[float, is_float]
+    weights_sha256: Name
+    data_fingerprint: Name
+
+    @property
+    def is_subset(self) -> bool:
+        """Whether only a part of the split was evaluated."""
+        return self.images < self.split_images
+
+    def __str__(self) -> str:
+        low, high = wilson_interval(self.top1_error, self.images)
+        interval = f" (95 % interval {low:.2f} to {high:.2f}%)" if self.is_subset else ""
+        part = f", a subset of {self.split_images}" if self.is_subset else ""
+        return (
+            f"top-1 error {self.top1_error:.2f}%{interval}, top-5 error {self.top5_error:.2f}%, loss {self.loss:.4f}, "
+            f"{self.images} images{part}; Brier score {self.brier:.4f}, ECE {self.ece:.2f}%, adaptive ECE "
+            f"{self.adaptive_ece:.2f}%"
+        )
