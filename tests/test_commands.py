@@ -217,7 +217,7 @@ def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path, kills
         (["train.py", "recipe.epcohs=3"], "unknown key recipe.epcohs; did you mean epochs?"),
         (["train.py", "dataset=cifar100", "dataset.root=nowhere"], "there is no nowhere/cifar-100-python"),
         (["train.py", "output=/dev/null/runs"], "choose another output="),
-        (["eval.py"], "give either run=RUN_DIR or checkpoint=FILE"),
+        (["eval.py"], "give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME"),
         (["eval.py", "run=nowhere"], "there is no checkpoint nowhere/best.pt"),
         (["eval.py", "+rnu=x"], "unknown key rnu; did you mean run?"),
         (

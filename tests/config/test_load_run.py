@@ -199,8 +199,10 @@ def test_a_configuration_that_asks_for_too_much_is_refused_at_once(attempt, good
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "give either run=RUN_DIR or checkpoint=FILE"),
-        ({"run": "x", "checkpoint": "y"}, "give either run=RUN_DIR or checkpoint=FILE"),
+        ({}, "give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME"),
+        ({"run": "x", "checkpoint": "y"}, "give one of run=RUN_DIR, checkpoint=FILE, or a network"),
+        ({"model": {"_target_": "a"}}, "give one of run=RUN_DIR, checkpoint=FILE, or a network"),
+        ({"run": "x", "mean": [0.5] * 3}, r"mean=\[0.5, 0.5, 0.5\] is that of a run already"),
         ({"run": "x", "published": "cifar100/cutmix"}, "is about a file: give it as checkpoint=FILE"),
         ({"run": "x", "weights": "worst"}, "weights must be best or last, not 'worst'"),
         ({"run": "x", "batch_size": 0}, "batch_size must be at least 1, not 0"),

@@ -139,8 +139,15 @@ def test_images_without_a_split_are_split(tmp_path, inside):
     assert sorted(test.values()) == sorted(CLASSES * 2)
     assert class_folders(tmp_path, val_split=6, **KNOBS).fingerprint == data.fingerprint
     assert all(len(file.parts) == 2 for file in data.files("test"))
-    with pytest.raises(UserError, match=r" has neither val nor test: give dataset.val_split=N to evaluate on N of the"):
-        class_folders(tmp_path, **KNOBS)
+    if inside == "train":
+        with pytest.raises(UserError, match=r" has neither val nor test: give dataset.val_split=N to evaluate on N of"):
+            class_folders(tmp_path, **KNOBS)
+        return
+    whole = class_folders(tmp_path, **KNOBS)
+    assert whole.sizes == {"test": 30}
+    assert sorted(shown(whole)) == list(range(30))
+    with pytest.raises(UserError, match=r"of bare class folders, dataset.val_split=N holds out N images for that"):
+        whole.train_batches(4, 0)
 
 
 def test_unknown_layouts_say_what_to_do(flat, tmp_path):

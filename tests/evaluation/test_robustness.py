@@ -156,7 +156,7 @@ def test_a_damaged_record_is_one_sentence(tmp_path, content):
 
 def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    sentence = f"^cannot write to {tmp_path}/file .Not a directory.: the record belongs beside the weights"
+    sentence = f"^cannot write to {tmp_path}/file .Not a directory., where the record belongs; give output=FOLDER"
     with pytest.raises(UserError, match=sentence):
         lock(tmp_path / "file" / "r.json")
 

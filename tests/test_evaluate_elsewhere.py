@@ -1,0 +1,347 @@
+"""Networks that were trained elsewhere: eval.py, eval_corruption.py and model_card.py without a recipe."""
+
+import json
+import os
+import re
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from statsmodels.stats.proportion import proportion_confint
+from torch.nn import functional as F
+
+from datasets import digits
+from datasets.subsets import hold_out
+from smoothmix.corruptions import corrupt
+from smoothmix.evaluation.averages import ALEXNET
+from smoothmix.utils.seeding import derive_seed
+from tests.commands import here
+
+MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+NAMES = ["bee", "cat", "dog"]
+EACH = 11
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """33 images in bare class folders: wide, high, smaller than the network's, every fourth of them grey."""
+    root = tmp_path_factory.mktemp("animals")
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(NAMES):
+        (root / name).mkdir()
+        for number in range(EACH):
+            size = [(90, 70), (40, 55), (130, 200)][number % 3]
+            pixels = rng.integers(0, 200, (*size, 3), dtype=np.uint8)
+            pixels[:, : (1 + label) * size[1] // 4] //= 2
+            image = Image.fromarray(pixels)
+            (image.convert("L") if number % 4 == 0 else image).save(root / name / f"{number:02d}.png")
+    return root
+
+
+def read_images(root, side):
+    """The images as Pillow resizes and crops them, uint8 (33, 3, S, S), and their labels."""
+    images = []
+    for path in sorted(root.glob("*/*.png")):
+        image = Image.open(path).convert("RGB")
+        short = min(image.size)
+        width, height = (int(round(side * 256 / 224) * length / short) for length in image.size)
+        left, top = round((width - side) / 2), round((height - side) / 2)
+        image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + side, top + side))
+        images.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+    return torch.stack(images), torch.arange(3).repeat_interleave(EACH)
+
+
+@pytest.fixture(scope="module")
+def network(folder):
+    """A small network of timm that tells most of the images apart, in evaluation mode."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=3).eval()
+    images, labels = read_images(folder, 64)
+    taught = torch.where(torch.arange(len(labels)) % 4 == 1, (labels + 1) % 3, labels)  # a quarter of them wrong
+    targets = F.one_hot(taught, 3).float()
+    with torch.no_grad():
+        for _ in range(3):  # statistics of the batch norms
+            model.train()(normalized(images))
+        features = model.eval().forward_head(model.forward_features(normalized(images)), pre_logits=True)
+        features = torch.cat([features, torch.ones(len(features), 1)], 1)
+        ridge = 0.05 * features.square().mean() * torch.eye(features.shape[1])
+        solution = torch.linalg.solve(features.T @ features + ridge, features.T @ (4 * targets))
+        model.get_classifier().weight.copy_(solution[:-1].T)
+        model.get_classifier().bias.copy_(solution[-1])
+    return model
+
+
+def normalized(images):
+    return (images.float() / 255 - MEAN) / STD
+
+
+def write(network, path):
+    weights = network.state_dict()
+    if path.suffix == ".safetensors":
+        save_file(weights, path)
+    elif path.suffix == ".tar":  # as training code leaves it: timm's arguments, DataParallel's names, NumPy's best
+        parallel = {f"module.{name}": tensor for name, tensor in weights.items()}
+        state = {"state_dict": parallel, "args": Namespace(lr=0.1), "best": np.float64(3.5), "epoch": 3}
+        torch.save(state, path)
+    else:
+        torch.save(weights, path)
+    return path
+
+
+@pytest.fixture
+def checkpoint(network, tmp_path):
+    return write(network, tmp_path / "w.pth")
+
+
+def words(root, checkpoint, *more, side=64):
+    return [
+        "model=timm", "model.name=test_resnet", f"model.checkpoint={checkpoint}", "dataset=folder",
+        "dataset.name=animals", f"dataset.root={root}", f"dataset.image_size={side}", "dataset.workers=0", *more,
+    ]  # fmt: skip
+
+
+def ran(script, *arguments):
+    done = here(script, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def refused(script, *arguments):
+    done = here(script, *arguments)
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def record(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.pth.tar", "w.safetensors"])
+def test_errors_are_those_of_a_loop_over_the_images(network, folder, tmp_path, name):
+    printed = ran("eval.py", *words(folder, write(network, tmp_path / name)))
+    images, labels = read_images(folder, 64)
+    with torch.no_grad():
+        logits = torch.cat([network(normalized(image[None])) for image in images])
+    wrong = (logits.argmax(1) != labels).sum().item()
+    assert 0 < wrong < 20
+    found = record(tmp_path, f"{(tmp_path / name).stem}.animals-test.json")
+    assert found["top1_error"] == pytest.approx(100 * wrong / 33)
+    assert found["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
+    brier = (logits.softmax(1) - F.one_hot(labels, 3)).square().sum(1).mean().item()
+    assert found["brier"] == pytest.approx(brier, rel=1e-4)
+    assert (found["images"], found["image_size"], found["weights_file"]) == (33, 64, name)
+    assert found["method"] == found["recipe"] == "external"
+    assert f"animals test: top-1 error {100 * wrong / 33:.2f}%, " in printed
+    assert "subset" not in printed
+
+
+def test_a_mean_and_a_deviation_of_ones_own(network, folder, checkpoint, tmp_path):
+    ran("eval.py", *words(folder, checkpoint, "mean=[0.5,0.4,0.3]", "std=[0.2,0.3,0.25]"))
+    images, labels = read_images(folder, 64)
+    scaled = (images / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.25]).view(3, 1, 1)
+    with torch.no_grad():
+        loss = F.cross_entropy(network(scaled), labels).item()
+    found = record(tmp_path, "w.animals-test.json")
+    assert found["loss"] == pytest.approx(loss, rel=1e-4)
+    assert found["mean"] == [0.5, 0.4, 0.3]
+
+
+def test_a_subset_is_marked_and_has_wilsons_interval(folder, checkpoint, tmp_path):
+    printed = ran("eval.py", *words(folder, checkpoint, "images=12"))
+    found = record(tmp_path, "w.animals-test-12.json")
+    assert (found["images"], found["split_images"]) == (12, 33)
+    low, high = proportion_confint(round(found["top1_error"] * 12 / 100), 12, method="wilson")
+    assert f"(95 % interval {100 * low:.2f} to {100 * high:.2f}%)" in printed
+    assert "12 images, a subset of 33" in printed
+    assert "leave out split=train" in refused("eval.py", *words(folder, checkpoint, "images=12", "split=train"))
+
+
+@pytest.mark.parametrize(("side", "constants", "title"), [(64, "cifar", "CIFAR-C's"), (96, "imagenet", "ImageNet-C's")])
+def test_corruptions_of_another_size_are_generated(network, folder, checkpoint, tmp_path, side, constants, title):
+    asked = words(folder, checkpoint, "corruptions=[gaussian_noise]", "images=15", side=side)
+    printed = ran("eval_corruption.py", *asked)
+    found = record(tmp_path, f"w.animals{side}_c-generate-15.json")
+    assert found["source"] == f"generated (seed 0, {title} constants at {side} pixels), 15 of 33 images"
+    assert found["source"] in printed
+    assert "a subset of 15 images: 95 % interval of the clean error" in printed
+    assert "mCE" not in printed
+
+    images, labels = read_images(folder, side)
+    chosen = hold_out(labels, 15)[1]
+    for severity in (1, 5):
+        generator = torch.Generator().manual_seed(derive_seed(0, "gaussian_noise", severity, 0))
+        noisy = corrupt(images[chosen], "gaussian_noise", severity, constants, generator)
+        with torch.no_grad():
+            wrong = (network(normalized(noisy)).argmax(1) != labels[chosen]).double().mean().item()
+        assert found["top1_errors"]["gaussian_noise"][str(severity)] == pytest.approx(100 * wrong)
+
+
+def test_published_weights_are_normalised_as_in_their_training(network, tmp_path, monkeypatch):
+    """As if timm had published weights that tell ten classes: what is fetched is replaced."""
+    build = timm.create_model
+
+    def create_model(name, pretrained=False, **options):
+        assert pretrained
+        torch.manual_seed(0)
+        model = build(name, **options)
+        model.pretrained_cfg = {"num_classes": 10, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7), "tag": "x"}
+        return model
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    asked = ["model=timm", "model.name=test_resnet", "+model.pretrained=true"]
+    ran("eval.py", *asked, "dataset=digits", f"output={tmp_path / 'records'}")
+    found = record(tmp_path / "records", "test_resnet.digits-test.json")
+    assert (found["mean"], found["std"]) == ([0.1, 0.2, 0.3], [0.5, 0.6, 0.7])
+
+    images, labels = digits().arrays("test")
+    scaled = (images.permute(0, 3, 1, 2) / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor(
+        [0.5, 0.6, 0.7]
+    ).view(3, 1, 1)
+    with torch.no_grad():
+        logits = create_model("test_resnet", pretrained=True, num_classes=10).eval()(scaled)
+    assert found["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
+
+
+def test_published_weights_of_other_classes_are_refused(folder, tmp_path, monkeypatch):
+    build = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **options: build(name, **options))
+    asked = [word for word in words(folder, "x") if not word.startswith("model.checkpoint")]
+    sentence = refused("eval.py", *asked, "+model.pretrained=true", f"output={tmp_path}")
+    assert "the published weights of test_resnet tell 1000 classes and animals has 3: finetune them" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (["model.name=resnet18"], r"w.pth holds another architecture: .* in this model"),
+        (["model.name=resnett18"], "timm has no model 'resnett18'; the nearest: resnet18"),
+        (["model.checkpoint=/nowhere.pth"], "there is no checkpoint /nowhere.pth"),
+        (["model.checkpoint=/nowhere.safetensors"], "there is no checkpoint /nowhere.safetensors"),
+        (["run=x"], "give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME"),
+        (["+model.pretrained=true"], r"give either model.checkpoint=FILE or \+model.pretrained=true"),
+        (["mean=[1,2]"], r"mean=\[1.0, 2.0\] should be a number for each of the three channels"),
+        (["std=[1,0,1]"], r"std=\[1.0, 0.0, 1.0\] should be a number for each"),
+        (["output=/dev/null/x"], "cannot write to /dev/null/x .Not a directory.; give another output"),
+        (["dataset.num_classes=7"], "has images of 3 classes, not 7"),
+        (["images=33"], "images=33 is out of range: choose 0 to 32 of the 33 images"),
+        (["split=val"], "split must be one of test, not val"),
+    ],
+)
+def test_a_mistake_is_one_sentence(folder, checkpoint, tmp_path, change, sentence):
+    assert re.search(sentence, refused("eval.py", *words(folder, checkpoint, *change)))
+    assert os.listdir(tmp_path) == ["w.pth"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"nonsense", "is truncated or damaged|was not loaded"),
+        ({"state_dict": {"fc.weight": 3}}, "holds no weights: it should be a state dict, bare or under 'state_dict'"),
+        ([torch.zeros(3)], "holds no weights"),
+        ({}, "holds no weights"),
+    ],
+)
+@pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
+def test_files_that_hold_no_weights(folder, tmp_path, content, sentence, name):
+    path = tmp_path / name
+    if isinstance(content, bytes) or path.suffix == ".safetensors":
+        path.write_bytes(b"nonsense")
+        sentence = "is truncated or damaged|was not loaded"
+    else:
+        torch.save(content, path)
+    assert re.search(sentence, refused("eval.py", *words(folder, path)))
+
+
+def test_corruption_mistakes(folder, checkpoint, tmp_path):
+    asked = words(folder, checkpoint, "corruptions=[contrast]")
+    sentence = refused("eval_corruption.py", *asked, "dataset.image_size=24")
+    assert "images of 24 pixels cannot be corrupted; give dataset.image_size=32 or more" in sentence
+    sentence = refused("eval_corruption.py", *asked, "benchmark=imagenet_c", "source=generate")
+    assert "imagenet_c is made of imagenet, not of animals" in sentence
+    assert "name it, as in benchmark=cifar100_c" in refused("eval_corruption.py", *asked, "source=files")
+    asked = [*asked, "dataset.name=imagenet", "benchmark=imagenet_c", "source=generate"]
+    sentence = refused("eval_corruption.py", *asked)
+    assert "ImageNet-C has images of 224 pixels, not 64: leave out benchmark=imagenet_c" in sentence
+    assert os.listdir(tmp_path) == ["w.pth"]
+
+
+def test_other_images_of_the_same_weights_are_another_evaluation(folder, checkpoint, tmp_path):
+    asked = ["corruptions=[contrast]", "images=6"]
+    ran("eval_corruption.py", *words(folder, checkpoint, *asked))
+    sentence = refused("eval_corruption.py", *words(folder, checkpoint, *asked, "std=[1,1,1]"))
+    assert "w.animals64_c-generate-6.json is the record of another evaluation: config_hash differ" in sentence
+
+
+@pytest.fixture
+def evaluated(folder, checkpoint, tmp_path):
+    """A folder with the records of two evaluations."""
+    ran("eval.py", *words(folder, checkpoint))
+    ran("eval_corruption.py", *words(folder, checkpoint, "corruptions=[contrast,fog]", "images=6"))
+    return tmp_path
+
+
+def test_a_card_has_the_numbers_of_the_records(evaluated):
+    printed = ran("scripts/model_card.py", evaluated)
+    assert printed == f"{evaluated}/card.md: 2 evaluations\n"
+    text = (evaluated / "card.md").read_text()
+    clean, corrupted = record(evaluated, "w.animals-test.json"), record(evaluated, "w.animals64_c-generate-6.json")
+    assert text.startswith("# test_resnet on animals\n\nTrained elsewhere; measured here.\n")
+    low, high = (100 * end for end in proportion_confint(round(clean["top1_error"] * 0.33), 33, method="wilson"))
+    expected = f"| animals test, 33 | {clean['top1_error']:.2f} | [{low:.2f}, {high:.2f}] | {clean['top5_error']:.2f} |"
+    assert f"{expected} {clean['loss']:.3f} | {clean['brier']:.3f} | {clean['ece']:.2f} |" in text
+    cells = corrupted["top1_errors"]["fog"].values()
+    loss = sum(corrupted["calibration"]["loss"]["fog"].values()) / 5
+    line = " | ".join(f"{cell:.2f}" for cell in [*cells, sum(cells) / 5])
+    assert f"| fog | weather | {line} | {loss:.3f} |" in text
+    assert f"| mean of weather | {sum(cells) / 5:.2f} | {loss:.3f} |" in text
+    assert "A subset of 6 images" in text
+    assert "mCE and relative mCE are defined" in text
+    assert clean["weights_sha256"] in text
+    assert f"torch {torch.__version__.partition('+')[0]}" in text
+    for script in ("eval.py", "eval_corruption.py"):
+        assert f"\npython {script} model=timm " in text
+    (picture,) = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert (evaluated / picture).read_text().lstrip().startswith("<?xml")
+
+
+def test_mce_is_on_the_card_of_imagenet_c(evaluated):
+    content = record(evaluated, "w.animals64_c-generate-6.json") | {
+        "benchmark": "imagenet_c",
+        "clean_top1_error": 43.48,
+    }
+    content["top1_errors"] = {
+        name: {str(severity): error / 2 for severity, error in enumerate(errors, 1)} for name, errors in ALEXNET.items()
+    }
+    (evaluated / "w.imagenet_c-files.json").write_text(json.dumps(content))
+    ran("scripts/model_card.py", evaluated)
+    text = (evaluated / "card.md").read_text()
+    assert "| mCE | 50.00 | - |" in text
+    relative = [(sum(e) / 2 - 5 * 43.48) / (sum(e) - 5 * 43.48) for e in ALEXNET.values()]
+    assert f"| relative mCE | {100 * sum(relative) / 15:.2f} |" in text
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_shown(evaluated):
+    (evaluated / "w.other_c-files.json").write_text('{"benchmark": 3')
+    changed = record(evaluated, "w.animals-test.json") | {"weights_sha256": "0" * 16}
+    (evaluated / "w.older-test.json").write_text(json.dumps(changed))
+    done = here("scripts/model_card.py", evaluated)
+    assert done.returncode == 2
+    assert re.search(r"w.other_c-files.json is not a record of corrupted errors", done.stderr)
+    assert re.search(r"w.older-test.json is of other weights than", done.stderr)
+    assert "## Corrupted images: animals64_c" in (evaluated / "card.md").read_text()
+
+
+def test_cards_that_cannot_be_made(evaluated, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no record of the weights best; run eval.py first" in refused("scripts/model_card.py", empty)
+    assert "it has records of w: give one" in refused("scripts/model_card.py", evaluated, "--weights", "v")
+    assert "there is no folder" in refused("scripts/model_card.py", "/nowhere")
+    assert "cannot write to /dev/null/a" in refused("scripts/model_card.py", evaluated, "--output", "/dev/null/a/b.md")
