@@ -335,7 +335,9 @@ def test_a_damaged_record_is_named_and_the_rest_is_shown(evaluated):
     assert done.returncode == 2
     assert re.search(r"w.other_c-files.json is not a record of corrupted errors", done.stderr)
     assert re.search(r"w.older-test.json is of other weights than", done.stderr)
-    assert "## Corrupted images: animals64_c" in (evaluated / "card.md").read_text()
+    text = (evaluated / "card.md").read_text()
+    assert "## Corrupted images: animals64_c" in text
+    assert text.count("| animals test, ") == 1
 
 
 def test_cards_that_cannot_be_made(evaluated, tmp_path):
