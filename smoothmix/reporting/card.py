@@ -94,7 +94,7 @@ def write_card(found: Evaluations, path: Path) -> None:
     starts = [start for record in found.all for start in record.starts]
     commands = dict.fromkeys(str(start["command"]) for start in starts if "command" in start)
     parts += ["## Commands", "```sh\n" + "\n".join(f"python {command}" for command in commands) + "\n```"]
-    parts += ["## Provenance", markdown(pd.DataFrame(_provenance(found.all), columns=["", "value"]), numbers=False)]
+    parts += ["## Provenance", markdown(pd.DataFrame(_provenance(found.all), columns=["", "value"]))]
     write_text(path, "\n\n".join(parts) + "\n")
 
 
