@@ -27,9 +27,9 @@ failed  $name (exit status $?)"
 part tests "$python" -m pytest -q tests/training/test_gpu.py tests/mixing/test_device.py
 part benchmarks "$python" scripts/benchmark.py all --device cuda --folder results/benchmarks
 part data "$python" scripts/download.py cifar100 --root "$data"
-# bf16 against fp32 on real images: held-out errors of 3 seeds after six epochs, for the reader to compare
+# the GPU's own precision against fp32 on real images: held-out errors of 3 seeds after six epochs, for the reader to compare
 part precision "$python" train.py -m dataset=cifar100 dataset.root="$data" dataset.val_split=5000 model=pyramidnet110 \
-    mixing=smoothmix_c recipe=short_cifar precision=fp32,bf16 seed=0,1,2 output=outputs/precision
+    mixing=smoothmix_c recipe=short_cifar precision=fp32,auto seed=0,1,2 output=outputs/precision
 part summary "$python" scripts/summarize.py outputs/precision
 if [ "$("$python" -c 'import torch; print(torch.cuda.device_count())')" -gt 1 ]; then
     part ranks "$python" -m torch.distributed.run --standalone --nproc_per_node=2 scripts/benchmark.py ranks \

@@ -10,7 +10,8 @@ from typing import Any
 from scripts.reproduction.tables import load_table, table_runs
 
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
-FORM = "bf16, channels_last, graph"  # what train.py does on one GPU unless told otherwise
+# what train.py does on one GPU unless told otherwise; on one without bfloat16; on one without tensor cores
+FORMS = ("bf16, channels_last, graph", "fp16, channels_last, graph", "fp32, graph")
 TABLES = ("1", "2", "3", "4", "5", "6", "7", "8")
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "imagenet": 1_281_167}  # training images
 GPUS = 8
@@ -34,8 +35,9 @@ def read_rates(folder: Path) -> dict[Recipe, tuple[float, str]]:
     rates = {}
     for path in sorted(folder.glob("step*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        if FORM in record["ms_per_step"]:  # it is not timed on a CPU
-            rate = 1000 * record["batch"] / statistics.median(record["ms_per_step"][FORM])
+        form = next((form for form in FORMS if form in record["ms_per_step"]), None)
+        if form:  # none is timed on a CPU
+            rate = 1000 * record["batch"] / statistics.median(record["ms_per_step"][form])
             rates[record["model"], record["batch"]] = rate, f"{path.name}: {record['device']}"
     return rates
 

@@ -20,12 +20,14 @@ from scripts.benchmarks.timing import (
     save,
 )
 from scripts.benchmarks.trainers import MODELS, trainer_of
+from smoothmix.training.step import WARM_UP
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks, destroy_process_group, init_distributed
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.signals import StopSignal
 
 ALONE, TOGETHER, COLLECTIVE, FLAG = "a rank's step by itself", "the step of the run", "its all-reduce", "its signal"
+FORMS = {"eager": "", "graph": ", as a graph"}  # what each adds to the names of the first two
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,19 +50,18 @@ def run(args: argparse.Namespace) -> None:
     if ranks.world_size == 1:
         raise UserError("one rank trains without DistributedDataParallel; start torchrun --nproc_per_node=2 or more")
     with tempfile.TemporaryDirectory() as folder:
-        build = {"batch": args.batch, "images": 4 * args.batch, "directory": Path(folder)}
-        alone = trainer_of(args.model, ranks=Ranks(ranks.device), **build)
-        build = {name: value * ranks.world_size for name, value in build.items() if name != "directory"}
-        together = trainer_of(args.model, ranks=ranks, directory=Path(folder), **build)
-        together.network = together._wrapped()
-        gradients = torch.zeros(sum(weights.numel() for weights in alone.model.parameters()), device=ranks.device)
-        stop = StopSignal(ranks)
-        peers = {
-            ALONE: step_of(alone, StopSignal(alone.ranks)),
-            TOGETHER: step_of(together, stop),
-            COLLECTIVE: lambda: dist.all_reduce(gradients),
-            FLAG: stop.requested,
-        }
+        peers = {}
+        for step in FORMS if ranks.device.type == "cuda" else ("eager",):
+            for name, of in ((ALONE, Ranks(ranks.device)), (TOGETHER, ranks)):
+                batch = args.batch * of.world_size
+                trainer = trainer_of(args.model, batch, 4 * batch, of, Path(folder), step=step)
+                trainer.network = trainer._wrapped()
+                peers[name + FORMS[step]] = step_of(trainer, StopSignal(of))
+        for step in peers.values():  # choose kernels, warm up, capture
+            for _ in range(WARM_UP + 1):
+                step()
+        gradients = torch.zeros(sum(w.numel() for w in trainer.model.parameters()), device=ranks.device)
+        peers |= {COLLECTIVE: lambda: dist.all_reduce(gradients), FLAG: StopSignal(ranks).requested}
         times = in_turn(peers, args.repeats, ranks.device)
     record = {
         "model": args.model,
@@ -87,9 +88,17 @@ def step_of(trainer: Trainer, stop: StopSignal):
 
 
 def to_markdown(record: dict) -> str:
-    """Return a record as a table, and what is left of the difference without the collective."""
+    """Return a record as a table, and what is left of the difference without the collective, in each form."""
     median = {name: statistics.median(taken) for name, taken in record["ms"].items()}
-    rest = median[TOGETHER] - median[ALONE] - median[COLLECTIVE]
+    costs = []
+    for form in FORMS.values():
+        if TOGETHER + form in median:
+            rest = median[TOGETHER + form] - median[ALONE + form] - median[COLLECTIVE]
+            share = 100 * rest / median[ALONE + form]
+            costs.append(
+                f"Beyond the collective a step of the run{form} costs {rest:.2f} ms, {share:.1f} % of a rank's step by "
+                "itself."
+            )
     lines = [
         head(record, f"{record['model']} on {record['ranks']} ranks, batch {record['batch']} each"),
         f"Medians of {len(record['ms'][ALONE])} rounds after one that was not timed, in turn, on all ranks at once. "
@@ -99,7 +108,6 @@ def to_markdown(record: dict) -> str:
         "|---|---|---|",
         *(f"| {name} | {milliseconds([t / 1000 for t in taken])} |" for name, taken in record["ms"].items()),
         "",
-        f"Beyond the collective a step of the run costs {rest:.2f} ms, {100 * rest / median[ALONE]:.1f} % of a rank's "
-        "step by itself. With one rank there is no DistributedDataParallel and no collective.",
+        " ".join(costs) + " With one rank there is no DistributedDataParallel and no collective.",
     ]
     return "\n".join([*lines, "", f"    torchrun --nproc_per_node={record['ranks']} {record['command']}", ""])

@@ -1,4 +1,4 @@
-"""How fast a train step is, beside a plain one: float32, NCHW, launched kernel by kernel."""
+"""How fast a train step is, beside a plain one: torch's defaults, NCHW, launched kernel by kernel."""
 
 import argparse
 import statistics
@@ -14,20 +14,14 @@ from models.pyramidnet import PyramidBlock
 from scripts.benchmarks import step_gpu
 from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
 from scripts.benchmarks.trainers import MODELS, trainer_of
+from smoothmix.training.recipe import AMPERE, Settings
 from smoothmix.training.step import WARM_UP
-from smoothmix.training.trainer import Trainer, numerics
-from smoothmix.utils.distributed import init_distributed
+from smoothmix.training.trainer import DTYPES, Trainer, numerics
+from smoothmix.utils.distributed import Ranks, init_distributed
 from smoothmix.utils.precision import full_precision
 
-PLAIN = "plain: fp32, NCHW, eager"
-OURS = {
-    "fp32, eager": {"precision": "fp32", "step": "eager"},
-    "bf16, channels_last, eager": {"precision": "bf16", "step": "eager"},
-}
-GRAPHS = {
-    "fp32, graph": {"precision": "fp32", "step": "graph"},
-    "bf16, channels_last, graph": {"precision": "bf16", "step": "graph"},
-}
+# torch's defaults: on a GPU that has TF32 convolutions are in TF32, products of matrices are not
+PLAIN = {"cpu": "plain: fp32, NCHW, eager", "cuda": "plain: fp32 with TF32 convolutions, torch's default, NCHW, eager"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +41,14 @@ def run(args: argparse.Namespace) -> None:
     device = ranks.device
     record = {"model": args.model, "batch": args.batch, "steps": args.steps}
     with tempfile.TemporaryDirectory() as folder, numerics(False), full_precision():
-        forms = OURS | (GRAPHS if device.type == "cuda" else {})
+        forms = forms_on(device)
         trainers = {
             name: trainer_of(args.model, args.batch, 4 * args.batch, ranks, Path(folder), **settings)
             for name, settings in forms.items()
         }
         plain = trainer_of(args.model, args.batch, 4 * args.batch, ranks, Path(folder), precision="fp32", step="eager")
-        peers = {PLAIN: plain_step(plain)} | {name: our_step(trainer) for name, trainer in trainers.items()}
+        peers = {PLAIN[device.type]: plain_step(plain)}
+        peers |= {name: our_step(trainer) for name, trainer in trainers.items()}
         for step in peers.values():  # choose kernels, warm up, capture
             for _ in range(WARM_UP + 1):
                 step()
@@ -69,14 +64,35 @@ def run(args: argparse.Namespace) -> None:
     save(args.output, record, to_markdown(record))
 
 
+def forms_on(device: torch.device) -> dict[str, dict[str, str]]:
+    """Return name and settings of each form that is timed on `device`; the last one is what train.py does there."""
+    auto = Settings().on(Ranks(device))
+    precisions = ["fp32"]
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= AMPERE:
+        precisions.append("tf32")
+    reduced = "bf16" if device.type == "cpu" else auto.precision
+    if reduced not in precisions:
+        precisions.append(reduced)
+    return {
+        f"{precision}, {'channels_last, ' * (precision in DTYPES)}{step}": {"precision": precision, "step": step}
+        for step in dict.fromkeys(("eager", auto.step))
+        for precision in precisions
+    }
+
+
 def our_step(trainer: Trainer):
     """Return a function that does the trainer's next step, crops and flips included; the epoch begins again."""
     batches = cycle(list(trainer.batches.inputs(0)))
-    return lambda: trainer.launch(trainer.train_step, None, *next(batches))
+
+    def step() -> None:
+        with full_precision(trainer.execution.precision == "tf32"):
+            trainer.launch(trainer.train_step, None, *next(batches))
+
+    return step
 
 
 def plain_step(trainer: Trainer):
-    """Return the same step as usually written, of the same operations: for each its kernel, nothing in place."""
+    """Return the same step as usually written, with torch's defaults: a kernel per operation, nothing in place."""
     model, mixing = trainer.model, trainer.mixing
     for block in model.modules():
         if isinstance(block, PyramidBlock):
@@ -85,12 +101,14 @@ def plain_step(trainer: Trainer):
     batches = cycle(list(trainer.batches.inputs(0)))
 
     def step() -> None:
-        images, labels = trainer.batches.prepare(*next(batches))
-        images, targets = mixing(images.contiguous(), labels)
-        loss = F.cross_entropy(model(images), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        with full_precision():
+            torch.backends.cudnn.allow_tf32 = True  # until the end of the block
+            images, labels = trainer.batches.prepare(*next(batches))
+            images, targets = mixing(images.contiguous(), labels)
+            loss = F.cross_entropy(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
     return step
 
@@ -120,17 +138,18 @@ def to_markdown(record: dict) -> str:
     """Return a record as a table; the last column is the plain step's time over that of the line."""
     times = record["ms_per_step"]
     median = {name: statistics.median(taken) for name, taken in times.items()}
+    plain = next(name for name in times if name.startswith("plain"))
     lines = [
         head(record, f"A train step of {record['model']} at batch {record['batch']}"),
         "Crop and flip, SmoothMix_C, forward, loss, backward, SGD, on images in memory. Medians of "
-        f"{len(times[PLAIN])} rounds of {record['steps']} after one that was not timed; the forms take turns.",
+        f"{len(times[plain])} rounds of {record['steps']} after one that was not timed; the forms take turns.",
         "",
         "| form | ms/step | min to max | images/s | plain / this |",
         "|---|---|---|---|---|",
     ]
     for name, taken in times.items():
         line = f"| {name} | {median[name]:.2f} | {min(taken):.2f} to {max(taken):.2f} |"
-        rate = f" {1000 * record['batch'] / median[name]:.1f} | {median[PLAIN] / median[name]:.2f} |"
+        rate = f" {1000 * record['batch'] / median[name]:.1f} | {median[plain] / median[name]:.2f} |"
         lines.append(line + (" - | - |" if name == "mixing alone" else rate))
     if "gpu" in record:
         lines += ["", *step_gpu.lines(record["gpu"])]

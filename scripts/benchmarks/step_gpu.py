@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from scripts.benchmarks.timing import in_turn
-from smoothmix.training.trainer import Trainer
+from smoothmix.training.trainer import DTYPES, Trainer
 
 PROFILED_STEPS = 10
 
@@ -55,7 +55,7 @@ def measure(trainer: Trainer, step, seconds: float) -> dict:
         step: does one step, as a graph.
         seconds: what a step takes.
     """
-    device, dtype = trainer.ranks.device, torch.bfloat16 if trainer.execution.precision == "bf16" else torch.float32
+    device, dtype = trainer.ranks.device, DTYPES.get(trainer.execution.precision, torch.float32)
     flops_per_second, bytes_per_second = rates(device, dtype)
     inputs = next(trainer.batches.inputs(0))
     with Work() as work:

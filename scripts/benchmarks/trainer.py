@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     ranks, load = init_distributed(args.device), load_average()
     with tempfile.TemporaryDirectory() as folder:
-        build = partial(trainer_of, "trivial", args.batch, ranks=ranks, directory=Path(folder), epochs=args.repeats + 2)
+        options = {"epochs": args.repeats + 2, "precision": "fp32", "step": "eager"}  # as the bare step
+        build = partial(trainer_of, "trivial", args.batch, ranks=ranks, directory=Path(folder), **options)
         trainers = {f"trainer, {images} images": build(images) for images in args.images}
         steps = {name: len(trainer.batches) for name, trainer in trainers.items()}
         steps[BARE] = min(steps.values())
@@ -65,13 +66,10 @@ def bare(trainer: Trainer, steps: int):
     model, optimizer = trainer.model, trainer.state.optimizer
     images, targets = trainer.mixing(*trainer.batches.prepare(*next(trainer.batches.inputs(0))))
     images = images.contiguous(memory_format=trainer.memory_format)
-    bf16 = trainer.execution.precision == "bf16"
 
     def several() -> None:
         for _ in range(steps):
-            with torch.autocast(trainer.ranks.device.type, torch.bfloat16, enabled=bf16):
-                logits = model(images)
-            loss = F.cross_entropy(logits.float(), targets)
+            loss = F.cross_entropy(model(images), targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

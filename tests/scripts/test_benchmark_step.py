@@ -2,16 +2,18 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from scripts.benchmarks import ranks, step, step_gpu, trainer
+from scripts.benchmarks import hours, ranks, step, step_gpu, trainer
 from scripts.benchmarks.trainers import MODELS, trainer_of
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.precision import full_precision
 
 CPU = Ranks(torch.device("cpu"))
 MODULES = {ranks: "ranks", step: "step", trainer: "trainer"}
@@ -35,24 +37,61 @@ def run(tmp_path, monkeypatch):
 
 def test_every_form_of_the_step_is_timed(run, monkeypatch):
     record, text = run(step, "--model", "trivial", "--batch", 4, "--steps", 2, "--repeats", 3)
-    assert list(record["ms_per_step"]) == [step.PLAIN, *step.OURS, "mixing alone"]
+    forms = [step.PLAIN["cpu"], "fp32, eager", "bf16, channels_last, eager", "mixing alone"]
+    assert list(record["ms_per_step"]) == forms
     assert all(len(times) == 3 and min(times) > 0 for times in record["ms_per_step"].values())
     assert "gpu" not in record
     assert text.count("\n| ") == 5
+
+
+@pytest.mark.parametrize(
+    ("capability", "bf16", "precisions"),
+    [((9, 0), True, ["fp32", "tf32", "bf16"]), ((7, 5), False, ["fp32", "fp16"]), ((6, 1), False, ["fp32"])],
+)
+def test_a_gpu_is_timed_in_the_precisions_it_has(monkeypatch, capability, bf16, precisions):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: bf16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    forms = step.forms_on(torch.device("cuda"))
+    assert list(forms.values()) == [
+        {"precision": precision, "step": how} for how in ("eager", "graph") for precision in precisions
+    ]
+    assert list(forms)[-1] in hours.FORMS  # what train.py does there
+
+
+def test_each_form_has_its_own_tf32_and_the_plain_one_torchs(tmp_path):
+    """TF32 of convolutions, and of products of matrices."""
+    seen = {}
+
+    def note(name, precision="fp32"):
+        trainer = trainer_of("trivial", 4, 8, CPU, tmp_path)
+        trainer.execution = replace(trainer.execution, precision=precision)
+        matmul = torch.get_float32_matmul_precision
+        trainer.model.register_forward_hook(lambda *_: seen.update({name: (torch.backends.cudnn.allow_tf32, matmul())}))
+        return trainer
+
+    with full_precision():
+        for advance in (
+            step.plain_step(note("plain")), step.our_step(note("fp32")), step.our_step(note("tf32", "tf32"))
+        ):  # fmt: skip
+            advance()
+            assert not torch.backends.cudnn.allow_tf32
+    assert seen == {"plain": (True, "highest"), "fp32": (False, "highest"), "tf32": (True, "high")}
 
 
 def test_the_table_of_the_step_is_arithmetic():
     record = {
         "model": "resnet50", "batch": 10, "steps": 2, "device": "GPU", "threads": 1, "versions": {"torch": "2"},
         "load_average_before": 0.0, "command": "benchmark.py step",
-        "ms_per_step": {step.PLAIN: [8.0, 9.0, 100.0], "bf16": [3.0, 2.0, 1.0], "mixing alone": [0.5, 0.25, 0.25]},
+        "ms_per_step": {
+            step.PLAIN["cuda"]: [8.0, 9.0, 100.0], "bf16": [3.0, 2.0, 1.0], "mixing alone": [0.5, 0.25, 0.25]
+        },
         "gpu": {
             "tflops_per_second": 700.0, "gb_per_second": 4000.0, "tflop": 0.9, "gb": 6.0, "floor_ms": 1.5,
             "share_of_floor": 0.75, "busy": 0.975, "kernels_us": {"convolve": 800.4},
         },
     }  # fmt: skip
     text = step.to_markdown(record)
-    assert f"| {step.PLAIN} | 9.00 | 8.00 to 100.00 | 1111.1 | 1.00 |" in text
+    assert f"| {step.PLAIN['cuda']} | 9.00 | 8.00 to 100.00 | 1111.1 | 1.00 |" in text
     assert "| bf16 | 2.00 | 1.00 to 3.00 | 5000.0 | 4.50 |" in text
     assert "| mixing alone | 0.25 | 0.25 to 0.50 | - | - |" in text
     assert "75.0 % of what the step takes. The GPU is busy 97.5 % of the time" in text
@@ -111,7 +150,11 @@ def test_what_ranks_cost_beyond_the_collective():
     }  # fmt: skip
     text = ranks.to_markdown(record)
     assert "sums 1,234,567 float32 gradients" in text
-    assert "Beyond the collective a step of the run costs 1.00 ms, 10.0 % of a rank's" in text
+    assert "Beyond the collective a step of the run costs 1.00 ms, 10.0 % of a rank's step by itself. With" in text
+    record["ms"] |= {f"{ranks.ALONE}, as a graph": [4.0], f"{ranks.TOGETHER}, as a graph": [9.0]}
+    text = ranks.to_markdown(record)
+    assert "costs 1.00 ms, 10.0 % of a rank's step by itself. Beyond the collective a step of the run, as a" in text
+    assert "graph costs 2.00 ms, 50.0 % of a rank's step by itself. With" in text
 
 
 def test_one_rank_has_nothing_to_compare(run):

@@ -59,9 +59,10 @@ def test_the_peers_of_mixing_all_mix_and_ours_leave_the_input(monkeypatch):
 
 def test_a_shape_that_is_none_is_refused(monkeypatch, capsys, tmp_path):
     for text in ("64x3x224", "64x3x0x8", "axbxcxd"):
-        with pytest.raises(SystemExit):
-            measure(monkeypatch, capsys, "mixing", "--shapes", text, "--output", tmp_path / "a.json")
-        assert f"{text} is no shape: give four whole numbers" in capsys.readouterr().err
+        options = ["mixing", "--shapes", text, "--output", tmp_path / "a.json"]
+        status, _, complaint = measure(monkeypatch, capsys, *options)
+        assert status == 2
+        assert f"{text} is no shape: give four whole numbers" in complaint
 
 
 def test_evaluation_times_the_same_work(tmp_path):
@@ -117,12 +118,17 @@ def test_hours_follow_from_images_and_rates(tmp_path):
         "1": 50, "2": 30, "3": 11, "4": 0, "5": 0, "6": 0, "7": 10, "8": 15
     }  # fmt: skip
     assert sum(images for _, images in tables["1"]) == 50 * 300 * 50_000
-    step = {"model": "pyramidnet200", "batch": 32, "device": "a GPU", "ms_per_step": {hours.FORM: [9.0, 8.0, 6.4]}}
+    step = {"model": "pyramidnet200", "batch": 32, "device": "a GPU", "ms_per_step": {hours.FORMS[0]: [9.0, 8.0, 6.4]}}
     (tmp_path / "step-a.json").write_text(json.dumps(step))
     on_a_cpu = step | {"model": "resnet50", "batch": 128, "ms_per_step": {"bf16, channels_last, eager": [1.0]}}
     (tmp_path / "step-b.json").write_text(json.dumps(on_a_cpu))
+    old = step | {"batch": 64, "device": "an old GPU", "ms_per_step": {"fp32, graph": [9.0], hours.FORMS[1]: [16.0]}}
+    (tmp_path / "step-c.json").write_text(json.dumps(old))
     rates = hours.read_rates(tmp_path)
-    assert rates == {("pyramidnet200", 32): (4000.0, "step-a.json: a GPU")}
+    assert rates == {
+        ("pyramidnet200", 32): (4000.0, "step-a.json: a GPU"),
+        ("pyramidnet200", 64): (4000.0, "step-c.json: an old GPU"),
+    }
     text = hours.to_markdown(tables, rates)
     one = 15e6 / 4000 / 3600  # hours of a run
     assert f"| 1 | 50 | 750 | {50 * one:.1f} | {7 * one:.1f} |" in text  # seven rounds on eight GPUs
