@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import math
 import os
 import re
 import shlex
@@ -12,7 +13,9 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+import scipy.stats
 import yaml
 
 import smoothmix
@@ -142,3 +145,17 @@ def test_every_cell_of_the_tour_runs(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "step 10: loss" in printed
     assert "top-1 error" in printed
+
+
+def test_the_readme_s_results_are_those_of_the_recorded_runs():
+    runs = pd.read_csv(ROOT / "results" / "low_data" / "runs.csv").pivot(index="seed", columns="row")
+    rows = re.findall(r"^\| (\w+) \| 8 \| (.*) \|$", (ROOT / "README.md").read_text(), re.M)
+    assert [name for name, _ in rows] == ["Baseline", "Cutout", "Mixup", "CutMix", "SmoothMix_S", "SmoothMix_C"]
+    for name, text in rows:
+        errors = [runs[endpoint, name] for endpoint in ("last_top1", "best_top1", "corrupted")]
+        numbers = [number for one in errors for number in (one.mean(), one.std())]
+        difference = errors[0] - runs["last_top1", "Baseline"]
+        half = scipy.stats.t.ppf(0.975, 7) * difference.std() / math.sqrt(8)
+        paired = [difference.mean() + part for part in (0, -half, half)]
+        printed = [float(number) for number in re.findall(r"[-+]?\d+\.\d+", text)]
+        assert printed == pytest.approx(numbers + (paired if name != "Baseline" else []), abs=0.0051)
