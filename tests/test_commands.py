@@ -319,6 +319,8 @@ def test_a_users_own_class_folders(flowers, tmp_path):
     assert record["images"] == {"train": 32, "test": 16}
     again = here("eval.py", f"run={the_run(tmp_path / 'out')}", "dataset.workers=0")
     assert f"top-1 error {record['best']['test_top1_error']:.2f}%" in again.stdout, again.stderr
+    options = LoadOptions(run=str(the_run(tmp_path / "out")), device="cpu", dataset={"image_size": 64, "workers": 0})
+    assert load_run(options).config.dataset.options["resize"] == 72  # 36 for images of 32
 
 
 def test_an_image_that_a_worker_cannot_read_is_named(flowers, tmp_path):

@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from smoothmix.config import build, schema
 from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import compose
-from smoothmix.config.schema import LoadOptions, RunConfig
+from smoothmix.config.schema import LoadOptions, RunConfig, rescale
 from smoothmix.evaluation.classification import batch_size
 from smoothmix.training import checkpoint
 from smoothmix.utils.checks import is_small
@@ -22,6 +25,8 @@ from smoothmix.utils.distributed import Ranks, init_distributed
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import make_folder, weights_digest
 from smoothmix.utils.weights import in_precision_of, load_model, read_weights, tensors_digest
+
+MORE_VALUES, MORE_TENSORS = 100_000_000, 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +109,11 @@ def load_run(options: LoadOptions) -> LoadedRun:
     run_dir.check_names(config)
     ranks = init_distributed(options.device, options.timeout)
     data = build.dataset(config)
-    model = build.model(config if weights is None else _untrained(config), data.num_classes, data.image_size)
+    if weights is None:
+        model = build.model(config, data.num_classes, data.image_size)
+    else:
+        with _limited(weights, path):
+            model = build.model(_untrained(config), data.num_classes, data.image_size)
     if options.is_external:
         published = _published_normalisation(model, config, data) if weights is None else {}
         data.mean = tuple(options.mean or published.get("mean", data.mean))
@@ -175,6 +184,9 @@ def _with_changes(stored: DictConfig, dataset: dict[str, Any]) -> RunConfig:
             name = config.dataset.name
             raise UserError(f"the data set {name} has no {key}; leave out dataset.{key}={changes[key]}")
     if changes:
+        before = config.dataset.options
+        if "image_size" in changes and "resize" in before:  # which follows it
+            changes = {"resize": rescale(before["resize"], changes["image_size"], before["image_size"]), **changes}
         stored.dataset.update(changes)
         config = schema.check(stored)
     return config
@@ -185,6 +197,30 @@ def _untrained(config: RunConfig) -> RunConfig:
     if "pretrained" not in config.model.options:
         return config
     return replace(config, model=replace(config.model, options=config.model.options | {"pretrained": False}))
+
+
+@contextmanager
+def _limited(weights: dict[str, Tensor], path: Path) -> Iterator[None]:
+    """Refuse to build a network that is far larger than its `weights`: a stranger's configuration may ask for any.
+
+    Raises:
+        UserError: the network has `MORE_VALUES` parameters more than the file, or `MORE_TENSORS`.
+    """
+    values = MORE_VALUES + sum(tensor.numel() for tensor in weights.values() if isinstance(tensor, Tensor))
+    tensors = MORE_TENSORS + len(weights)
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal values, tensors
+        values -= 0 if parameter is None else parameter.numel()
+        tensors -= 1
+        if values < 0 or tensors < 0:
+            raise UserError(f"{path} holds another architecture: the network of its configuration is far larger")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _stored(options: LoadOptions, path: Path) -> tuple[DictConfig, dict[str, Tensor]]:

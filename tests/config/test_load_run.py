@@ -189,6 +189,19 @@ def nested(value, depth, copies=1):
             "workers=400 is too large",
         ),
         ("dataset", {"name": "a", "_target_": "datasets.class_folders", "root": "x", "resize": 200000}, "at most 8192"),
+        (
+            "model",
+            {"name": "a", "_target_": "models.PyramidNet", "depth": 1100, "alpha": 10000, "bottleneck": False},
+            "the network of its configuration is far larger",
+        ),
+        (
+            "model",
+            {
+                "name": "a", "_target_": "torchvision.models.VisionTransformer", "image_size": 32, "patch_size": 16,
+                "num_layers": 10**6, "num_heads": 1, "hidden_dim": 2, "mlp_dim": 2,
+            },
+            "the network of its configuration is far larger",
+        ),
     ],
 )
 @pytest.mark.timeout(20)
