@@ -113,7 +113,7 @@ def hold(lock: Path, name: Path) -> IO[str]:
 def is_held(lock: Path) -> bool:
     """Return whether a living process has locked the file `lock`; it is tried for a moment only."""
     try:
-        with open(lock, encoding="utf-8") as file:
+        with os.fdopen(os.open(lock, os.O_RDONLY | os.O_NONBLOCK)) as file:  # a pipe of that name would wait
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

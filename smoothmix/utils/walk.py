@@ -22,7 +22,7 @@ def subfolders(folder: str | Path) -> list[str]:
 
 
 def walk_files(folder: str | Path, problems: list[str] | None = None) -> Iterator[str]:
-    """Yield the paths of all files beneath `folder`, without hidden files and those in hidden or tool folders.
+    """Yield the paths of all files beneath `folder`, without hidden files, pipes and files in hidden or tool folders.
 
     Within a folder they are sorted, links last. Links are followed, but no folder is entered twice, nor one that
     `folder` lies in. With `problems`, a sentence about each folder that cannot be read is put there.
@@ -48,9 +48,9 @@ def _walk(folder: str | Path, entered: set[tuple[int, int]], problems: list[str]
         problems.append(str(error))
         return
     for entry in entries:
-        if not entry.is_dir():
+        if entry.is_file() or (entry.is_symlink() and not entry.is_dir()):  # no pipes, which would wait for a writer
             yield entry.path
-        elif (identity := _identity(entry.path)) not in entered:
+        elif entry.is_dir() and (identity := _identity(entry.path)) not in entered:
             entered.add(identity)
             yield from _walk(entry.path, entered, problems)
 

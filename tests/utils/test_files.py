@@ -108,6 +108,12 @@ def test_text_is_utf_8_in_every_locale(folder):
     assert (folder / "a").read_bytes() == "\u0394 \u00b1".encode()
 
 
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_a_lock_keeps_nobody_waiting(folder):
+    os.mkfifo(folder / ".lock")
+    assert not is_held(folder / ".lock")
+
+
 def test_a_forked_child_that_outlives_its_parent_keeps_no_lock(folder):
     file = hold(folder / ".lock", folder)
     begun, begin = os.pipe()

@@ -28,6 +28,7 @@ def names(tree):
 
 
 def test_hidden_and_tool_folders_are_skipped_at_every_level(tree):
+    os.mkfifo(tree / "a" / "pipe")
     assert names(tree) == ["a/1.txt", "a/deep/2.txt", "b/3.txt"]
     assert subfolders(tree) == ["a", "b"]
     assert find_files(tree, "[23].txt") == [tree / "a/deep/2.txt", tree / "b/3.txt"]
