@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
-from scripts.benchmarks import corruption, evaluation, hours, input, mixing, ranks, start_up, step, trainer
+from scripts.benchmarks import corruption, evaluation, hours, input, memory, mixing, ranks, start_up, step, trainer
 from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
@@ -39,6 +39,7 @@ def main() -> None:
     evaluation.add_arguments(commands.add_parser("evaluation", help="images evaluated per second"))
     hours.add_arguments(commands.add_parser("hours", help="GPU-hours of the paper's tables, from records of `step`"))
     input.add_arguments(commands.add_parser("input", help="images made ready per second"))
+    memory.add_arguments(commands.add_parser("memory", help="bytes of a train step, counted without a GPU"))
     mixing.add_arguments(commands.add_parser("mixing", help="milliseconds to mix a batch"))
     ranks.add_arguments(commands.add_parser("ranks", help="what several ranks cost; start it with torchrun"))
     start_up.add_arguments(commands.add_parser("start-up", help="seconds until commands answer"))

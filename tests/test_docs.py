@@ -19,7 +19,7 @@ import scipy.stats
 import yaml
 
 import smoothmix
-from scripts.benchmarks import hours
+from scripts.benchmarks import hours, memory
 from smoothmix.reporting.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -121,9 +121,10 @@ def test_the_page_of_methods_lists_every_strategy_with_its_arguments():
         assert set(re.findall(r"`(\w+)`", line)) - {name} == (given if name != "Identity" else set())
 
 
-def test_the_hours_in_the_page_on_speed_are_those_of_the_records():
-    printed = hours.to_markdown(hours.runs_of_tables(), hours.read_rates(hours.RECORDS))
-    assert printed.split("\n\n")[0] in (ROOT / "docs" / "performance.md").read_text()
+def test_the_page_on_speed_says_whether_hours_and_holds_the_memory_that_is_counted():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert ("No rate\nhas been measured on a GPU yet" in text) == (not hours.read_rates(hours.RECORDS))
+    assert memory.row("pyramidnet200", 32) in text
 
 
 def test_every_cell_of_the_tour_runs(monkeypatch, capsys):

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from scripts import benchmark
-from scripts.benchmarks import evaluation, hours, mixing, start_up
+from scripts.benchmarks import evaluation, hours, memory, mixing, start_up
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.utils.command import status_of
 from smoothmix.utils.distributed import Ranks
@@ -135,6 +136,25 @@ def test_hours_follow_from_images_and_rates(tmp_path):
     assert "| 3 | 11 | 4228 | not measured | not measured |" in text
     assert "- pyramidnet200, batch 32: 4000 images/s (step-a.json: a GPU)" in text
     assert "--model resnet50 --batch 128 " in text
+
+
+def test_memory_is_counted_to_the_byte():
+    """Of tensors that lie in one piece of memory, such as ReLU's in place, one."""
+
+    def build():
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 5)
+        )
+
+    state = 4 * 3 * (108 + 8 + 725) + 4 * 8 + 8  # statistics and counter of BatchNorm once
+    images, channels, head = (
+        2 * 3 * 8 * 8,
+        2 * 4 * 6 * 6,
+        4 * (2 * 4 + 2 * 2 * 5),
+    )  # means, deviations, softmax, targets
+    assert memory.count(build, 2, 8, 5, None) == (state, 4 * images + 2 * 4 * channels + head)
+    bf16 = 2 * (images + 2 * channels + 108 + 720)  # images and weights of both layers again
+    assert memory.count(build, 2, 8, 5, torch.bfloat16) == (state, 4 * images + bf16 + head)
 
 
 def test_the_longest_runs_begin_first():
