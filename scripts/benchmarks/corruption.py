@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
+from scripts.benchmarks.timing import add_common_arguments, begin, head, in_turn, save
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES, SIDES, corrupt
-from smoothmix.utils.distributed import init_distributed
 
 ORIGINAL = Path(__file__).resolve().parents[2] / "results" / "benchmarks" / "original_corruption_speed.csv"
 BATCH = {"cifar": 256, "imagenet": 8}
@@ -30,11 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
     args.batch = BATCH[args.benchmark] if args.batch is None else args.batch
-    check_counts(args, "batch", "threads", "repeats")
-    torch.set_num_threads(args.threads)
-    device = init_distributed(args.device).device
-    images = smooth_images(args.batch, SIDES[args.benchmark]).to(device)
-    measured, missing, load = {}, {}, load_average()
+    ranks, machine = begin(args, "batch")
+    images = smooth_images(args.batch, SIDES[args.benchmark]).to(ranks.device)
+    measured, missing = {}, {}
     for name in args.corruptions:
         try:
             measured[name] = [1000 * seconds / args.batch for seconds in _time(images, name, args)]
@@ -48,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         "ms_per_image": measured,
         "not_measured": missing,
         "original_ms_per_image": _original(args.benchmark) if args.severity == 3 else {},
-        **describe(device, load),
+        **machine,
     }
     save(args.output, record, to_markdown(record))
 

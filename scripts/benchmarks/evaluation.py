@@ -18,17 +18,15 @@ from datasets.in_memory import InMemoryData
 from models import PyramidNet
 from scripts.benchmarks.timing import (
     add_common_arguments,
-    check_counts,
-    describe,
+    begin,
     finish,
     head,
     in_turn,
-    load_average,
     save,
 )
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.evaluation.generated import GeneratedImages
-from smoothmix.utils.distributed import Ranks, init_distributed
+from smoothmix.utils.distributed import Ranks
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "model"
 MODELS = ("pyramidnet8", "pyramidnet20", "pyramidnet110", "pyramidnet200")
@@ -47,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
-    check_counts(args, "images", "threads", "repeats")
-    torch.set_num_threads(args.threads)
-    ranks, load = init_distributed(args.device), load_average()
+    ranks, machine = begin(args, "images")
     name = args.model or ("pyramidnet200" if ranks.device.type == "cuda" else "pyramidnet8")
     hardly = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, CLASSES))
     networks = {name: network(name), "almost no network": hardly}
@@ -70,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         "batch": batch_size(ranks.device),
         "plain_batch": PLAIN_BATCH,
         "seconds": seconds,
-        **describe(ranks.device, load),
+        **machine,
     }
     save(args.output, record, to_markdown(record))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from datasets import class_folders
-from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
+from scripts.benchmarks.timing import add_common_arguments, begin, head, in_turn, save
 from smoothmix.utils.errors import UserError
 
 CIFAR_BATCH, FOLDER_BATCH = 128, 32
@@ -27,15 +27,13 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the tables."""
     from scripts.benchmarks.input_peers import cifar_peers, imagenet_peers, link_folder, stages  # torchvision is slow
 
-    check_counts(args, "steps", "threads", "repeats")
     if args.device != "cpu":
         raise UserError(f"--device {args.device}: input is measured on the CPU that makes it")
     if args.cifar is None and args.folder is None:
         raise UserError("nothing to read: give --cifar DIR, --folder DIR or both")
     if args.folder is not None and not args.folder.is_dir():
         raise UserError(f"there is no folder {args.folder}")
-    torch.set_num_threads(args.threads)
-    device, load, measured = torch.device("cpu"), load_average(), {}
+    (_, machine), measured = begin(args, "steps"), {}
     if args.cifar is not None:
         peers = cifar_peers(args.cifar, CIFAR_BATCH, args.steps)
         measured["CIFAR-100, training"] = _rates(peers, CIFAR_BATCH * args.steps, args.repeats)
@@ -52,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         "cifar_batch": CIFAR_BATCH,
         "folder_batch": FOLDER_BATCH,
         "us_per_image": measured,
-        **describe(device, load),
+        **machine,
     }
     save(args.output, record, to_markdown(record))
 

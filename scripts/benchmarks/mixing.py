@@ -10,16 +10,13 @@ import torch
 
 from scripts.benchmarks.timing import (
     add_common_arguments,
-    check_counts,
-    describe,
+    begin,
     head,
     in_turn,
-    load_average,
     milliseconds,
     save,
 )
 from smoothmix import CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
-from smoothmix.utils.distributed import init_distributed
 
 OURS = (SmoothMixC, SmoothMixS, CutMix, Mixup, Cutout)
 SHAPES = ("64x3x224x224", "128x3x32x32")
@@ -37,12 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
-    check_counts(args, "threads", "repeats")
-    torch.set_num_threads(args.threads)
-    device = init_distributed(args.device).device
-    load = load_average()
+    ranks, machine = begin(args)
+    device = ranks.device
     seconds = {"x".join(map(str, shape)): in_turn(peers(shape, device), args.repeats, device) for shape in args.shapes}
-    record = {"seconds": seconds, **describe(device, load)}
+    record = {"seconds": seconds, **machine}
     save(args.output, record, to_markdown(record))
 
 

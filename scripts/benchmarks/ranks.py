@@ -11,18 +11,16 @@ import torch.distributed as dist
 
 from scripts.benchmarks.timing import (
     add_common_arguments,
-    check_counts,
-    describe,
+    begin,
     head,
     in_turn,
-    load_average,
     milliseconds,
     save,
 )
 from scripts.benchmarks.trainers import MODELS, trainer_of
 from smoothmix.training.step import WARM_UP
 from smoothmix.training.trainer import Trainer
-from smoothmix.utils.distributed import Ranks, destroy_process_group, init_distributed
+from smoothmix.utils.distributed import Ranks, destroy_process_group
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.signals import StopSignal
 
@@ -44,9 +42,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: it was not started with torchrun and at least two processes.
     """
-    check_counts(args, "batch", "threads", "repeats")
-    torch.set_num_threads(args.threads)
-    ranks, load = init_distributed(args.device), load_average()
+    ranks, machine = begin(args, "batch")
     if ranks.world_size == 1:
         raise UserError("one rank trains without DistributedDataParallel; start torchrun --nproc_per_node=2 or more")
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
         "ranks": ranks.world_size,
         "parameters": gradients.numel(),
         "ms": {name: [1000 * t for t in taken] for name, taken in times.items()},
-        **describe(ranks.device, load),
+        **machine,
     }
     if ranks.is_main:
         save(args.output, record, to_markdown(record))

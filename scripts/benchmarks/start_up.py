@@ -7,9 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
+from scripts.benchmarks.timing import add_common_arguments, begin, head, in_turn, save
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = 'python -c "import torch"'
@@ -31,14 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
-    check_counts(args, "threads", "repeats")
-    torch.set_num_threads(args.threads)
-    device, load = torch.device("cpu"), load_average()
+    ranks, machine = begin(args)
     peers = {
         name: partial(subprocess.run, [sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         for name, words in COMMANDS.items()
     }
-    record = {"seconds": in_turn(peers, args.repeats, device), **describe(device, load)}
+    record = {"seconds": in_turn(peers, args.repeats, ranks.device), **machine}
     save(args.output, record, to_markdown(record))
 
 

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from models.pyramidnet import PyramidBlock
 from scripts.benchmarks import step_gpu
-from scripts.benchmarks.timing import add_common_arguments, check_counts, describe, head, in_turn, load_average, save
+from scripts.benchmarks.timing import add_common_arguments, begin, head, in_turn, save
 from scripts.benchmarks.trainers import MODELS, trainer_of
 from smoothmix.training.recipe import AMPERE, Settings
 from smoothmix.training.step import WARM_UP
 from smoothmix.training.trainer import DTYPES, Trainer, numerics
-from smoothmix.utils.distributed import Ranks, init_distributed
+from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.precision import full_precision
 
 # torch's defaults: on a GPU that has TF32 convolutions are in TF32, products of matrices are not
@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
-    check_counts(args, "batch", "steps", "threads", "repeats")
-    torch.set_num_threads(args.threads)
-    ranks, load = init_distributed(args.device), load_average()
+    ranks, machine = begin(args, "batch", "steps")
     device = ranks.device
     record = {"model": args.model, "batch": args.batch, "steps": args.steps}
     with tempfile.TemporaryDirectory() as folder, numerics(False), full_precision():
@@ -60,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         if device.type == "cuda":
             seconds = statistics.median(record["ms_per_step"][list(forms)[-1]]) / 1000
             record["gpu"] = step_gpu.measure(fastest, our_step(fastest), seconds)
-    record |= describe(device, load)
+    record |= machine
     save(args.output, record, to_markdown(record))
 
 

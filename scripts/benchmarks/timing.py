@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from smoothmix.utils.distributed import Ranks, init_distributed
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
@@ -24,11 +25,18 @@ def add_common_arguments(parser: argparse.ArgumentParser, repeats: int = 5) -> N
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write; Markdown goes beside it")
 
 
-def check_counts(args: argparse.Namespace, *names: str) -> None:
-    """Raise UserError for an option among `names` that is below 1."""
-    for name in names:
+def begin(args: argparse.Namespace, *counts: str) -> tuple[Ranks, dict[str, Any]]:
+    """Set the threads; return the ranks, and what a record says of the machine before anything is measured.
+
+    Raises:
+        UserError: an option among `counts`, --threads or --repeats is below 1.
+    """
+    for name in (*counts, "threads", "repeats"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(args, name)}")
+    torch.set_num_threads(args.threads)
+    ranks = init_distributed(args.device)
+    return ranks, {"load_average_before": os.getloadavg()[0], **environment(ranks.device)}
 
 
 def in_turn(peers: dict[str, Callable[[], Any]], repeats: int, device: torch.device) -> dict[str, list[float]]:
@@ -51,16 +59,6 @@ def finish(device: torch.device) -> None:
     """Wait until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def describe(device: torch.device, load_before: float) -> dict[str, Any]:
-    """Return what a record says of the machine: device, threads, versions, commit, command, load average before."""
-    return {"load_average_before": load_before, **environment(device)}
-
-
-def load_average() -> float:
-    """Return the load average of the last minute: other processes slow a measurement down."""
-    return os.getloadavg()[0]
 
 
 def milliseconds(times: list[float]) -> str:

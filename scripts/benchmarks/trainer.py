@@ -6,22 +6,19 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch.nn import functional as F
 
 from scripts.benchmarks.timing import (
     add_common_arguments,
-    check_counts,
-    describe,
+    begin,
     head,
     in_turn,
-    load_average,
     milliseconds,
     save,
 )
 from scripts.benchmarks.trainers import trainer_of
 from smoothmix.training.trainer import Trainer
-from smoothmix.utils.distributed import Ranks, init_distributed
+from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.signals import StopSignal
 
 BARE = "forward, backward, SGD alone"
@@ -38,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write both files, print the table."""
-    check_counts(args, "batch", "threads", "repeats")
-    torch.set_num_threads(args.threads)
-    ranks, load = init_distributed(args.device), load_average()
+    ranks, machine = begin(args, "batch")
     with tempfile.TemporaryDirectory() as folder:
         options = {"epochs": args.repeats + 2, "precision": "fp32", "step": "eager"}  # as the bare step
         build = partial(trainer_of, "trivial", args.batch, ranks=ranks, directory=Path(folder), **options)
@@ -56,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         "steps": steps,
         "ms_per_step": {name: [1000 * t / steps[name] for t in taken] for name, taken in times.items()},
         "mib_after_each_epoch": memory,
-        **describe(ranks.device, load),
+        **machine,
     }
     save(args.output, record, to_markdown(record))
 
