@@ -1,15 +1,26 @@
 """Small operations of the forward pass done together: a deep network has hundreds of them, each a kernel of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-# Exact types, whose code is known: the former hand their weights to one operation that autocast runs in the lower
-# precision, the latter only add 1 to their counter, unless they average over all batches.
-CAST = (nn.Conv2d, nn.Linear)
+
+def _conv(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
+    out: Tensor = layer._conv_forward(input, weight, bias)
+    return out
+
+
+def _linear(layer: nn.Linear, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
+    return F.linear(input, weight, bias)
+
+
+# Exact types, whose code is known: what they do with a weight and a bias, and that they add 1 to their counter.
+FORWARD: dict[type, Callable[..., Tensor]] = {nn.Conv2d: _conv, nn.Linear: _linear}
 COUNTING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -46,13 +57,18 @@ class Foreach:
     """Casts the weights of `model` to the precision of autocast, and counts the batches of BatchNorm, in one operation.
 
     Autocast itself casts each weight before its layer and each gradient behind it, and every BatchNorm layer adds 1 to
-    its `num_batches_tracked`. The bits are the same. Layers of other types than `CAST` and `COUNTING` do it themselves.
+    its `num_batches_tracked`. The bits are the same. Layers of other types than `FORWARD` and `COUNTING` do it
+    themselves, and so do BatchNorm layers that average over all batches, which need their counter.
     """
 
     def __init__(self, model: nn.Module) -> None:
         modules = list(model.modules())
-        self.weights: list[tuple[dict[str, Any], str]] = [
-            (module._parameters, name) for module in modules if type(module) in CAST for name in ("weight", "bias")
+        self.layers = [
+            module
+            for module in modules
+            if type(module) in FORWARD
+            and "forward" not in vars(module)
+            and list(module._parameters) == ["weight", "bias"]  # pruned or normalised ones have others
         ]
         self.counters: list[dict[str, Any]] = [
             module._buffers
@@ -62,22 +78,26 @@ class Foreach:
 
     @contextmanager
     def forward(self, dtype: torch.dtype | None) -> Iterator[None]:
-        """Within, to be one forward pass, the layers have weights in `dtype` (None: their own) and no counters."""
-        found = [(place, name, place.get(name)) for place, name in self.weights if dtype is not None]
-        before = [entry for entry in found if entry[2] is not None and entry[2].dtype is torch.float32]
-        shared = {id(weight): weight for *_, weight in before}
-        copies = dict(zip(shared, _Cast.apply(dtype, *shared.values()), strict=True)) if shared else {}  # type: ignore[no-untyped-call]
+        """Within, to be one forward pass, the layers use weights in `dtype` (None: their own) and other counters."""
+        weights = {
+            id(weight): weight
+            for layer in (self.layers if dtype is not None else ())
+            for weight in layer.parameters(recurse=False)
+            if weight.dtype is torch.float32
+        }
+        copies = dict(zip(weights, _Cast.apply(dtype, *weights.values()), strict=True)) if weights else {}  # type: ignore[no-untyped-call]
         counters = [place["num_batches_tracked"] for place in self.counters]
         added = [0] * len(counters)
         try:
-            for place, name, weight in before:
-                place[name] = copies[id(weight)]
+            for layer in self.layers if copies else ():
+                own = (copies.get(id(weight), weight) for weight in layer._parameters.values())
+                vars(layer)["forward"] = partial(FORWARD[type(layer)], layer, *own)  # found before its class's method
             for index, place in enumerate(self.counters):
                 place["num_batches_tracked"] = _Counter(added, index)
             yield
         finally:
-            for place, name, weight in before:
-                place[name] = weight
+            for layer in self.layers:
+                vars(layer).pop("forward", None)
             for place, counter in zip(self.counters, counters, strict=True):
                 place["num_batches_tracked"] = counter
         if counters:

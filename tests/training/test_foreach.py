@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional as F
+from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 
 from models import PyramidNet
@@ -17,6 +18,7 @@ from smoothmix.training.foreach import Foreach
 from smoothmix.training.recipe import Settings
 from tests.training.runs import assert_same_run
 
+DTYPES = [torch.float64, torch.bfloat16]
 ONE_BY_ONE = SimpleNamespace(forward=lambda dtype: nullcontext())
 pyramidnet = partial(PyramidNet, 8, 6, 4, bottleneck=False)
 
@@ -26,8 +28,13 @@ class Standardised(nn.Linear):
         return F.linear(x, self.weight / self.weight.std())
 
 
+def doubled(layer):
+    layer.forward = lambda x: F.linear(x, layer.weight * 2)
+    return layer
+
+
 class Odd(nn.Module):
-    """Layers used twice, in every other batch, never; frozen; with a shared weight, with one read in float32."""
+    """Layers used twice, in every other batch, never; frozen, pruned, changed; weights shared, and read in float32."""
 
     def __init__(self):
         super().__init__()
@@ -37,6 +44,8 @@ class Odd(nn.Module):
         self.average = nn.BatchNorm2d(3, momentum=None)
         self.fc, self.tied = nn.Linear(3, 3, bias=False), nn.Linear(3, 3)
         self.tied.weight = self.fc.weight
+        self.pruned = prune.random_unstructured(nn.Linear(3, 3), "weight", 0.3)
+        self.doubled = doubled(nn.Linear(3, 3))
         self.head = Standardised(3, 4, bias=False)
         self.calls = 0
 
@@ -45,7 +54,8 @@ class Odd(nn.Module):
         x = self.average(self.frozen(x))
         self.calls += 1
         x = self.rare(x) if self.calls % 2 else x
-        return self.head(self.tied(self.fc(x.mean((2, 3)))))
+        x = self.tied(self.fc(x.mean((2, 3)))) / self.fc.weight.norm()
+        return self.head(self.doubled(self.pruned(x)))
 
 
 class Checkpointed(nn.Module):
@@ -116,21 +126,20 @@ def test_manifold_mixup_keeps_its_bits(pair):
 def test_the_network_is_itself_again_whatever_happens():
     model = Odd()
     before = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    dtypes = []
-    model.fc.register_forward_pre_hook(lambda layer, inputs: dtypes.append(layer.weight.dtype))
     with pytest.raises(RuntimeError, match="should be the same"), Foreach(model).forward(torch.bfloat16):
         model(torch.zeros(2, 3, 8, 8))  # float32 images without autocast
     with Foreach(model).forward(torch.bfloat16), torch.autocast("cpu", torch.bfloat16):
         model(torch.zeros(2, 3, 8, 8))
+    model(torch.zeros(2, 3, 8, 8))
     after = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    assert dtypes == [torch.bfloat16]
     assert before.keys() == after.keys()
     assert all(before[name] is after[name] for name in before)
 
 
 def test_weights_of_another_type_are_left_alone():
-    model = nn.Sequential(nn.Linear(3, 3).double(), nn.Linear(3, 3))
+    model = nn.ModuleList([nn.Linear(3, 3).double(), nn.Linear(3, 3)])
     with Foreach(model).forward(torch.bfloat16):
-        assert [layer.weight.dtype for layer in model] == [torch.float64, torch.bfloat16]
-    with Foreach(nn.Sequential(nn.ReLU())).forward(torch.bfloat16):
+        dtypes = [layer(torch.ones(1, 3, dtype=dtype)).dtype for layer, dtype in zip(model, DTYPES, strict=True)]
+    assert dtypes == DTYPES
+    with Foreach(nn.ReLU()).forward(torch.bfloat16):
         pass
