@@ -13,24 +13,16 @@ def main(composed):
     from datasets.subsets import TestSubset
     from smoothmix.config.load_run import load_run
     from smoothmix.config.schema import EvalOptions, check_options
-    from smoothmix.evaluation.classification import evaluate
-    from smoothmix.evaluation.clean import CleanRecord
-    from smoothmix.utils.environment import start
     from smoothmix.utils.errors import UserError
 
     options = check_options(composed, EvalOptions)
     run = load_run(options)
-    split, sizes, ranks = options.split, run.data.sizes, run.ranks
-    if split not in sizes:
-        raise UserError(f"split must be one of {', '.join(sorted(sizes))}, not {split}")
-    data = run.data if options.images is None else TestSubset(run.data, options.images)
-    about = run.identity() | {"split": split, "split_images": sizes[split], "starts": [start(ranks.device)]}
-    batches = data.eval_batches(split, run.batch_size * ranks.world_size, ranks)
-    result = evaluate(run.model, batches, ranks, channels_last=run.channels_last)
-    if ranks.is_main:
-        path = run.record_path(run.config.dataset.name, split, options.images)
-        record = CleanRecord(**about, **result, extra=run.about() | {"world_size": ranks.world_size})
-        print(f"{run.path} on {record.dataset} {split}: {record}")
+    if options.split not in run.data.sizes:
+        raise UserError(f"split must be one of {', '.join(sorted(run.data.sizes))}, not {options.split}")
+    record = run.evaluate(options.split, None if options.images is None else TestSubset(run.data, options.images))
+    if run.ranks.is_main:
+        path = run.record_path(record.dataset, record.split, options.images)
+        print(f"{run.path} on {record.dataset} {record.split}: {record}")
         record.write(path)
         print(f"record: {path}")
 

@@ -8,6 +8,10 @@ Each strategy takes ``(images, labels)`` and returns ``(images, targets)``, like
         loss = torch.nn.functional.cross_entropy(model(images), targets)
 """
 
+from pathlib import Path
+
+from torch import nn
+
 from smoothmix.mixing import (
     CenterGaussian,
     CutMix,
@@ -39,3 +43,11 @@ __all__ = [
     "gaussian_mask",
     "square_mask",
 ]
+
+
+# not in __all__, whose names a configuration may give as mixing._target_
+def load_pretrained(folder: str | Path) -> nn.Module:
+    """Return the network that scripts/export.py wrote to `folder`; see :mod:`smoothmix.pretrained`."""
+    from smoothmix import pretrained  # here, because it needs more than torch
+
+    return pretrained.load_pretrained(folder)

@@ -334,7 +334,7 @@ def test_a_damaged_record_is_named_and_the_rest_is_shown(evaluated):
     done = here("scripts/model_card.py", evaluated)
     assert done.returncode == 2
     assert re.search(r"w.other_c-files.json is not a record of corrupted errors", done.stderr)
-    assert re.search(r"w.older-test.json is of other weights than", done.stderr)
+    assert re.search(r"w.older-test.json is of other weights than those of digest", done.stderr)
     text = (evaluated / "card.md").read_text()
     assert "## Corrupted images: animals64_c" in text
     assert text.count("| animals test, ") == 1

@@ -15,7 +15,7 @@ from smoothmix.utils.seeding import derive_seed
 
 def dataset(config: RunConfig) -> ImageDataset:
     """Return the data set of the configuration."""
-    built: ImageDataset = _call("dataset", config.dataset)
+    built: ImageDataset = call("dataset", config.dataset)
     return built
 
 
@@ -24,7 +24,7 @@ def model(config: RunConfig, num_classes: int, image_size: int) -> nn.Module:
     name = config.model.name
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "init"))
-        built = _call("model", config.model, num_classes=num_classes)
+        built = call("model", config.model, num_classes=num_classes)
         if not isinstance(built, nn.Module):
             raise UserError(f"model._target_={config.model.target} does not return an nn.Module")
         built.eval()
@@ -48,7 +48,7 @@ def mixing(
 
     One that acts on hidden layers too has a method `attach`, which is given the `network`.
     """
-    built = _call("mixing", config.mixing, num_classes=num_classes, generator=generator)
+    built = call("mixing", config.mixing, num_classes=num_classes, generator=generator)
     if not callable(built):
         raise UserError(f"mixing._target_={config.mixing.target} does not return a callable")
     if network is not None and hasattr(built, "attach"):
@@ -59,7 +59,12 @@ def mixing(
     return built
 
 
-def _call(group: str, component: Component, **supplied: Any) -> Any:
+def call(group: str, component: Component, **supplied: Any) -> Any:
+    """Return what a group's `_target_` makes of its arguments and of those of the `supplied` ones that it has.
+
+    Raises:
+        UserError: it cannot make anything of them.
+    """
     target = schema.find_target(group, component.target)
     parameters = inspect.signature(target).parameters.values()
     names = {parameter.name for parameter in parameters}

@@ -17,11 +17,13 @@ from smoothmix.config import build, schema
 from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import compose
 from smoothmix.config.schema import LoadOptions, RunConfig, rescale
-from smoothmix.evaluation.classification import batch_size
+from smoothmix.evaluation.classification import batch_size, evaluate
+from smoothmix.evaluation.clean import CleanRecord
 from smoothmix.training import checkpoint
 from smoothmix.utils.checks import is_small
 from smoothmix.utils.data import Batches, ImageDataset
 from smoothmix.utils.distributed import Ranks, init_distributed
+from smoothmix.utils.environment import start
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import make_folder, weights_digest
 from smoothmix.utils.weights import in_precision_of, load_model, read_weights, tensors_digest
@@ -79,6 +81,33 @@ class LoadedRun:
             "weights_file": self.path.name if self.path.is_file() else _published_name(self.model),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "image_size": self.data.image_size,
+            "mean": self.data.mean,
+            "std": self.data.std,
+        }
+
+    def evaluate(self, split: str, data: ImageDataset | None = None) -> CleanRecord:
+        """Return the errors on the clean images of `split`, or on those of `data`, a part of the data set."""
+        work = start(self.ranks.device)
+        batches = (data or self.data).eval_batches(split, self.batch_size * self.ranks.world_size, self.ranks)
+        result: dict[str, Any] = evaluate(self.model, batches, self.ranks, channels_last=self.channels_last)
+        return CleanRecord(
+            **self.identity(),
+            **result,
+            split=split,
+            split_images=self.data.sizes[split],
+            starts=[work],
+            extra=self.about() | {"world_size": self.ranks.world_size},
+        )
+
+    def description(self) -> dict[str, Any]:
+        """Return what others must know to use the weights; see :func:`smoothmix.pretrained.save_pretrained`."""
+        model, sizes = self.config.model.to_dict(), ("image_size", "resize")
+        return {
+            **self.identity(),
+            "model": {key: value for key, value in model.items() if key != "pretrained"},
+            "num_classes": self.data.num_classes,
+            "class_names": self.data.class_names,
+            **{key: value for key in sizes if (value := getattr(self.data, key, None)) is not None},
             "mean": self.data.mean,
             "std": self.data.std,
         }

@@ -174,6 +174,14 @@ class EvalCorruptionOptions(LoadOptions):
             raise UserError("source=files reads the images of a benchmark: name it, as in benchmark=cifar100_c")
 
 
+@dataclass(kw_only=True)
+class ExportOptions(LoadOptions):
+    """The top level of configs/export.yaml; `output` is the folder that is written."""
+
+    half: bool = False
+    onnx: bool = False
+
+
 def _check_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"{name} must be {' or '.join(choices)}, not {value!r}")
@@ -205,7 +213,7 @@ def check(composed: DictConfig | dict[str, Any]) -> RunConfig:
         raise UserError("the configuration has more than 1,000 values in a list, or is nested more than 16 deep")
     _check_keys(composed.recipe, Recipe, "recipe.")
     values = _resolved(composed, _Composed)
-    components = {group: _component(group, values[group]) for group in GROUPS}
+    components = {group: check_component(group, values[group]) for group in GROUPS}
     config = RunConfig(**{**values, "recipe": Recipe(**values["recipe"]), **components})
     try:
         config.recipe.check()
@@ -331,7 +339,12 @@ def most_workers() -> int:
     return max(16, 2 * (os.cpu_count() or 1))
 
 
-def _component(group: str, node: Any) -> Component:
+def check_component(group: str, node: Any) -> Component:
+    """Return the group that plain values describe.
+
+    Raises:
+        UserError: a `_target_` outside the allowed packages, or arguments that it does not have or cannot take.
+    """
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise UserError(f"{group} must be one of configs/{group}/ or have a _target_, not {node!r}")
     if not isinstance(node.get("name"), str):

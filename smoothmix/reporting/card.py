@@ -38,8 +38,10 @@ class Evaluations(NamedTuple):
         return [*self.clean, *self.corrupted]
 
 
-def read_evaluations(folder: Path, weights: str | None = None) -> Evaluations:
+def read_evaluations(folder: Path, weights: str | None = None, digest: str | None = None) -> Evaluations:
     """Return the records in `folder` of the file of weights with this stem: by default the only one, or "best".
+
+    Those that are of other weights than the first, or than the `digest`, are not among them.
 
     Raises:
         UserError: there are none, or it has to be said which.
@@ -60,10 +62,11 @@ def read_evaluations(folder: Path, weights: str | None = None) -> Evaluations:
         damaged = f" ({'; '.join(problems)})" if problems else ""
         raise UserError(f"{folder} holds no record of the weights {chosen}{damaged}{known or '; run eval.py first'}")
     found = [record for record in found if record.weights == chosen]
+    digest = digest or found[0].weights_sha256
     for record in found:
-        if record.weights_sha256 != found[0].weights_sha256:
-            problems.append(f"{record.path} is of other weights than {found[0].path}; move one of them away")
-    same = [record for record in found if record.weights_sha256 == found[0].weights_sha256]
+        if record.weights_sha256 != digest:
+            problems.append(f"{record.path} is of other weights than those of digest {digest}; move it away")
+    same = [record for record in found if record.weights_sha256 == digest]
     clean = [record for record in same if isinstance(record, CleanRecord)]
     return Evaluations(clean, [record for record in same if isinstance(record, CorruptionRecord)], problems)
 
@@ -77,14 +80,32 @@ def _read(path: Path) -> CleanRecord | CorruptionRecord | None:
     return CleanRecord.read(path) if CLEAN.fullmatch(path.name) else None
 
 
-def write_card(found: Evaluations, path: Path) -> None:
+def usage(folder: Path, half: bool) -> list[str]:
+    """Return the paragraphs of a card that say how to load the exported weights in `folder`."""
+    code = [
+        "# CLONE: where the repository is",
+        f'network = torch.hub.load("CLONE", "pretrained", "{folder.name}", source="local")',
+        "# or, with the clone first on sys.path",
+        f'network = smoothmix.load_pretrained("{folder.name}")',
+    ]
+    parts = ["## Use", "```python\n" + "\n".join(code) + "\n```"]
+    parts.append("Images are float32 (N, 3, S, S), values 0 to 1 less `mean`, divided by `std`: config.json has them.")
+    if half:
+        parts.append("The weights are stored in half precision; the numbers here were measured before.")
+    return parts
+
+
+def write_card(found: Evaluations, path: Path, after_title: Sequence[str] = ()) -> None:
     """Write the card to `path`, and a picture beside it for each evaluation on corrupted images.
+
+    `after_title` are paragraphs of its beginning.
 
     Raises:
         UserError: the file system refuses.
     """
     first = found.all[0]
     parts = [f"# {first.model} on {' and '.join(dict.fromkeys(record.dataset for record in found.all))}", _about(first)]
+    parts += after_title
     if found.clean:
         parts += ["## Clean images", markdown(pd.DataFrame(map(_clean_line, found.clean)))]
         parts.append("Intervals are Wilson's, 95 %. NLL: negative log-likelihood; ECE: expected calibration error.")
@@ -103,7 +124,7 @@ def _about(record: CleanRecord | CorruptionRecord) -> str:
         return "Trained elsewhere; measured here."
     if record.recipe == "published":
         return f"Published by the CutMix authors (method {record.method}); measured here."
-    trained = f"{record.epochs} epochs of recipe {record.recipe}, seed {record.seed}"
+    trained = f"{record.epochs} epoch{'' if record.epochs == 1 else 's'} of recipe {record.recipe}, seed {record.seed}"
     return f"Method {record.method}, {trained}, {record.weights} weights."
 
 

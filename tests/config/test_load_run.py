@@ -154,7 +154,7 @@ def test_every_name_of_the_admitted_packages_is_a_class_of_theirs_or_refused(pla
             assert isinstance(found, type)
             assert found.__module__ == place or found.__module__.startswith(place + ".")
             try:
-                schema._component(group, {"name": "x", "_target_": target})
+                schema.check_component(group, {"name": "x", "_target_": target})
             except UserError:
                 continue
     assert admitted > 20

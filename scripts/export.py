@@ -1,0 +1,57 @@
+"""Write weights to take away: a folder with model.safetensors, config.json and the card, README.md.
+
+python scripts/export.py run=RUN_DIR                      # RUN_DIR/best-export/
+python scripts/export.py run=RUN_DIR output=DIR half=true onnx=true
+python scripts/export.py checkpoint=model_best.pth.tar published=cifar100/cutmix dataset.root=/data
+"""
+
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before any installed package named `models`
+
+
+def main(composed):
+    """Load the weights, evaluate them if no record is there, write the folder, compare the logits of what it holds."""
+    import torch
+
+    from scripts.reproduction.arguments import exit_with
+    from smoothmix.config.load_run import load_run
+    from smoothmix.config.schema import ExportOptions, check_options
+    from smoothmix.evaluation.clean import CleanRecord
+    from smoothmix.pretrained import load_pretrained, save_pretrained
+    from smoothmix.reporting.card import read_evaluations, usage, write_card
+    from smoothmix.utils import onnx_file
+    from smoothmix.utils.files import make_folder
+
+    options = check_options(composed, ExportOptions)
+    if options.onnx:
+        onnx_file.check_packages()
+    run = load_run(replace(options, output=None))  # the records are beside the weights
+    folder = Path(options.output or run.output / f"{run.path.stem}-export").expanduser()
+    make_folder(folder, "output")
+    path, digest = run.record_path(run.config.dataset.name, "test"), run.identity()["weights_sha256"]
+    if not path.exists() or CleanRecord.read(path).weights_sha256 != digest:
+        print("evaluating the test images, for the card")
+        run.evaluate("test").write(path)
+    found = read_evaluations(run.output, run.path.stem, digest)
+    save_pretrained(run.model, run.description(), folder, options.half)
+    model, images = load_pretrained(folder), next(iter(run.eval_batches("test")))[0][:16].cpu()
+    with torch.inference_mode():
+        difference = (model(images) - run.model.cpu().eval()(images)).abs().max().item()
+    print(f"the logits of {len(images)} test images differ by at most {difference:.2g} from those of {run.path}")
+    if options.onnx:
+        difference = onnx_file.write_onnx(model, images, folder / "model.onnx")
+        print(f"the logits of the ONNX file differ by at most {difference:.2g}")
+    write_card(found, folder / "README.md", usage(folder, options.half))
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    exit_with(found.problems)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
+    from smoothmix.config.command_line import command
+
+    command("export", main)

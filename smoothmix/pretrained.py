@@ -1,0 +1,97 @@
+"""Weights to take away: a folder with the weights, a description of the network, and its card."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from smoothmix.utils.checks import is_count, is_small, read_object
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import replacing, write_text
+from smoothmix.utils.weights import in_precision_of, load_model, read_weights
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_pretrained(model: nn.Module, description: Mapping[str, Any], folder: Path, half: bool = False) -> None:
+    """Write `model` to `folder`, which exists, so that :func:`load_pretrained` reads it.
+
+    Args:
+        model: the network.
+        description: what config.json is to say: "model" (name, `_target_` and arguments), "num_classes", and whatever
+            its users have to know.
+        folder: for model.safetensors and config.json.
+        half: store floating numbers as float16.
+
+    Raises:
+        UserError: the file system refuses, or safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise UserError("weights are written by safetensors; run `pip install safetensors`") from error
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    with replacing(folder / WEIGHTS, "wb") as file:
+        file.write(save(weights, {"format": "pt"}))
+    described = {**description, "dtype": "float16" if half else "float32"}
+    write_text(folder / CONFIG, json.dumps(described, indent=2) + "\n")
+
+
+def load_pretrained(folder: str | Path) -> nn.Module:
+    """Return the network that scripts/export.py wrote to `folder`: on the CPU, in float32, in evaluation mode.
+
+    Its attribute `description` is what config.json says: image size, mean and std of the images, names of the classes.
+
+    Raises:
+        UserError: the networks of the repository cannot be imported, or the folder holds something else, or is damaged.
+    """
+    _check_networks()
+    from smoothmix.config import build, schema
+
+    folder = Path(folder).expanduser()
+    description = _read_description(folder / CONFIG)
+    try:
+        component = schema.check_component("model", description["model"])
+        with torch.random.fork_rng(devices=[]):
+            model = build.call("model", component, num_classes=description["num_classes"])
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG} describes no network: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{folder / CONFIG} describes no network: {component.target} does not return an nn.Module")
+    load_model(model, in_precision_of(model, read_weights(folder / WEIGHTS)), folder / WEIGHTS)
+    model.description = description  # type: ignore[assignment]
+    return model.eval()
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = read_object(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); give a folder that scripts/export.py wrote") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); export the network again") from error
+    classes: Any = description.get("num_classes")
+    if not is_count(classes) or not 0 < classes < 10**6 or not is_small(description.get("model")):
+        raise UserError(f"{path} describes no network: num_classes or model is missing or wrong; export it again")
+    if isinstance(description.get("model"), dict):
+        description["model"].pop("pretrained", None)  # nothing is fetched: the weights are here
+    return description
+
+
+def _check_networks() -> None:
+    """Raise UserError unless `models` is that of this repository: only `smoothmix` is ever installed."""
+    try:
+        found = hasattr(importlib.import_module("models"), "timm_model")
+    except ImportError:
+        found = False
+    if not found:
+        raise UserError(
+            "the networks are in the repository, not in the installed package: put a clone of it first on sys.path, or "
+            "give the clone to torch.hub.load(CLONE, 'pretrained', FOLDER, source='local')"
+        )
