@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from argparse import Namespace
 
 import numpy as np
@@ -257,6 +258,12 @@ def test_files_that_hold_no_weights(folder, tmp_path, content, sentence, name):
     else:
         torch.save(content, path)
     assert re.search(sentence, refused("eval.py", *words(folder, path)))
+
+
+def test_a_missing_package_is_named(network, folder, tmp_path, monkeypatch):
+    path = write(network, tmp_path / "w.safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    assert "is read by safetensors; run `pip install safetensors`" in refused("eval.py", *words(folder, path))
 
 
 def test_corruption_mistakes(folder, checkpoint, tmp_path):
