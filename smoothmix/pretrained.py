@@ -12,7 +12,7 @@ from torch import nn
 from smoothmix.utils.checks import is_count, is_small, read_object
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import replacing, write_text
-from smoothmix.utils.weights import in_precision_of, load_model, read_weights
+from smoothmix.utils.weights import in_precision_of, limited, load_model, read_weights
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -56,15 +56,16 @@ def load_pretrained(folder: str | Path) -> nn.Module:
 
     folder = Path(folder).expanduser()
     description = _read_description(folder / CONFIG)
+    weights = read_weights(folder / WEIGHTS)
     try:
         component = schema.check_component("model", description["model"])
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), limited(weights, folder / CONFIG):
             model = build.call("model", component, num_classes=description["num_classes"])
     except UserError as error:
         raise UserError(f"{folder / CONFIG} describes no network: {error}") from error
     if not isinstance(model, nn.Module):
         raise UserError(f"{folder / CONFIG} describes no network: {component.target} does not return an nn.Module")
-    load_model(model, in_precision_of(model, read_weights(folder / WEIGHTS)), folder / WEIGHTS)
+    load_model(model, in_precision_of(model, weights), folder / WEIGHTS)
     model.description = description  # type: ignore[assignment]
     return model.eval()
 

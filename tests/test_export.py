@@ -194,6 +194,7 @@ def test_the_package_without_the_clone_says_where_the_networks_are(exported, tmp
     [
         ({"model": {"name": "x", "_target_": "os.system"}}, "model._target_=os.system is not allowed"),
         ({"model": {"name": "x", "_target_": "models.PyramidNet", "depth": 10**9, "alpha": 3}}, "is too large"),
+        ({"model": {"name": "x", "_target_": "models.PyramidNet", "depth": 1001, "alpha": 9999}}, "is far larger"),
         ({"model": "pyramidnet8"}, "model must be one of configs/model/ or have a _target_"),
         ({"model": None}, "model must be one of configs/model/ or have a _target_"),
         ({"num_classes": -1}, "num_classes or model is missing or wrong"),

@@ -2,8 +2,6 @@
 
 import hashlib
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from smoothmix.config import build, schema
 from smoothmix.config import run_directory as run_dir
@@ -26,9 +23,7 @@ from smoothmix.utils.distributed import Ranks, init_distributed
 from smoothmix.utils.environment import start
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import make_folder, weights_digest
-from smoothmix.utils.weights import in_precision_of, load_model, read_weights, tensors_digest
-
-MORE_VALUES, MORE_TENSORS = 100_000_000, 10_000
+from smoothmix.utils.weights import in_precision_of, limited, load_model, read_weights, tensors_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +136,7 @@ def load_run(options: LoadOptions) -> LoadedRun:
     if weights is None:
         model = build.model(config, data.num_classes, data.image_size)
     else:
-        with _limited(weights, path):
+        with limited(weights, path):
             model = build.model(_untrained(config), data.num_classes, data.image_size)
     if options.is_external:
         published = _published_normalisation(model, config, data) if weights is None else {}
@@ -226,30 +221,6 @@ def _untrained(config: RunConfig) -> RunConfig:
     if "pretrained" not in config.model.options:
         return config
     return replace(config, model=replace(config.model, options=config.model.options | {"pretrained": False}))
-
-
-@contextmanager
-def _limited(weights: dict[str, Tensor], path: Path) -> Iterator[None]:
-    """Refuse to build a network that is far larger than its `weights`: a stranger's configuration may ask for any.
-
-    Raises:
-        UserError: the network has `MORE_VALUES` parameters more than the file, or `MORE_TENSORS`.
-    """
-    values = MORE_VALUES + sum(tensor.numel() for tensor in weights.values() if isinstance(tensor, Tensor))
-    tensors = MORE_TENSORS + len(weights)
-
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal values, tensors
-        values -= 0 if parameter is None else parameter.numel()
-        tensors -= 1
-        if values < 0 or tensors < 0:
-            raise UserError(f"{path} holds another architecture: the network of its configuration is far larger")
-
-    handle = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _stored(options: LoadOptions, path: Path) -> tuple[DictConfig, dict[str, Tensor]]:

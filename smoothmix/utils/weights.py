@@ -5,14 +5,18 @@ import os
 import pickle
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from smoothmix.utils.errors import UserError
+
+MORE_VALUES, MORE_TENSORS = 100_000_000, 10_000
 
 
 def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[..., Any], str]] = ()) -> Any:
@@ -104,6 +108,30 @@ def in_precision_of(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[
         name: tensor.to(own[name]) if name in own and tensor.is_floating_point() else tensor
         for name, tensor in weights.items()
     }
+
+
+@contextmanager
+def limited(weights: dict[str, torch.Tensor], path: Path) -> Iterator[None]:
+    """Refuse to build a network that is far larger than its `weights`: a stranger's configuration may ask for any.
+
+    Raises:
+        UserError: the network has `MORE_VALUES` parameters more than the file, or `MORE_TENSORS`.
+    """
+    values = MORE_VALUES + sum(tensor.numel() for tensor in weights.values() if isinstance(tensor, torch.Tensor))
+    tensors = MORE_TENSORS + len(weights)
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal values, tensors
+        values -= 0 if parameter is None else parameter.numel()
+        tensors -= 1
+        if values < 0 or tensors < 0:
+            raise UserError(f"{path} holds another architecture: the network of its configuration is far larger")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def load_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
