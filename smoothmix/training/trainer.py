@@ -16,8 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.mixing.identity import Identity
 from smoothmix.training.checkpoint import Checkpoints
-from smoothmix.training.foreach import Foreach
-from smoothmix.training.gradients import FlatGradients
+from smoothmix.training.foreach import FlatGradients, Foreach
 from smoothmix.training.log import RunLog
 from smoothmix.training.losses import classification_loss
 from smoothmix.training.recipe import Recipe, Settings

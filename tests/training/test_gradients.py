@@ -8,7 +8,7 @@ from torch import nn
 
 from smoothmix import ManifoldMixup
 from smoothmix.training import trainer
-from smoothmix.training.gradients import FlatGradients
+from smoothmix.training.foreach import FlatGradients
 from smoothmix.training.recipe import Execution, Settings
 from smoothmix.training.step import Graphed, Pace
 from smoothmix.utils.distributed import Ranks, is_loss

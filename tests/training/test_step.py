@@ -20,7 +20,7 @@ from models.dropblock import DropBlock
 from models.shakedrop import ShakeDrop
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
 from smoothmix.training import checkpoint, step
-from smoothmix.training.gradients import FlatGradients
+from smoothmix.training.foreach import FlatGradients
 from smoothmix.training.recipe import Settings
 from smoothmix.training.step import Graphed
 from smoothmix.utils.distributed import Ranks
