@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         write_text(args.output, json.dumps(record, indent=2) + "\n")
         write_text(args.output.with_suffix(".md"), to_markdown(record))
     if failures := [failure for result in results for failure in result["failures"]]:
-        raise UserError(f"{len(failures)} kills did not end as the unbroken run: {'; '.join(failures)}")
+        raise UserError(f"{len(failures)} kills did not end like the uninterrupted run: {'; '.join(failures)}")
 
 
 def shares(commands: list[str], count: int, seed: int) -> dict[tuple[str, str], int]:
@@ -208,16 +208,16 @@ def to_markdown(record: dict[str, Any]) -> str:
     same = kills - sum(len(result["failures"]) for result in record["points"])
     head = (
         f"{kills} kills in {record['seconds']:.0f} s: {record['device']}, torch {record['versions']['torch']}. "
-        f"{same} ended, started once more, with the bits of the unbroken run: weights, momentum, random states, "
-        "metrics, record, curves and files, times and starts excepted."
+        f"After a restart, {same} ended bit-identical to the uninterrupted run in weights, momentum, random states, "
+        "metrics, record, curves and files, except for times and starts."
     )
     table = pd.DataFrame(
         {
             "command": result["workload"],
             "killed by SIGKILL": result["point"],
-            "moments to choose from": result["moments"] or "any",
+            "possible moments": result["moments"] or "any",
             "kills": result["kills"],
-            "same end": result["kills"] - len(result["failures"]),
+            "same end state": result["kills"] - len(result["failures"]),
         }
         for result in record["points"]
     )

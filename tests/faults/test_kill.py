@@ -22,7 +22,7 @@ def test_killed_anywhere_it_ends_as_the_unbroken_run(tmp_path, commands, count):
     assert (done.returncode, done.stderr) == (0, "")
     page = (tmp_path / "kills.md").read_text()
     assert page.startswith(f"{count} kills in ")
-    assert f" {count} ended, started once more, with the bits of the unbroken run" in page
+    assert f" {count} ended bit-identical to the uninterrupted run" in page
     rows = re.findall(r"^\| \w+ +\| .* \| (\d+) +\| (\d+) +\|$", page, re.M)
     assert sum(int(kills) for kills, _ in rows) == count
     assert all(kills == same for kills, same in rows)

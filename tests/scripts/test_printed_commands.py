@@ -111,7 +111,7 @@ def test_documented_commands_can_be_pasted(page, monkeypatch):
         assert not re.search(r"[\[?]", re.sub(quoted, "", line)), f"zsh takes it for a pattern: {line}"
         for script in (word for word in words if re.fullmatch(r"[\w./]+\.(py|sbatch)", word)):
             assert (ROOT / script).exists(), script
-            if Path(script).stem in ("train", "eval", "eval_corruption"):
+            if Path(script).stem in ("train", "eval", "eval_corruption", "export"):
                 composed(words)
             elif script.startswith("scripts/"):
                 with monkeypatch.context() as patch:
