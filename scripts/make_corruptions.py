@@ -11,7 +11,7 @@ import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, resource_tracker
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before any installed package named `datasets`
@@ -121,10 +121,11 @@ def _by_workers(args, pairs):
     """Make `pairs` in worker processes; yield each one that is done."""
     # Started afresh: a fork would inherit torch's threads in an unknown state.
     with ProcessPoolExecutor(args.workers, get_context("spawn"), _start, (args,)) as pool:
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers inherit it: Ctrl-C is this process's
-        futures = [pool.submit(_make, pair) for pair in pairs]
-        signal.signal(signal.SIGINT, handler)
         try:
+            resource_tracker.ensure_running()  # it would unblock the signal
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is this process's: workers inherit it
+            futures = [pool.submit(_make, pair) for pair in pairs]
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
