@@ -93,7 +93,7 @@ def fetch(folder: Path) -> None:
     body = _body()
     server = http.server.HTTPServer(("127.0.0.1", 0), _Handler)
     if os.fork() == 0:
-        server.timeout = 5  # then nobody asks any more
+        server.timeout = 60  # then nobody asks any more
         server.handle_request()
         os._exit(0)
     server.server_close()
