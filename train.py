@@ -35,7 +35,7 @@ def main(composed):
         print(f"run directory: {directory}")
         print(trainer.describe())
         if recipe.decay_epochs and recipe.learning_rate(recipe.epochs - 1) == recipe.lr:
-            print(f"note: no epoch of recipe.decay_epochs={recipe.decay_epochs} is reached")
+            print(f"note: the learning rate never decays: recipe.decay_epochs={recipe.decay_epochs} are not reached")
     trainer.fit()
     if ranks.is_main:
         trainer.record(run_dir.config_hash(config)).write(directory / "summary.json")

@@ -69,12 +69,12 @@ def class_folders(
             another name.
     """
     if image_size < 1:
-        raise UserError(f"image_size={image_size} is not a side of an image: give it in pixels")
+        raise UserError(f"image_size={image_size} is invalid: give the side of the images in pixels")
     if resize < image_size:
         raise UserError(f"resize={resize} is smaller than image_size={image_size}: the central crop does not fit")
     for name, (low, high) in (("scale", scale), ("ratio", ratio)):
         if not 0 < low <= high < math.inf:
-            raise UserError(f"{name}=[{low}, {high}] is no range of positive numbers: give the smaller one first")
+            raise UserError(f"{name}=[{low}, {high}] is not a range of positive numbers: give the smaller first")
     for name, strength in (("jitter", jitter), ("lighting", lighting)):
         if not 0 <= strength <= 1:
             raise UserError(f"{name}={strength} is out of range: give a number from 0 (none) to 1")
@@ -109,7 +109,7 @@ class FolderData:
         self.class_names, self._splits, flat = find_images(root, val_split)
         self.num_classes = len(self.class_names)
         if num_classes not in (None, self.num_classes):
-            raise UserError(f"{root} has images of {self.num_classes} classes, not {num_classes}: is it the right one?")
+            raise UserError(f"{root} has {self.num_classes} classes, not {num_classes}: is it the right folder?")
         self.image_size, self.views = transform.image_size, transform.augment.views
         self.transform, self.resize, self.workers = transform, resize, workers
 
@@ -130,7 +130,7 @@ class FolderData:
         """
         if "train" not in self.sizes:
             raise UserError(
-                f"there is no folder {self.root / 'train'}: the data set can only be evaluated on (of bare class "
+                f"there is no folder {self.root / 'train'}: the data set can only be evaluated (with bare class "
                 "folders, dataset.val_split=N holds out N images for that and trains on the others)"
             )
         return TrainBatches(self, batch_size, seed, ranks)

@@ -249,7 +249,7 @@ def _labels(split: str, labels: np.ndarray | Tensor, num_classes: int) -> Tensor
     labels = torch.as_tensor(labels, dtype=torch.int64)
     if not len(labels) or labels.min() < 0 or labels.max() >= num_classes:
         found = f"labels from {labels.min()} to {labels.max()}" if len(labels) else "no image"
-        raise UserError(f"{split} has {found}, where labels from 0 to {num_classes - 1} should be")
+        raise UserError(f"{split} has {found}, but labels must be from 0 to {num_classes - 1}")
     return labels
 
 

@@ -37,7 +37,7 @@ def find_images(root: Path, val_split: int) -> Layout:
     """Return the images of a data set.
 
     ``train/<class>/`` holds the training images, and ``val`` (ImageNet's name) or ``test`` those to evaluate on; one of
-    them without labels is ignored beside the other. Without ``train`` the data set can only be evaluated on. Without
+    them without labels is ignored beside the other. Without ``train`` the data set can only be evaluated. Without
     ``val`` and ``test`` the images of ``train/<class>/`` or ``<class>/`` are split, `val_split` of them to evaluate on;
     with a `val_split` of 0, those of ``<class>/`` are all to evaluate on.
 
@@ -51,10 +51,10 @@ def find_images(root: Path, val_split: int) -> Layout:
     class_names = _classes(train) if train.is_dir() else None
     found = {folder: images for folder in evaluation if (images := _labelled(root, folder, class_names)) is not None}
     if len(found) > 1:
-        raise UserError(f"{root} has both of val and test: move the one that is not to be evaluated on away")
+        raise UserError(f"{root} has both val and test: move away the one that should not be evaluated")
     if not found:
         raise UserError(
-            f"{evaluation[0]} has no class folders, and no file says the classes of its images: give them in "
+            f"{evaluation[0]} has no class folders, and no file lists the classes of its images: give them in "
             f"{root / evaluation[0].name}_labels.txt, a line '<file> <class>' per image. ImageNet's development kit "
             f"({DEVKIT.parts[0]}/), Kaggle's LOC_val_solution.csv and Tiny-ImageNet's val_annotations.txt are read too"
         )
@@ -129,7 +129,7 @@ def _labelled(root: Path, folder: Path, class_names: list[str] | None) -> tuple[
     for image in images:
         if (name := class_of.get(_stem(image))) not in numbers:
             flaw = "has no line" if name is None else f"has the class {name}, which has no folder in train,"
-            raise UserError(f"{image} {flaw} in the file that says the classes of {folder}: correct that file")
+            raise UserError(f"{image} {flaw} in the file that lists the classes of {folder}: correct that file")
     return names, _arrays(images, [numbers[class_of[_stem(image)]] for image in images])
 
 
@@ -156,7 +156,7 @@ def _read_devkit(devkit: Path, images: list[str]) -> dict[str, str]:
     truth = devkit / "ILSVRC2012_validation_ground_truth.txt"
     numbers = truth.read_text(encoding="utf-8").split()
     if len(numbers) != len(images):
-        raise UserError(f"{truth} has {len(numbers)} lines, and there are {len(images)} images; complete them")
+        raise UserError(f"{truth} has {len(numbers)} lines, but there are {len(images)} images; complete them")
     return {_stem(image): name_of[int(number)] for image, number in zip(images, numbers, strict=True)}
 
 

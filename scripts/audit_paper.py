@@ -1,4 +1,4 @@
-"""Recompute what the paper's own tables allow: python scripts/audit_paper.py [--output results/audit.md]."""
+"""Recompute the paper's claims from its own tables: python scripts/audit_paper.py [--output results/audit.md]."""
 
 import argparse
 import signal

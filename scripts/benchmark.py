@@ -14,7 +14,7 @@ from scripts.benchmarks import corruption, evaluation, hours, input, memory, mix
 from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
-ALL = {  # file name: words
+ALL = {  # file name: arguments
     "corruption-cifar": "corruption",
     "corruption-imagenet": "corruption --benchmark imagenet",
     "evaluation": "evaluation",
@@ -38,14 +38,14 @@ def main() -> None:
     corruption.add_arguments(commands.add_parser("corruption", help="images corrupted per second"))
     evaluation.add_arguments(commands.add_parser("evaluation", help="images evaluated per second"))
     hours.add_arguments(commands.add_parser("hours", help="GPU-hours of the paper's tables, from records of `step`"))
-    input.add_arguments(commands.add_parser("input", help="images made ready per second"))
+    input.add_arguments(commands.add_parser("input", help="images that the input pipeline prepares per second"))
     memory.add_arguments(commands.add_parser("memory", help="bytes of a train step, counted without a GPU"))
     mixing.add_arguments(commands.add_parser("mixing", help="milliseconds to mix a batch"))
-    ranks.add_arguments(commands.add_parser("ranks", help="what several ranks cost; start it with torchrun"))
-    start_up.add_arguments(commands.add_parser("start-up", help="seconds until commands answer"))
-    step.add_arguments(commands.add_parser("step", help="milliseconds of a train step, beside a plain one"))
-    trainer.add_arguments(commands.add_parser("trainer", help="what the trainer costs beside the step; what grows"))
-    everything = commands.add_parser("all", help="every one that needs neither images nor torchrun, into a folder")
+    ranks.add_arguments(commands.add_parser("ranks", help="overhead of several ranks; start it with torchrun"))
+    start_up.add_arguments(commands.add_parser("start-up", help="start-up time of the commands"))
+    step.add_arguments(commands.add_parser("step", help="milliseconds per train step, compared with a plain one"))
+    trainer.add_arguments(commands.add_parser("trainer", help="overhead of the trainer per step; growth of memory"))
+    everything = commands.add_parser("all", help="all that need neither images nor torchrun")
     everything.add_argument("--folder", type=Path, required=True, help="where the records go, as NAME-cpu.json")
     everything.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     everything.set_defaults(run=run_all)
@@ -56,11 +56,11 @@ def main() -> None:
 def run_all(args: argparse.Namespace) -> None:
     """Run each of `ALL` and `STEPS` in a process of its own; raise UserError at the end if some failed."""
     measurements, failed = ALL | STEPS[args.device], []
-    for name, words in measurements.items():
+    for name, arguments in measurements.items():
         output = args.folder / f"{name}-{'gpu' if args.device == 'cuda' else 'cpu'}.json"
-        command = [sys.executable, __file__, *words.split(), "--device", args.device, "--output", str(output)]
+        command = [sys.executable, __file__, *arguments.split(), "--device", args.device, "--output", str(output)]
         if subprocess.run(command).returncode:
-            failed.append(words)
+            failed.append(arguments)
     if failed:
         raise UserError(f"{len(failed)} of {len(measurements)} measurements failed: {', '.join(failed)}; see above")
 

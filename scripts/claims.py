@@ -1,9 +1,9 @@
 """Judge the claims of a table on its runs: python scripts/claims.py table=low_data [FOLDER...] [--output DIR] [--plan].
 
-The claims are those of configs/table/. A FOLDER holds run directories, or the CSV files that --output left. With
---output the folder gets the frames (runs.csv, corruptions.csv, curves.csv), the verdicts (claims.md, claims.csv),
-figures, and a README.md of all that. With --plan: how many seeds the claims ask for, from the runs of a pilot, of
-whatever seeds.
+The claims are those of configs/table/. A FOLDER holds run directories, or the CSV files that --output wrote. With
+--output, the folder DIR gets the data (runs.csv, corruptions.csv, curves.csv), the verdicts (claims.md, claims.csv),
+figures, and a README.md with all of them. With --plan, print how many seeds the claims need, judging by the runs of a
+pilot with any seeds.
 """
 
 import argparse
@@ -47,10 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", metavar="table=NAME", type=_name)
     arguments.add_arguments(parser)
-    parser.add_argument("--output", metavar="DIR", type=Path, help="write the study there")
-    parser.add_argument("--plan", action="store_true", help="print how many seeds the claims ask for")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write the study to this folder")
+    parser.add_argument("--plan", action="store_true", help="print how many seeds the claims need")
     parser.add_argument(
-        "--effect", metavar="POINTS", type=float, default=1.0, help="difference that --plan is to see (default: 1)"
+        "--effect", metavar="POINTS", type=float, default=1.0, help="difference that --plan should detect (default: 1)"
     )
     arguments.run(parser, judge)
 

@@ -1,7 +1,7 @@
 """Write the ledger of the paper's claims: python scripts/ledger.py [--output results/claims.md].
 
 It joins results/paper/claims.csv (the claims), the audit of the paper's own numbers, and results/<table>/claims.csv
-(what scripts/claims.py table=<table> --output results/<table> left).
+(written by scripts/claims.py table=<table> --output results/<table>).
 """
 
 import argparse

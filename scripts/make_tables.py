@@ -1,4 +1,4 @@
-"""Write the paper's tables with our errors beside, from the records of finished runs: Markdown, LaTeX and CSV.
+"""Write the paper's tables with our errors added, from the records of finished runs: Markdown, LaTeX and CSV.
 
 Tables that have no run yet are only listed in the index, with the command that fills them.
 """

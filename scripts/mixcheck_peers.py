@@ -1,8 +1,8 @@
-"""Check the mixing operations of other libraries beside ours, and write results/mixcheck.md.
+"""Check the mixing operations of this package and of other libraries, and write results/mixcheck.md.
 
     python scripts/mixcheck_peers.py
 
-Install the libraries with `pip install ".[peers]"`; what cannot be imported is listed as such. openmixup is in no
+Install the libraries with `pip install ".[peers]"`; those that cannot be imported are listed. openmixup is in no
 package registry: put a checkout of it on PYTHONPATH.
 """
 

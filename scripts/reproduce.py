@@ -1,15 +1,15 @@
-"""Train and evaluate what a table of the paper still needs.
+"""Train and evaluate the missing runs of a table.
 
     python scripts/reproduce.py table=1 [preset=quick] [launcher=local] [seeds=3] [jobs=2] [OVERRIDES] [--status]
 
-table=      1 to 8, demo or another of configs/table/; several as in table=1,4
+table=      1 to 8, demo or another of configs/table/; several, as in table=1,4
 preset=     paper (the default) or quick: a small network, one epoch
 launcher=   local (the default): on this machine; slurm: submit; print: only print the commands
-seeds=      instead of the table's own number
-jobs=       with launcher=local, how many at once; one per GPU by default, one without a GPU
-source=     of corrupted images: files (the default, but for demo) or generate
+seeds=      how many seeds, instead of the table's own number
+jobs=       with launcher=local, how many runs at once; by default one per GPU, one without a GPU
+source=     corrupted images from files (the default, except for demo) or generate
 sbatch=     with launcher=slurm, options for sbatch: sbatch="--partition=gpu --time=24:00:00"
---status    print how far the table is, and launch nothing
+--status    print the state of each row and launch nothing
 Every other KEY=VALUE is an override of train.py: output=results dataset.root=/data precision=bf16
 """
 

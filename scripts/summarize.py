@@ -1,4 +1,4 @@
-"""Print the comparison of all runs beneath a folder, corrupted errors too: `python scripts/summarize.py outputs`."""
+"""Compare all runs beneath a folder, on corrupted images too: `python scripts/summarize.py outputs`."""
 
 import argparse
 import signal

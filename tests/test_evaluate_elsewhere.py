@@ -230,7 +230,7 @@ def test_published_weights_of_other_classes_are_refused(folder, tmp_path, monkey
         (["mean=[1,2]"], r"mean=\[1.0, 2.0\] should be a number for each of the three channels"),
         (["std=[1,0,1]"], r"std=\[1.0, 0.0, 1.0\] should be a number for each"),
         (["output=/dev/null/x"], "cannot write to /dev/null/x .Not a directory.; give another output"),
-        (["dataset.num_classes=7"], "has images of 3 classes, not 7"),
+        (["dataset.num_classes=7"], "has 3 classes, not 7"),
         (["images=33"], "images=33 is out of range: choose 0 to 32 of the 33 images"),
         (["split=val"], "split must be one of test, not val"),
     ],
@@ -263,7 +263,7 @@ def test_files_that_hold_no_weights(folder, tmp_path, content, sentence, name):
 def test_a_missing_package_is_named(network, folder, tmp_path, monkeypatch):
     path = write(network, tmp_path / "w.safetensors")
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    assert "is read by safetensors; run `pip install safetensors`" in refused("eval.py", *words(folder, path))
+    assert "needs the package safetensors; run `pip install safetensors`" in refused("eval.py", *words(folder, path))
 
 
 def test_corruption_mistakes(folder, checkpoint, tmp_path):
@@ -341,7 +341,7 @@ def test_a_damaged_record_is_named_and_the_rest_is_shown(evaluated):
     done = here("scripts/model_card.py", evaluated)
     assert done.returncode == 2
     assert re.search(r"w.other_c-files.json is not a record of corrupted errors", done.stderr)
-    assert re.search(r"w.older-test.json is of other weights than those of digest", done.stderr)
+    assert re.search(r"w.older-test.json belongs to other weights than those with digest", done.stderr)
     text = (evaluated / "card.md").read_text()
     assert "## Corrupted images: animals64_c" in text
     assert text.count("| animals test, ") == 1

@@ -45,7 +45,7 @@ def submit(jobs: list[Job], options: list[str]) -> int:
         UserError: there is no SLURM here, or it refuses; a record is damaged; this is not the repository's root.
     """
     if Path.cwd() != ROOT:  # train.sbatch runs where it was submitted
-        raise UserError(f"launcher=slurm works in the root of the repository only: cd {ROOT}")
+        raise UserError(f"launcher=slurm works only in the root of the repository: cd {ROOT}")
     waiting, submitted = queued(), 0
     for job in jobs:
         name, kind = training_name(job), state(job)[0]

@@ -1,4 +1,4 @@
-"""mixcheck: the laws that an operation which mixes images and labels must obey, checked on anyone's.
+"""mixcheck: the laws that an operation which mixes images and labels must obey, checked on any implementation.
 
 `check_mixing(make)` builds operations ``(images, labels) -> (images, targets)`` with `make` and returns a report::
 
@@ -34,19 +34,19 @@ class Law(NamedTuple):
 
 LAWS = (
     Law("label_weight", "The weight of a label is the share of its image's pixels.", exact.label_weight),
-    Law("rounding", "In half precision the label follows the mask as it was rounded.", exact.rounding),
-    Law("row_sum", "Rows of targets sum to 1 where the labels do, and none is negative.", exact.row_sum),
-    Law("soft", "Soft labels mix linearly, one-hot rows like class indices.", exact.soft),
-    Law("any_batch", "Any batch is mixed: one image, odd numbers, odd and unequal sides.", exact.any_batch),
-    Law("input_kept", "The images and labels that were passed are not modified.", exact.input_kept),
+    Law("rounding", "In half precision the label follows the rounded mask.", exact.rounding),
+    Law("row_sum", "Rows of targets sum to 1 if the labels do, and no entry is negative.", exact.row_sum),
+    Law("soft", "Soft labels mix linearly; one-hot rows give the same result as class indices.", exact.soft),
+    Law("any_batch", "Any batch can be mixed: one image, odd numbers, odd and unequal sides.", exact.any_batch),
+    Law("input_kept", "The input images and labels are not modified.", exact.input_kept),
     Law("format_kept", "Images keep their dtype, device and memory format.", exact.format_kept),
-    Law("seed", "The same seed gives the same result, others differ.", chance.seeded),
+    Law("seed", "The same seed gives the same result; other seeds give others.", chance.seeded),
     Law("p", "p is the probability of mixing: applied once, never at 0, always at 1.", chance.probability, ("p",)),
     Law("pairs", "Every image can be the partner of every other.", chance.pairs),
     Law("positions", "Every position can occur, borders included, on images that are not square.", chance.positions),
-    Law("independent", "With per_sample, every image has a draw of its own.", chance.independent, ("per_sample",)),
-    Law("coin", "With per_sample, every image has a p-coin of its own.", chance.coin, ("p", "per_sample")),
-    Law("arguments", "Every argument changes something.", exact.arguments),
+    Law("independent", "With per_sample, every image has its own draw.", chance.independent, ("per_sample",)),
+    Law("coin", "With per_sample, every image has its own p-coin.", chance.coin, ("p", "per_sample")),
+    Law("arguments", "Every argument has an effect.", exact.arguments),
     Law("compile", "torch.compile gives the same results.", exact.compiled),
     Law("export", "torch.export gives the same results.", exact.exported),
 )
@@ -63,10 +63,10 @@ def check_mixing(
     Args:
         make: called with the keywords num_classes, p, per_sample and generator, or those of them that its signature
             has; returns an operation (images (N, C, H, W), labels (N,)) -> (images, targets (N, num_classes)). Laws
-            about a missing argument do not apply. Its other arguments need defaults, and must have an effect.
-        not_applicable: law to reason, for contracts that are not meant to hold; added to those of an attribute
-            `make.not_applicable`. The report shows them.
-        variants: argument to two values that must differ in effect, where numbers near the default will not do.
+            about a missing argument do not apply. Other arguments need defaults and must have an effect.
+        not_applicable: law to reason, for laws that are not meant to hold; added to those of an attribute
+            `make.not_applicable`. The report shows the reasons.
+        variants: argument to two values that must give different results, if values near the default do not.
 
     Returns:
         One entry per law. Takes seconds on one core; the global random generators are left as they were.

@@ -59,7 +59,7 @@ class Subject:
         if unknown or not self.takes("num_classes"):
             wrong = f"needs {', '.join(unknown)}" if unknown else "does not take num_classes"
             raise UserError(
-                f"{name_of(make)} {wrong}: make() is called with the keywords {', '.join(STANDARD)} or those of them "
+                f"{name_of(make)} {wrong}: make() is called with those of the keywords {', '.join(STANDARD)} "
                 f"that it has; give every other argument a default. {ADAPT}"
             )
         self._try()

@@ -80,7 +80,7 @@ class CorruptionRecord(Record):
         if not weights.exists() or weights.stat().st_mtime_ns < self.path.stat().st_mtime_ns:
             return
         if weights_digest(weights) != self.weights_sha256:
-            raise UserError(f"{self.path} is the record of other weights than {weights}; move it away and repeat it")
+            raise UserError(f"{self.path} was made with other weights than {weights}; move it away and evaluate again")
 
 
 def resumed(path: Path, identity: Mapping[str, object], device: torch.device) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def resumed(path: Path, identity: Mapping[str, object], device: torch.device) ->
         differing = sorted(name for name, value in identity.items() if getattr(stored, name) != value)
         if differing:
             raise UserError(
-                f"{path} is the record of another evaluation: {', '.join(differing)} differ; move it away to begin anew"
+                f"{path} is the record of another evaluation: {', '.join(differing)} differ; move it away to start over"
             )
         errors, calibration, starts = stored.top1_errors, stored.calibration, stored.starts
     starts = [*starts, start(device, errors=sum(map(len, errors.values())))]
@@ -169,8 +169,8 @@ def evaluate_cells(
         result = evaluate(model, batches(name, severity), ranks, channels_last=channels_last)
         if result["images"] != images:
             raise UserError(
-                f"{name} of severity {severity} has {result['images']} images, the clean test set {images}: "
-                "errors of a part are not those of the benchmark; complete its files"
+                f"{name} at severity {severity} has {result['images']} images, but the clean test set has {images}: "
+                "errors on a part are not comparable with the benchmark's; complete its files"
             )
         record.add(name, severity, result)
         if ranks.is_main:

@@ -30,7 +30,7 @@ class LabelSmoothing(Strategy):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.smoothing <= 1:
-            raise ValueError(f"smoothing is {self.smoothing}: pass the part of a label to share out, between 0 and 1.")
+            raise ValueError(f"smoothing is {self.smoothing}: pass the fraction of a label to spread, between 0 and 1.")
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return `images` (N, C, H, W), the very same tensor, and smoothed targets (N, K); see `Strategy.__call__`."""

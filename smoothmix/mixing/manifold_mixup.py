@@ -116,7 +116,7 @@ class ManifoldMixup(Mixup):
         if self._pending is not None:
             stage, self._pending = self._pending.stage, None
             raise RuntimeError(
-                f"the last batch was to be mixed at {stage!r}, but did not pass there in training mode: run the "
+                f"the last batch was to be mixed at {stage!r}, but did not pass through it in training mode: run the "
                 "attached network once on every mixed batch."
             )
         targets = to_targets(images, labels, self.num_classes)

@@ -65,7 +65,7 @@ def read_evaluations(folder: Path, weights: str | None = None, digest: str | Non
     digest = digest or found[0].weights_sha256
     for record in found:
         if record.weights_sha256 != digest:
-            problems.append(f"{record.path} is of other weights than those of digest {digest}; move it away")
+            problems.append(f"{record.path} belongs to other weights than those with digest {digest}; move it away")
     same = [record for record in found if record.weights_sha256 == digest]
     clean = [record for record in same if isinstance(record, CleanRecord)]
     return Evaluations(clean, [record for record in same if isinstance(record, CorruptionRecord)], problems)
@@ -89,9 +89,9 @@ def usage(folder: Path, half: bool) -> list[str]:
         f'network = smoothmix.load_pretrained("{folder.name}")',
     ]
     parts = ["## Use", "```python\n" + "\n".join(code) + "\n```"]
-    parts.append("Images are float32 (N, 3, S, S), values 0 to 1 less `mean`, divided by `std`: config.json has them.")
+    parts.append("Images are float32 (N, 3, S, S), values 0 to 1, minus `mean`, over `std` (see config.json).")
     if half:
-        parts.append("The weights are stored in half precision; the numbers here were measured before.")
+        parts.append("The weights are stored in half precision; the numbers here were measured before the conversion.")
     return parts
 
 

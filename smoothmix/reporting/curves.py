@@ -32,13 +32,13 @@ def read_log(record: RunRecord) -> pd.DataFrame:
     try:
         rows = [parse_object(line) for line in path.read_text(encoding="utf-8").splitlines() or [""]]
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not the log of a run ({error}); run that run again") from error
+        raise UserError(f"{path} is not the log of a run ({error}); repeat that run") from error
     for number, row in enumerate(rows, start=1):
         rules = EVALUATED if "test_top1_error" in row else {"epoch": is_count}
         if "train_loss" in row:
             rules = rules | {"train_loss": is_loss}
         if flaw := wrong_key(row, rules) or ("epoch" if row["epoch"] != number else None):
-            raise UserError(f"{path} is not the log of a run ({flaw} of line {number} is wrong); run that run again")
+            raise UserError(f"{path} is not the log of a run ({flaw} of line {number} is wrong); repeat that run")
     evaluated = [row for row in rows if "test_top1_error" in row]
     frame = pd.DataFrame(evaluated, columns=["epoch", *MEASURES])
     return frame.astype(dict.fromkeys(MEASURES, float))

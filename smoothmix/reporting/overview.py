@@ -34,8 +34,8 @@ def overview(tables: Sequence[Filled], ignored: Mapping[str, int], folder: Path,
     parts = [
         "# Results",
         f"Made by `{command}`, from the records of finished runs and the paper's numbers; do not edit.",
-        "A row is complete when all of its seeds are there. A run serves every table that has its row. A page "
-        "has the commands for what is missing; a table without a run has no page, but the command that fills it.",
+        "A row is complete when all of its seeds are there. A run counts in every table that has its row. A page "
+        "lists the commands for missing runs; a table without runs has no page, only the command that fills it.",
         markdown(pd.DataFrame(body, columns=["table", "complete rows", "runs", "files"])),
         ignored_line(ignored),
     ]

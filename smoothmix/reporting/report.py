@@ -34,8 +34,8 @@ TEMPLATE = Path(__file__).with_name("report.html")
 ABOUT = (
     "Top-1 test error in %, mean ± sample standard deviation over n seeds, at the best and at the last epoch. Brackets "
     "hold 95 % intervals (Student's t), the first of the last epoch's mean. The difference is the last epoch's, minus "
-    "the baseline's: seed by seed where two seeds are common, else between the means (Welch). * p < 0.05 after Holm's "
-    "correction over the methods of a table."
+    "the baseline's: paired by seed if both have two seeds in common, otherwise between the means (Welch). * p < 0.05 "
+    "after Holm's correction over the methods of a table."
 )
 
 
@@ -119,7 +119,7 @@ def _comparison(setting: Setting, lines: list[Line], problems: list[str]) -> dic
         source = _uri(figures.svg(learning_curves(logged)), "svg+xml")
     return {
         "title": str(setting),
-        "note": f"Best epoch {where}." + ("" if several else " One seed each: nothing is known of the spread."),
+        "note": f"Best epoch {where}." + ("" if several else " With one seed each, the spread is unknown."),
         "heads": list(lines[0].text()),
         "rows": [_line(line) for line in lines],
         "curves": source,

@@ -12,12 +12,12 @@ from smoothmix.reporting.study import EVALUATION, Study
 
 SHOWN = ("last_top1", "best_top1", "test_loss", "corrupted", "noise", "corruption_gap")
 LEGEND = """Runs of one seed share initialisation, order, crops and flips, so differences are within pairs. The effect
-is the mean difference (first row minus second, in the endpoint's unit) or, of a claim of stability, the ratio of the
-standard deviations, with its 95 % interval. A claim is *supported* or *contradicted* at p < 0.05 and else *undecided*;
-p is of the two-sided paired t test, of two one-sided tests for a margin on both sides, of the Pitman-Morgan test for
-stability, after Holm's correction over the primary claims. Against several rows a claim is supported if it is against
-each of them, and one p is theirs together. *Detectable* is the smallest effect (of a margin on both sides, the smallest
-margin) that so many seeds had an 80 % chance to see."""
+is the mean difference (first row minus second, in the endpoint's unit) or, for a claim of stability, the ratio of the
+standard deviations, with its 95 % interval. A claim is *supported* or *contradicted* at p < 0.05, otherwise
+*undecided*; p is from the two-sided paired t test, from two one-sided tests for a margin on both sides, or from the
+Pitman-Morgan test for stability, after Holm's correction over the primary claims. A claim against several rows is
+supported if it is supported against each of them; they share one p. *Detectable* is the smallest effect (for a margin
+on both sides, the smallest margin) that so many seeds had an 80 % chance of detecting."""
 
 
 def verdicts(table: pd.DataFrame, claims: Sequence[Claim]) -> str:
@@ -53,9 +53,9 @@ def plan(table: pd.DataFrame) -> str:
             "kind": table["primary"].map({True: "primary", False: "secondary"}),
             "endpoint": table["endpoint"],
             "comparison": [_comparison(line) for line in table.itertuples()],
-            "pairs of the pilot": table["n"],
-            "deviation of the difference": table["deviation"].map(number),
-            "effect to see": table["effect"].map(number),
+            "pilot pairs": table["n"],
+            "standard deviation of the difference": table["deviation"].map(number),
+            "effect to detect": table["effect"].map(number),
             "seeds": table["seeds"].map(lambda seeds: number(seeds, ".0f")),
         }
     )
@@ -92,7 +92,7 @@ def made_with(study: Study) -> str:
         "device": ", ".join(sorted(set(runs["device"].dropna().astype(str)))),
         "precision": ", ".join(sorted(set(runs["precision"].dropna().astype(str)))),
         "commit": ", ".join(dict.fromkeys(runs["git_commit"].dropna().str.replace(r"^(\w{10})\w*", r"\1", regex=True))),
-        "training": f"{runs['seconds'].astype(float).sum() / 3600:.1f} hours in all",
+        "training": f"{runs['seconds'].astype(float).sum() / 3600:.1f} hours in total",
     }
     evaluated = runs.dropna(subset=[*EVALUATION])
     if not evaluated.empty:

@@ -75,7 +75,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise UserError(f"{path} is read by safetensors; run `pip install safetensors`") from error
+        raise UserError(f"{path} needs the package safetensors; run `pip install safetensors`") from error
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -150,7 +150,7 @@ def load_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -
         )
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
-            raise UserError(f"{path} holds a weight that is not finite (in {name}), so its results would mean nothing")
+            raise UserError(f"{path} holds a weight that is not finite (in {name}), so its results mean nothing")
     model.load_state_dict(weights)
 
 

@@ -71,9 +71,9 @@ def test_an_image_of_no_bytes(refusal, folder, tmp_path, split):
     ("overrides", "sentence"),
     [
         (["model=timm", "model.name=vit_tiny_patch16_224"], "cannot take 16x16 images"),
-        (["dataset.image_size=0"], "image_size=0 is not a side of an image"),
+        (["dataset.image_size=0"], "image_size=0 is invalid: give the side"),
         (["dataset.val_split=6"], "val_split=6 is out of range"),
-        (["dataset.num_classes=3"], "has images of 2 classes, not 3"),
+        (["dataset.num_classes=3"], "has 2 classes, not 3"),
     ],
 )
 def test_sizes_that_do_not_fit(refusal, folder, overrides, sentence):

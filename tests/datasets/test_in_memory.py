@@ -216,7 +216,7 @@ def test_an_epoch_on_the_gpu_never_waits_and_has_the_same_pixels(data):
 def test_labels_out_of_range_are_refused(pictures, labels, split):
     good = (pictures(4), np.arange(4))
     parts = {"train": good, "test": good, split: (pictures(4), np.array(labels))}
-    with pytest.raises(UserError, match=rf"{split} has labels from .* where labels from 0 to 3 should be"):
+    with pytest.raises(UserError, match=rf"{split} has labels from .* but labels must be from 0 to 3"):
         InMemoryData(parts["train"], parts["test"], list("abcd"), (0.5,) * 3, (0.25,) * 3)
 
 

@@ -120,7 +120,7 @@ def test_evaluation_needs_no_training_images(class_folder):
     data = class_folders(root, **KNOBS)
     assert data.class_names == whole.class_names
     assert data.files("test") == whole.files("test")
-    with pytest.raises(UserError, match=rf"^there is no folder {root}/train: the data set can only be evaluated on"):
+    with pytest.raises(UserError, match=rf"^there is no folder {root}/train: the data set can only be evaluated \("):
         data.train_batches(4, 0)
     with pytest.raises(UserError, match=r"^val_split=2 images cannot be held out: there is no folder"):
         class_folders(root, val_split=2, **KNOBS)
@@ -146,7 +146,7 @@ def test_images_without_a_split_are_split(tmp_path, inside):
     whole = class_folders(tmp_path, **KNOBS)
     assert whole.sizes == {"test": 30}
     assert sorted(shown(whole)) == list(range(30))
-    with pytest.raises(UserError, match=r"of bare class folders, dataset.val_split=N holds out N images for that"):
+    with pytest.raises(UserError, match=r"with bare class folders, dataset.val_split=N holds out N images for that"):
         whole.train_batches(4, 0)
 
 
@@ -158,20 +158,20 @@ def test_unknown_layouts_say_what_to_do(flat, tmp_path):
 
     assert sentence(tmp_path / "nowhere").startswith(f"there are no images in {tmp_path}/nowhere: set dataset.root to")
     assert sentence().startswith(
-        f"{flat}/val has no class folders, and no file says the classes of its images: give them in "
+        f"{flat}/val has no class folders, and no file lists the classes of its images: give them in "
         f"{flat}/val_labels.txt, a line '<file> <class>' per image."
     )
     own_list(flat)
     path = flat / "val_labels.txt"
     text = path.read_text()
     path.write_text(text.replace("n02", "n09"))
-    assert "val_00000003.JPEG has the class n09, which has no folder in train, in the file that says" in sentence()
+    assert "val_00000003.JPEG has the class n09, which has no folder in train, in the file that lists" in sentence()
     path.write_text("\n".join(text.splitlines()[:-1]))
-    assert "val_00000009.JPEG has no line in the file that says the classes of" in sentence()
+    assert "val_00000009.JPEG has no line in the file that lists the classes of" in sentence()
     path.unlink()
     development_kit(flat)
     (flat / "val" / "ILSVRC2012_val_00000009.JPEG").unlink()
-    assert "ground_truth.txt has 9 lines, and there are 8 images; complete them" in sentence()
+    assert "ground_truth.txt has 9 lines, but there are 8 images; complete them" in sentence()
 
 
 def test_fingerprints_of_ordinary_folders_never_change(class_folder):

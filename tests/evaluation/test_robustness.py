@@ -163,6 +163,6 @@ def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_a_cell_of_another_size_is_refused(tmp_path):
     record = begin(tmp_path / "r.json")
-    with pytest.raises(UserError, match="fog of severity 1 has 9 images, the clean test set 10"):
+    with pytest.raises(UserError, match="fog at severity 1 has 9 images, but the clean test set has 10"):
         evaluate_cells(Even(), Cells(9), ["fog"], 10, CPU, record, lambda: None)
     assert (record.top1_errors, record.calibration) == ({}, {})

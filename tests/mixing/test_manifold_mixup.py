@@ -358,7 +358,7 @@ def test_misuse_gets_a_sentence():
 
     strategy = attached(pyramidnet(), 2)
     strategy(images, labels)
-    with pytest.raises(RuntimeError, match=r"to be mixed at 'layer1', but did not pass there in training mode: run"):
+    with pytest.raises(RuntimeError, match=r"to be mixed at 'layer1', but did not pass through it in training mode"):
         strategy(images, labels)
 
     model = pyramidnet()

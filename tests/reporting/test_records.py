@@ -115,6 +115,6 @@ def test_a_record_of_other_weights_does_not_count(tmp_path):
     (tmp_path / "best.pt").write_bytes(b"newer weights")
     found = read_folders([tmp_path])
     assert found.corrupted == []
-    assert "is the record of other weights than" in found.problems[0]
+    assert "was made with other weights than" in found.problems[0]
     os.utime(tmp_path / "best.pt", (0, 0))  # older than the record: not read
     assert len(read_folders([tmp_path]).corrupted) == 1

@@ -58,7 +58,7 @@ def test_corrupted_errors_of_an_unfinished_run_or_of_other_weights_are_not_shown
     (directory / "best.pt").write_bytes(b"other weights")
     status, _, complaint = run("--table", "demo")
     assert status == 2
-    assert "is the record of other weights than" in complaint
+    assert "was made with other weights than" in complaint
 
 
 @pytest.mark.parametrize("name", ALL)

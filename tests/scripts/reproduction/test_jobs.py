@@ -107,7 +107,7 @@ def test_with_a_benchmark_a_run_is_done_when_every_cell_is_there(demo, leave):
     assert state(job) == ("done", "")
     assert remaining_commands(job) == []
     evaluate(job, weights=b"of an earlier epoch")
-    assert "is the record of other weights than" in state(job)[1]
+    assert "was made with other weights than" in state(job)[1]
     (job.directory / "best.digits_c-generate.json").write_text("{}")
     assert "is not a record of corrupted errors" in state(job)[1]
 

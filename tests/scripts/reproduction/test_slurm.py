@@ -101,7 +101,7 @@ def test_mistakes_are_one_sentence(table_6, cluster, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^sbatch refused: sbatch: error: no such partition$"):
         submit(jobs, ["--refuse"])
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"works in the root of the repository only: cd {ROOT}"):
+    with pytest.raises(UserError, match=rf"works only in the root of the repository: cd {ROOT}"):
         submit(jobs, [])
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", str(tmp_path))
