@@ -12,7 +12,7 @@ def main(composed):
     """Rebuild data set and network, load the weights, print the errors and record them."""
     from datasets.subsets import TestSubset
     from smoothmix.config.load_run import load_run
-    from smoothmix.config.schema import EvalOptions, check_options
+    from smoothmix.config.options import EvalOptions, check_options
     from smoothmix.utils.errors import UserError
 
     options = check_options(composed, EvalOptions)

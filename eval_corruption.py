@@ -12,10 +12,11 @@ from pathlib import Path
 def main(composed):
     """Rebuild data set and network, evaluate the corruptions that the record is missing, print the averages."""
     from datasets.augment import Normalized
-    from datasets.corrupted import find_set, open_files, set_for
+    from datasets.corrupted import open_files
+    from datasets.corrupted_sets import find_set, set_for
     from datasets.subsets import TestSubset
     from smoothmix.config.load_run import load_run
-    from smoothmix.config.schema import EvalCorruptionOptions, check_options
+    from smoothmix.config.options import EvalCorruptionOptions, check_options
     from smoothmix.evaluation.averages import calibration_table, corruptions_of, table
     from smoothmix.evaluation.generated import GeneratedImages
     from smoothmix.evaluation.robustness import evaluate_benchmark

@@ -19,7 +19,7 @@ def main(composed):
 
     from scripts.reproduction.arguments import exit_with
     from smoothmix.config.load_run import load_run
-    from smoothmix.config.schema import ExportOptions, check_options
+    from smoothmix.config.options import ExportOptions, check_options
     from smoothmix.evaluation.clean import CleanRecord
     from smoothmix.pretrained import load_pretrained, save_pretrained
     from smoothmix.reporting.card import read_evaluations, usage, write_card

@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from datasets import cifar10, cifar100, class_folders, digits
-from datasets.corrupted import CORRUPTED, GENERATED
+from datasets.corrupted_sets import CORRUPTED, GENERATED
 from datasets.corrupted_writers import PARTS, ArrayWriter, FolderWriter
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.generated import GeneratedImages

@@ -21,7 +21,7 @@ from datasets import digits
 from datasets.augment import normalize
 from scripts.reproduction.arguments import exit_with
 from smoothmix.config.load_run import load_run
-from smoothmix.config.schema import LoadOptions
+from smoothmix.config.options import LoadOptions
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import figures, mask_figures
 from smoothmix.reporting.comparison import CorruptionSetting, Setting, by_setting

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 from datasets.augment import normalize
 from scripts.reproduction.arguments import make_folder
 from smoothmix.config.load_run import load_run
-from smoothmix.config.schema import LoadOptions
+from smoothmix.config.options import LoadOptions
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import occlusion as report
 from smoothmix.reporting.figures import save

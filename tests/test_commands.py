@@ -21,7 +21,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 import eval
 from smoothmix.config.command_line import compose
 from smoothmix.config.load_run import load_run
-from smoothmix.config.schema import LoadOptions
+from smoothmix.config.options import LoadOptions
 from smoothmix.utils.errors import UserError
 from tests.commands import ENVIRONMENT, ROOT, here, python
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from datasets.corrupted import find_set
+from datasets.corrupted_sets import find_set
 from scripts.reproduction.jobs import Job
 from smoothmix.evaluation.generated import unavailable
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.corrupted import find_set
+from datasets.corrupted_sets import find_set
 from scripts.reproduction.tables import Run, Table, check_source
 from smoothmix.config.run_directory import config_hash
 from smoothmix.evaluation.robustness import CorruptionRecord, lock_of

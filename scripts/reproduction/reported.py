@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from datasets import digits
-from datasets.corrupted import CORRUPTED
+from datasets.corrupted_sets import CORRUPTED
 from scripts.reproduction.arguments import TABLES
 from scripts.reproduction.filled_tables import PAPER, cells_of, file_name, filled_table
 from scripts.reproduction.tables import PRESETS, load_table, table_runs

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from datasets.corrupted import find_set
+from datasets.corrupted_sets import find_set
 from scripts.reproduction.claims import read_claims
 from smoothmix.config.command_line import CONFIGS, compose
 from smoothmix.config.run_directory import run_directory

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from smoothmix.config import build, schema
 from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import compose
-from smoothmix.config.schema import LoadOptions, RunConfig, rescale
+from smoothmix.config.options import LoadOptions
+from smoothmix.config.schema import RunConfig, rescale
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.evaluation.clean import CleanRecord
 from smoothmix.training import checkpoint

@@ -12,6 +12,7 @@ from smoothmix.config import build, schema
 from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import compose
 from smoothmix.config.load_run import load_run
+from smoothmix.config.options import EvalCorruptionOptions, EvalOptions, LoadOptions, check_options
 from smoothmix.training import checkpoint
 from smoothmix.utils.errors import UserError
 
@@ -50,7 +51,7 @@ def attempt(tmp_path, good):
             tmp_path / "best.pt",
         )
         try:
-            run = load_run(schema.LoadOptions(checkpoint=str(tmp_path / "best.pt"), device="cpu"))
+            run = load_run(LoadOptions(checkpoint=str(tmp_path / "best.pt"), device="cpu"))
         except UserError as error:
             return one_line(error)
         # what was accepted is a configuration of known parts, with the weights that were stored
@@ -223,14 +224,14 @@ def test_a_configuration_that_asks_for_too_much_is_refused_at_once(attempt, good
 )
 def test_options_that_contradict_each_other(options, words):
     with pytest.raises(UserError, match=words):
-        schema.LoadOptions(**options).check()
+        LoadOptions(**options).check()
 
 
 @pytest.mark.parametrize("command", ["eval", "eval_corruption"])
 def test_a_download_that_a_message_recommends_can_be_asked_for(command):
     asked = compose(command, ["run=x", "dataset.download=true", *(["benchmark=digits_c"] * (command != "eval"))])
-    schemas = {"eval": schema.EvalOptions, "eval_corruption": schema.EvalCorruptionOptions}
-    assert schema.check_options(asked, schemas[command]).dataset["download"] is True
+    schemas = {"eval": EvalOptions, "eval_corruption": EvalCorruptionOptions}
+    assert check_options(asked, schemas[command]).dataset["download"] is True
 
 
 def weights_of(kind, weights):

@@ -16,7 +16,8 @@ import torchvision
 import datasets
 from datasets import cifar
 from datasets.array_pickle import load_pickle
-from datasets.corrupted import CORRUPTED, open_files
+from datasets.corrupted import open_files
+from datasets.corrupted_sets import CORRUPTED
 from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from datasets import corrupted
-from datasets.corrupted import CORRUPTED, CorruptedArrays, CorruptedFolders
+from datasets.corrupted import CorruptedArrays, CorruptedFolders
+from datasets.corrupted_sets import CORRUPTED
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 

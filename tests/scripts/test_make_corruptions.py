@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from datasets import class_folders, digits
-from datasets.corrupted import CORRUPTED, CorruptedArrays, open_files
+from datasets.corrupted import CorruptedArrays, open_files
+from datasets.corrupted_sets import CORRUPTED
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.command import status_of
 from smoothmix.utils.distributed import Ranks
