@@ -1,4 +1,4 @@
-"""Evaluate a network on clean images: a run of this repository, a checkpoint, or one that was trained elsewhere.
+"""Evaluate a network on clean images: a run of this repository, a checkpoint, or one trained elsewhere.
 
 python eval.py run=outputs/digits/pyramidnet8/smoothmix_c/demo-2601dcef/seed0
 python eval.py checkpoint=model_best.pth.tar published=cifar100/cutmix    # a file of the CutMix authors

@@ -1,4 +1,4 @@
-"""Evaluate a network on corrupted images: a run of this repository, a checkpoint, or one that was trained elsewhere.
+"""Evaluate a network on corrupted images: a run of this repository, a checkpoint, or one trained elsewhere.
 
 python eval_corruption.py run=RUN_DIR benchmark=cifar100_c                # reads data/CIFAR-100-C/
 python eval_corruption.py run=RUN_DIR 'corruptions=[fog,snow]'            # without benchmark=: corrupts the test images
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main(composed):
-    """Rebuild data set and network, evaluate the corruptions that the record is missing, print the averages."""
+    """Rebuild data set and network, evaluate the corruptions missing from the record, print the averages."""
     from datasets.augment import Normalized
     from datasets.corrupted import open_files
     from datasets.corrupted_sets import find_set, set_for

@@ -208,7 +208,7 @@ class CorruptedFolders:
         if len(paths) != self._first[1]:
             raise UserError(
                 f"{pair} holds {len(paths)} images and {self._first[0]} {self._first[1]}: "
-                f"delete the one that is not complete, then {_remedy(self.folder)}"
+                f"delete the incomplete one, then {_remedy(self.folder)}"
             )
         if self.subset is not None and len(paths) != (whole := len(self.subset.data.fine_test_labels)):
             raise UserError(

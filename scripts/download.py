@@ -1,6 +1,6 @@
 """Download a data set, check it, and unpack it: python scripts/download.py cifar100 [--root data].
 
-The names are cifar10, cifar100, cifar10_c, cifar100_c and imagenet_c; of imagenet_c (62 GB) one can choose the parts
+The names are cifar10, cifar100, cifar10_c, cifar100_c and imagenet_c. Of imagenet_c (62 GB) you can choose the parts
 noise, blur, weather, digital and extra. Interrupted downloads resume.
 """
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=[*RELEASES, *ARCHIVES])
     parser.add_argument("parts", nargs="*", metavar="PART", help="parts of imagenet_c (default: all five)")
-    parser.add_argument("--root", type=Path, default=Path("data"), help="folder to put it in (default: data)")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder for the data (default: data)")
     parser.add_argument("--delete-archive", action="store_true", help="delete each archive once it is unpacked")
     args = parser.parse_args()
     root = args.root.expanduser()

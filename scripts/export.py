@@ -1,4 +1,4 @@
-"""Write weights to take away: a folder with model.safetensors, config.json and the card, README.md.
+"""Export a network: a folder with model.safetensors, config.json and the model card, README.md.
 
 python scripts/export.py run=RUN_DIR                      # RUN_DIR/best-export/
 python scripts/export.py run=RUN_DIR output=DIR half=true onnx=true

@@ -1,6 +1,6 @@
 """Write a corrupted test set in the published layout: python scripts/make_corruptions.py cifar100_c [--root data].
 
-An interrupted start is resumed by the same command: what is whole is kept, and the rest is made.
+To resume after an interruption, repeat the command: complete files are kept, and the others are made.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def identify(folder, seed, data, device):
         except ValueError as error:
             raise UserError(f"{path} is damaged ({error}): delete {folder}, then run this again") from error
         if differing := [key for key, value in identity.items() if stored.get(key) != value]:
-            raise UserError(f"{folder} holds files of another {' and '.join(differing)}; give another --output")
+            raise UserError(f"{folder} holds files made with another {' and '.join(differing)}; give another --output")
         return stored
     write_text(path, json.dumps(identity) + "\n")  # first of all: without it the folder would be refused the next time
     return identity
@@ -87,7 +87,7 @@ def make(args):
     if args.workers < 1:
         raise UserError(f"--workers must be at least 1, not {args.workers}")
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise UserError(f"torchrun started {processes} of this program, which would all write the same; use --workers")
+        raise UserError(f"torchrun started {processes} processes, all writing the same files; use --workers")
     generator = Generator(args)
     writer, device = generator.writer, generator.images.device
     args.output.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder to write to (default: ROOT/CIFAR-100-C and so on)")
     parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), metavar="NAME")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one a core)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
     parser.add_argument("--no-verify", action="store_true", help="accept repacked CIFAR files")
     args = parser.parse_args()

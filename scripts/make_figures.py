@@ -1,8 +1,8 @@
 """Draw the figures as SVG and PNG: python scripts/make_figures.py [FOLDER] [--models RUN_DIR...] [--output DIR].
 
-Always figure1 (how each method mixes) and figure3 (the masks). With a FOLDER of runs the learning curves, and bars and
-severity curves where corrupted evaluations were recorded, a figure for each setting. With --models figure2: class
-activation maps of those networks on clean and occluded test images.
+It always draws figure1 (how each method mixes) and figure3 (the masks). With a FOLDER of runs it also draws, for each
+setting, the learning curves and, if corrupted evaluations were recorded, their bars and severity curves. With --models
+it also draws figure2: class activation maps of those networks on clean and occluded test images.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="folder of runs")
     parser.add_argument("--models", nargs="+", type=Path, default=[], metavar="RUN_DIR", help="networks of figure2")
     parser.add_argument("--images", type=int, default=3, help="test images in figure2 (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="of figure2's images and boxes (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of figure2's images and boxes (default: 0)")
     parser.add_argument("--output", type=Path, default=Path("outputs/figures"), help="default: outputs/figures")
     args = parser.parse_args()
     names = (str(DIGITS[0]), str(DIGITS[1]))

@@ -1,7 +1,7 @@
-"""Measure what boxes over test images do: python scripts/occlusion.py RUN_DIR... [--images 1000] [--seed 0].
+"""Measure the effect of boxes over test images: python scripts/occlusion.py RUN_DIR... [--images 1000] [--seed 0].
 
-The same images and boxes for every network; the probability of the true class and the share of its class activation
-map inside the box, clean and occluded. Writes occlusion.json, .md, .svg and .png.
+Every network sees the same images and boxes. Measures the probability of the true class and the share of its class
+activation map inside the box, clean and occluded. Writes occlusion.json, .md, .svg and .png.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="run directories with best.pt")
     parser.add_argument("--images", type=int, default=1000, help="test images, drawn by the seed (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the images and the boxes (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the images and the boxes (default: 0)")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--output", type=Path, default=Path("outputs/occlusion"))
     args = parser.parse_args()

@@ -226,7 +226,7 @@ def test_published_weights_of_other_classes_are_refused(folder, tmp_path, monkey
         (["model.checkpoint=/nowhere.pth"], "there is no checkpoint /nowhere.pth"),
         (["model.checkpoint=/nowhere.safetensors"], "there is no checkpoint /nowhere.safetensors"),
         (["run=x"], "give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME"),
-        (["+model.pretrained=true"], r"give either model.checkpoint=FILE or \+model.pretrained=true"),
+        (["+model.pretrained=true"], r"either model.checkpoint=FILE, or those that timm publishes, \+model"),
         (["mean=[1,2]"], r"mean=\[1.0, 2.0\] should be a number for each of the three channels"),
         (["std=[1,0,1]"], r"std=\[1.0, 0.0, 1.0\] should be a number for each"),
         (["output=/dev/null/x"], "cannot write to /dev/null/x .Not a directory.; give another output"),

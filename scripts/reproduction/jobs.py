@@ -73,13 +73,13 @@ def jobs_of(table: Table, runs: Iterable[Run], source: str = "") -> list[Job]:
         name = run.config.dataset.name
         if table.benchmark and name != find_set(table.benchmark).dataset:
             raise UserError(
-                f"table {table.name} evaluates on {table.benchmark}, which is made of "
+                f"table {table.name} evaluates on {table.benchmark}, which is made from "
                 f"{find_set(table.benchmark).dataset}, but these overrides train on {name}"
             )
         if run.directory in jobs:
             raise UserError(
                 f"with these overrides {jobs[run.directory].run.row} and {run.row} of table {table.name} are the same "
-                "run; leave out the override of what the rows differ in"
+                "run; leave out the override that makes them equal"
             )
         jobs[run.directory] = Job(table, run, source)
     return list(jobs.values())

@@ -45,16 +45,16 @@ class LoadOptions:
             raise UserError("give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME")
         if self.is_external and (self.model.get("checkpoint") is None) == (not self.model.get("pretrained")):
             raise UserError(
-                f"say whose weights model={self.model.get('name')} has: give either model.checkpoint=FILE or "
-                "+model.pretrained=true, those that timm publishes"
+                f"give model={self.model.get('name')} its weights: either model.checkpoint=FILE, or those that timm "
+                "publishes, +model.pretrained=true"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and not self.is_external:
-                raise UserError(f"{name}={values} is that of a run already; give it with a network, model=NAME")
+                raise UserError(f"{name}={values} applies only to model=NAME; a run or a checkpoint has its own")
             if values is not None and (len(values) != 3 or (name == "std" and min(values) <= 0)):
                 raise UserError(f"{name}={values} should be a number for each of the three channels, for values 0 to 1")
         if self.published is not None and self.checkpoint is None:
-            raise UserError(f"published={self.published} is about a file: give it as checkpoint=FILE")
+            raise UserError(f"published={self.published} describes a checkpoint; add checkpoint=FILE")
         _check_one_of("weights", self.weights, ("best", "last"))
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
@@ -70,7 +70,7 @@ class EvalOptions(LoadOptions):
         """Raise UserError for options that contradict each other or name something unknown."""
         super().check()
         if self.images is not None and self.split != "test":
-            raise UserError(f"images={self.images} are of the test images; leave out split={self.split}")
+            raise UserError(f"images={self.images} selects test images; leave out split={self.split}")
 
 
 @dataclass(kw_only=True)

@@ -157,7 +157,7 @@ def resolved(composed: DictConfig, schema: type) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} has no value; give it, as in {error.full_key}=VALUE") from error
     except InterpolationResolutionError as error:
-        raise UserError(f"{error.full_key} refers to a value that is not there ({_first_line(error)})") from error
+        raise UserError(f"{error.full_key} refers to a missing value ({_first_line(error)})") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {_first_line(error)}") from error
 

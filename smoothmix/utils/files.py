@@ -35,7 +35,7 @@ def open_no_follow(path: Path, flags: int) -> int:
 def refuse_link(path: Path) -> None:
     """Raise a `UserError` if `path` is a symbolic link."""
     if path.is_symlink():
-        raise UserError(f"{path} is a symbolic link, which is not written through; remove it")
+        raise UserError(f"{path} is a symbolic link, which is not followed; remove it")
 
 
 @contextmanager

@@ -285,7 +285,7 @@ def test_severities_that_are_not_complete(folders):
     reader = CorruptedFolders(folder, names, 0)
     reader.batches("snow", 1, 2)
     next((folder / "snow" / "3" / "n02").iterdir()).unlink()
-    with pytest.raises(UserError, match=r"snow/3 holds 6 images and .*snow/1 7: delete the one that is not complete"):
+    with pytest.raises(UserError, match=r"snow/3 holds 6 images and .*snow/1 7: delete the incomplete one"):
         reader.batches("snow", 3, 2)
 
 

@@ -165,7 +165,7 @@ def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     fog = ["--corruptions", "fog"]
     for overrides, sentence in [
-        (["--output", made, "--seed", "1"], f"{made} holds files of another seed; give another --output"),
+        (["--output", made, "--seed", "1"], f"{made} holds files made with another seed; give another --output"),
         (["--output", tmp_path / "mine"], f"{tmp_path / 'mine'} holds files that were not made here"),
         (["--output", tmp_path / "new", "--workers", "0"], "--workers must be at least 1, not 0"),
         (["--output", tmp_path / "new", "--device", "tpu"], "device must be auto, cpu or cuda, not 'tpu'"),
@@ -179,7 +179,7 @@ def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
     shutil.copytree(made, tmp_path / "linked")
     (tmp_path / "linked" / ".parts").symlink_to(tmp_path / "mine")
     assert run_main(script, monkeypatch, "digits_c", "--output", tmp_path / "linked", *fog) == 2
-    assert ".parts is a symbolic link, which is not written through; remove it" in capsys.readouterr().err
+    assert ".parts is a symbolic link, which is not followed; remove it" in capsys.readouterr().err
     assert arrays(made) == before
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     assert not (tmp_path / "new").exists()
@@ -187,10 +187,10 @@ def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
 
 def test_files_of_other_images_or_another_kind_of_device_are_refused(made, script):
     data = digits()
-    with pytest.raises(script.UserError, match="holds files of another device_type; give another --output"):
+    with pytest.raises(script.UserError, match="holds files made with another device_type; give another --output"):
         script.identify(made, 0, data, torch.device("cuda"))
     data.fingerprint = "of others"
-    with pytest.raises(script.UserError, match="holds files of another data_fingerprint"):
+    with pytest.raises(script.UserError, match="holds files made with another data_fingerprint"):
         script.identify(made, 0, data, torch.device("cpu"))
 
 
@@ -198,7 +198,7 @@ def test_torchrun_is_refused(script, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run_main(script, monkeypatch, "digits_c", "--output", tmp_path / "c") == 2
     assert capsys.readouterr().err == (
-        "error: torchrun started 2 of this program, which would all write the same; use --workers\n"
+        "error: torchrun started 2 processes, all writing the same files; use --workers\n"
     )
     assert not (tmp_path / "c").exists()
 

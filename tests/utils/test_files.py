@@ -52,7 +52,7 @@ def test_links_in_the_place_of_a_file_or_of_its_part_are_replaced_or_ignored(fol
 
 def test_a_link_in_the_place_of_a_lock_is_one_sentence(folder, victim):
     (folder / ".lock").symlink_to(victim)
-    with pytest.raises(UserError, match=r"\.lock is a symbolic link, which is not written through; remove it"):
+    with pytest.raises(UserError, match=r"\.lock is a symbolic link, which is not followed; remove it"):
         hold(folder / ".lock", folder)
     with pytest.raises(UserError, match="is a symbolic link"):
         open_no_follow(folder / ".lock", os.O_WRONLY | os.O_TRUNC)

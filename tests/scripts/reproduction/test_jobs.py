@@ -144,7 +144,7 @@ def test_a_run_of_two_tables_is_one_job_with_the_evaluation():
 
 def test_overrides_that_contradict_the_table_are_one_sentence():
     table = load_table("4")
-    with pytest.raises(UserError, match="cifar100_c, which is made of cifar100, but these overrides train on digits"):
+    with pytest.raises(UserError, match="cifar100_c, which is made from cifar100, but these overrides train on digits"):
         jobs_of(table, table_runs(table, "quick", ("dataset=digits",)))
     with pytest.raises(UserError, match="Baseline and Cutout of table demo are the same run"):
         jobs_of(load_table("demo"), table_runs(load_table("demo"), overrides=("mixing=cutmix",)))

@@ -64,7 +64,7 @@ def test_a_link_in_the_place_of_a_log_is_not_written_through(table_6, acts, tmp_
     first.log.symlink_to(tmp_path / "diary")
     acts({job: ["echo working; $FINISH"] for job in (first, second)})
     states, _ = run_locally([first, second])
-    assert states[first] == ("failed", f"{first.log} is a symbolic link, which is not written through; remove it")
+    assert states[first] == ("failed", f"{first.log} is a symbolic link, which is not followed; remove it")
     assert states[second] == ("done", "")
     assert (tmp_path / "diary").read_text() == "mine"
 
