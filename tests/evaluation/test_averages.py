@@ -3,6 +3,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation import averages
@@ -166,3 +167,20 @@ def test_the_table_of_calibration():
     assert lines[0].split("5")[-1].split() == ["NLL", "Brier", "score", "ECE", "(%)", "adaptive", "ECE", "(%)"]
     assert {len(line) for line in lines} == {44 + 4 * 18}
     assert len(averages.calibration_table(clean, {}).splitlines()) == 2
+    twice = {name: 2 * value for name, value in clean.items()}
+    of_one = averages.calibration_table(twice, {"brier": calibration["brier"]}).splitlines()
+    assert of_one[0] == lines[0] == (
+        f"{'calibration, mean over severities 1 to 5':<44}"
+        f"{'NLL':>18}{'Brier score':>18}{'ECE (%)':>18}{'adaptive ECE (%)':>18}"
+    )
+    assert of_one[1].split() == ["clean", "1.000", "0.500", "6.00", "7.00"]
+
+
+@pytest.mark.parametrize("n", [1, 12, 2000])
+@pytest.mark.parametrize("percent", [0.0, 25.0, 100.0])
+def test_wilsons_interval_is_that_of_statsmodels(n, percent):
+    low, high = proportion_confint(percent / 100 * n, n, method="wilson")
+    assert averages.wilson_interval(percent, n) == pytest.approx((100 * low, 100 * high), abs=1e-9)
+    assert averages.table("", {}, percent, {}, False, n).splitlines()[-1] == (
+        f"a subset of {n} images: 95 % interval of the clean error {100 * low:.2f} to {100 * high:.2f}"
+    )
