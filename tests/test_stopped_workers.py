@@ -83,6 +83,7 @@ command("train", train.main)
 """
 
 
+@pytest.mark.slow
 def test_a_rank_whose_workers_deliver_nothing_says_so_and_ends_and_the_other_names_it(options, tmp_path):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
     process = start(

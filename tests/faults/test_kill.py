@@ -14,7 +14,7 @@ from tests.faults.workloads import WORKLOADS, Workload, state
 
 @pytest.mark.parametrize(
     ("commands", "count"),
-    [(["train"], 3), pytest.param(list(WORKLOADS), 100, marks=pytest.mark.slow)],
+    [(["train"], 1), pytest.param(list(WORKLOADS), 100, marks=pytest.mark.slow)],
 )
 def test_killed_anywhere_it_ends_as_the_unbroken_run(tmp_path, commands, count):
     command = ["tests/faults/run.py", "kill", "--count", count, "--seed", 1, "--output", tmp_path / "kills.json"]

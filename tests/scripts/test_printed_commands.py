@@ -51,7 +51,7 @@ def composed(words):
 def test_the_printed_commands_are_those_of_the_runs(tmp_path, capsys):
     overrides = [f'output="{tmp_path}/{AWKWARD}"', f'dataset.root="{tmp_path}/{AWKWARD}"']
     jobs = []
-    for name in ("1", "4", "low_data"):
+    for name in ("4", "low_data"):
         assert launch([f"table={name}", "seeds=2", "source=generate", "launcher=print", *overrides]) == 0
         runs = table_runs(load_table(name), overrides=tuple(overrides), seeds=2)
         jobs += distinct(jobs_of(load_table(name), runs, "generate"))

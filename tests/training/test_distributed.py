@@ -26,7 +26,7 @@ def torchrun(ranks, *arguments, script=STEPS):
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("augment", ["none", "augmix"])
+@pytest.mark.parametrize("augment", ["none", pytest.param("augmix", marks=pytest.mark.slow)])
 def test_two_ranks_take_the_steps_of_one_process(tmp_path, augment):
     """Weights and loss after two epochs, the last batch of each being partial; the network has no BatchNorm."""
     states = []
@@ -46,7 +46,7 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path, augment):
 GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 
 
-@pytest.mark.parametrize(("ranks", "device"), [(2, "cpu"), (3, "cpu"), pytest.param(2, "cuda", marks=GPUS)])
+@pytest.mark.parametrize(("ranks", "device"), [(2, "cpu"), pytest.param(3, "cpu", marks=pytest.mark.slow), pytest.param(2, "cuda", marks=GPUS)])
 def test_the_step_of_the_graph_has_the_numbers_of_distributed_data_parallel(tmp_path, ranks, device):
     """Of three ranks the sums may be taken in another order, which bf16 rounds to other numbers now and then."""
     done = torchrun(ranks, "forms", tmp_path, 2, "none", device)
@@ -73,21 +73,18 @@ def test_manifold_mixup_on_two_ranks(tmp_path):
     assert set(one["layers"] + two["layers"]) == {0, 1, 2, 3}
 
 
-def test_one_two_and_three_ranks_count_the_same_errors(tmp_path):
+def test_one_and_three_ranks_count_the_same_errors(tmp_path):
     results = []
-    for ranks in (1, 2, 3):  # none but 1 divides 23 images
+    for ranks in (1, 3):  # 3 does not divide 23 images
         out = tmp_path / f"{ranks}.pt"
         done = torchrun(ranks, "evaluate", out)
         assert done.returncode == 0, done.stderr
         results.append(torch.load(out, weights_only=True))
-    one, two, three = results
+    one, three = results
     assert one["images"] == 23
     assert 0 < one["top5_error"] < one["top1_error"] < 100
-    for other in (two, three):
-        assert other == pytest.approx(one, rel=1e-6)
-        assert (other["images"], other["top1_error"], other["top5_error"]) == tuple(
-            one[name] for name in ("images", "top1_error", "top5_error")
-        )
+    assert three == pytest.approx(one, rel=1e-6)
+    assert [three[name] - one[name] for name in ("images", "top1_error", "top5_error")] == [0, 0, 0]
 
 
 def test_a_sweep_on_two_ranks_and_its_evaluation_on_one_and_two(tmp_path):
@@ -143,7 +140,13 @@ def unbroken(tmp_path_factory):
     return torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize("script", [ROOT / "train.py", STEPS.with_name("uncaptured.py")], ids=["eager", "graph"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(ROOT / "train.py", id="eager"),
+        pytest.param(STEPS.with_name("uncaptured.py"), id="graph", marks=pytest.mark.slow),
+    ],
+)
 def test_two_ranks_stopped_by_sigterm_go_on_to_the_unbroken_end(tmp_path, unbroken, script):
     stopped = stop_in_the_middle(script, tmp_path, *LONGER)
     assert stopped["epoch"] < 6

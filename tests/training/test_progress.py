@@ -52,6 +52,7 @@ def test_a_scheduled_dropblock_follows_the_trainer(make_trainer, monkeypatch):
     assert rates == pytest.approx([0] * 3 + [0.1] * 3 + [0.2] * 3 + [0.3] * 3)
 
 
+@pytest.mark.slow
 def test_two_ranks_draw_for_themselves_and_keep_the_same_weights(tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
