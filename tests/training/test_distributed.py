@@ -46,7 +46,10 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path, augment):
 GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 
 
-@pytest.mark.parametrize(("ranks", "device"), [(2, "cpu"), pytest.param(3, "cpu", marks=pytest.mark.slow), pytest.param(2, "cuda", marks=GPUS)])
+@pytest.mark.parametrize(
+    ("ranks", "device"),
+    [(2, "cpu"), pytest.param(3, "cpu", marks=pytest.mark.slow), pytest.param(2, "cuda", marks=GPUS)],
+)
 def test_the_step_of_the_graph_has_the_numbers_of_distributed_data_parallel(tmp_path, ranks, device):
     """Of three ranks the sums may be taken in another order, which bf16 rounds to other numbers now and then."""
     done = torchrun(ranks, "forms", tmp_path, 2, "none", device)
