@@ -175,6 +175,8 @@ def test_the_table_of_calibration():
     )
     assert of_one[1].split() == ["clean", "1.000", "0.500", "6.00", "7.00"]
     assert of_one[2].split() == ["fog", "1.000", "nan", "nan", "nan"]
+    of_fifteen = averages.calibration_table(clean, {"loss": as_errors(averages.ALEXNET)})
+    assert "mCE" not in of_fifteen  # which is of errors
 
 
 @pytest.mark.parametrize("n", [1, 12, 2000])
