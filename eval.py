@@ -10,7 +10,7 @@ import signal
 
 def main(composed):
     """Rebuild data set and network, load the weights, print the errors and record them."""
-    from datasets.subsets import TestSubset
+    from datasets.sampling import TestSubset
     from smoothmix.config.load_run import load_run
     from smoothmix.config.options import EvalOptions, check_options
     from smoothmix.utils.errors import UserError

@@ -14,7 +14,7 @@ def main(composed):
     from datasets.augment import Normalized
     from datasets.corrupted import open_files
     from datasets.corrupted_sets import find_set, set_for
-    from datasets.subsets import TestSubset
+    from datasets.sampling import TestSubset
     from smoothmix.config.load_run import load_run
     from smoothmix.config.options import EvalCorruptionOptions, check_options
     from smoothmix.evaluation.averages import calibration_table, corruptions_of, table

@@ -15,18 +15,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.batches import whole_batches
 from datasets.corrupted_sets import CORRUPTED, GENERATED, CorruptedSet
 from datasets.decode import load_rgb, pixels
 from datasets.layout import list_images
-from datasets.loader import batches_on, check_workers, make_loader, stop_workers
-from datasets.subsets import TestSubset
+from datasets.loader import batches_on, make_loader, stop_workers
+from datasets.sampling import TestSubset, check_workers, whole_batches
 from smoothmix.corruptions import SEVERITIES
-from smoothmix.utils.checks import read_object
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import read_object
 from smoothmix.utils.walk import subfolders
 
 IMAGENET_SIZE = 224

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from datasets.in_memory import InMemoryData
-from datasets.subsets import hold_out
+from datasets.sampling import hold_out
 
 MEAN, STD = 0.3054, 0.3239  # of the pixels of the 1,437 training images in [0, 1], after the upsampling
 TEST_IMAGES = 360

@@ -13,16 +13,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, draw_color, draw_resized_crop, normalize, recolor
-from datasets.batches import eval_pieces, rank_pieces
 from datasets.decode import center_crop, load_rgb, pixels, resized_crop
 from datasets.image_augment import ImageAugment, image_augment
 from datasets.layout import find_images
-from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
-from datasets.subsets import check_split
+from datasets.loader import batches_on, make_loader
+from datasets.sampling import EpochSampler, check_split, check_workers, eval_pieces, rank_pieces
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -11,14 +11,23 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, crop_flip, draw_crop_flip, normalize, to_float
-from datasets.batches import epoch_order, eval_pieces, rank_pieces, remaining
 from datasets.image_augment import ImageAugment, image_augment
-from datasets.loader import EpochSampler, batches_on, check_workers, make_loader
-from datasets.subsets import balanced_subset, check_split, hold_out
+from datasets.loader import batches_on, make_loader
+from datasets.sampling import (
+    EpochSampler,
+    balanced_subset,
+    check_split,
+    check_workers,
+    epoch_order,
+    eval_pieces,
+    hold_out,
+    rank_pieces,
+    remaining,
+)
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 
 class InMemoryData:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from datasets.subsets import hold_out
+from datasets.sampling import hold_out
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.walk import subfolders, walk_files
 

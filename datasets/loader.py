@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from datasets.batches import epoch_order, remaining
+from smoothmix.utils.command import kill
 from smoothmix.utils.distributed import TIMEOUT
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.processes import kill
 
 LIMIT = TIMEOUT / 2  # seconds to wait for a batch; other ranks wait longer, so that this one says what it waits for
 PREFETCH = 2  # batches that each worker prepares ahead
@@ -32,32 +31,6 @@ MORE_SHARED_MEMORY = (
     "give the container more (docker run --shm-size=8g), or lower dataset.workers or the batch size; "
     "dataset.workers=0 needs none"
 )
-
-
-def check_workers(workers: int) -> None:
-    """Raise UserError for a negative number of workers."""
-    if workers < 0:
-        raise UserError(f"workers={workers} is negative: 0 reads images in the training process itself")
-
-
-class EpochSampler:
-    """The batches of (epoch, index) of the epoch that was started last."""
-
-    def __init__(self, n: int, pieces: list[slice], seed: int):
-        self.n, self.pieces, self.seed = n, pieces, seed
-        self.epoch, self.steps = 0, pieces
-
-    def start(self, epoch: int, start_step: int) -> None:
-        """Let the next iteration begin at step `start_step` of `epoch`."""
-        self.epoch, self.steps = epoch, remaining(self.pieces, start_step)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = epoch_order(self.n, self.seed, self.epoch)
-        for piece in self.steps:
-            yield [(self.epoch, index) for index in order[piece]]
 
 
 def _collate(items: list) -> tuple[Tensor, ...] | UserError:

@@ -14,8 +14,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 from datasets import cifar
-from datasets.corrupted_sets import CORRUPTED, GENERATED
-from datasets.corruption_archives import ARCHIVES
+from datasets.corrupted_sets import ARCHIVES, CORRUPTED, GENERATED
 from datasets.download import Archive, fetch
 from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError, nearest

@@ -26,13 +26,11 @@ from datasets.corrupted_sets import CORRUPTED, GENERATED
 from datasets.corrupted_writers import PARTS, ArrayWriter, FolderWriter
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.generated import GeneratedImages
-from smoothmix.utils.checks import read_object
-from smoothmix.utils.command import run
+from smoothmix.utils.command import exit_with_parent, kill, run
 from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.environment import start
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import hold, write_text
-from smoothmix.utils.processes import exit_with_parent, kill
+from smoothmix.utils.files import hold, read_object, write_text
 
 LOCK = ".lock"
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from smoothmix.utils.checks import is_count, is_small, read_object
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import replacing, write_text
+from smoothmix.utils.files import is_small, read_object, replacing, write_text
+from smoothmix.utils.records import is_count
 from smoothmix.utils.weights import in_precision_of, limited, load_model, read_weights
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

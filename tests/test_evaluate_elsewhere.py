@@ -16,10 +16,10 @@ from statsmodels.stats.proportion import proportion_confint
 from torch.nn import functional as F
 
 from datasets import digits
-from datasets.subsets import hold_out
+from datasets.sampling import hold_out
 from smoothmix.corruptions import corrupt
 from smoothmix.evaluation.averages import ALEXNET
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 from tests.commands import here
 
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

@@ -18,10 +18,10 @@ from torchvision.transforms import functional as TF
 
 from datasets import cifar100, class_folders
 from datasets.augment import EIGENVALUES, EIGENVECTORS, draw_color, draw_resized_crop, recolor, to_float
-from datasets.batches import eval_pieces
 from datasets.decode import load_rgb
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
 from datasets.in_memory import InMemoryData
+from datasets.sampling import eval_pieces
 from smoothmix.utils.distributed import Ranks
 
 Peers = dict[str, Callable[[], None]]

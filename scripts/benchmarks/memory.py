@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from scripts.benchmarks.trainers import MODELS
-from smoothmix.training.foreach import Foreach
-from smoothmix.training.losses import classification_loss
+from smoothmix.training.step import Foreach, classification_loss
 
 CASES = (("pyramidnet200", 32), ("pyramidnet200", 64), ("pyramidnet200", 128), ("resnet50", 256))
 

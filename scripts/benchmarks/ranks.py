@@ -18,11 +18,11 @@ from scripts.benchmarks.timing import (
     save,
 )
 from scripts.benchmarks.trainers import MODELS, trainer_of
-from smoothmix.training.step import WARM_UP
+from smoothmix.training.cuda_graph import WARM_UP
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.command import StopSignal
 from smoothmix.utils.distributed import Ranks, destroy_process_group
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.signals import StopSignal
 
 ALONE, TOGETHER, COLLECTIVE, FLAG = "a rank's step by itself", "the step of the run", "its all-reduce", "its signal"
 FORMS = {"eager": "", "graph": ", as a graph"}  # what each adds to the names of the first two

@@ -14,11 +14,11 @@ from models.pyramidnet import PyramidBlock
 from scripts.benchmarks import step_gpu
 from scripts.benchmarks.timing import add_common_arguments, begin, head, in_turn, save
 from scripts.benchmarks.trainers import MODELS, trainer_of
+from smoothmix.training.cuda_graph import WARM_UP
 from smoothmix.training.recipe import AMPERE, Settings
-from smoothmix.training.step import WARM_UP
 from smoothmix.training.trainer import DTYPES, Trainer, numerics
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.precision import full_precision
+from smoothmix.utils.numerics import full_precision
 
 # torch's defaults: on a GPU that has TF32 convolutions are in TF32, products of matrices are not
 PLAIN = {"cpu": "plain: fp32, NCHW, eager", "cuda": "plain: fp32 with TF32 convolutions, torch's default, NCHW, eager"}

@@ -18,8 +18,8 @@ from scripts.benchmarks.timing import (
 )
 from scripts.benchmarks.trainers import trainer_of
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.command import StopSignal
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.signals import StopSignal
 
 BARE = "forward, backward, SGD alone"
 

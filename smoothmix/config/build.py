@@ -10,7 +10,7 @@ from smoothmix.config import schema
 from smoothmix.config.schema import Component, RunConfig
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 
 def dataset(config: RunConfig) -> ImageDataset:

@@ -18,10 +18,16 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from smoothmix.config.schema import nearest_key
 from smoothmix.utils import distributed
-from smoothmix.utils.command import out_of_memory, override, run, shell_command, stdout_has_lost_its_reader
+from smoothmix.utils.command import (
+    Stopped,
+    kill,
+    out_of_memory,
+    override,
+    run,
+    shell_command,
+    stdout_has_lost_its_reader,
+)
 from smoothmix.utils.errors import UserError, nearest
-from smoothmix.utils.processes import kill
-from smoothmix.utils.signals import Stopped
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 OF_REPRODUCE = ("table", "preset", "launcher", "seeds", "jobs")  # options of scripts/reproduce.py

@@ -18,12 +18,11 @@ from smoothmix.config.schema import RunConfig, rescale
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.evaluation.clean import CleanRecord
 from smoothmix.training import checkpoint
-from smoothmix.utils.checks import is_small
 from smoothmix.utils.data import Batches, ImageDataset
 from smoothmix.utils.distributed import Ranks, init_distributed
 from smoothmix.utils.environment import start
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import make_folder, weights_digest
+from smoothmix.utils.files import is_small, make_folder, weights_digest
 from smoothmix.utils.weights import in_precision_of, limited, load_model, read_weights, tensors_digest
 
 

@@ -8,9 +8,8 @@ from typing import IO, Any
 import yaml
 
 from smoothmix.config.schema import RunConfig
-from smoothmix.utils.checks import read_object
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import hold, write_text
+from smoothmix.utils.files import hold, read_object, write_text
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
 IGNORED = {"output", "device", "timeout", "step", "log_every", "log_images_every", "logger", "checkpoint_every"}

@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from smoothmix.training.recipe import Recipe, Settings
-from smoothmix.utils.checks import is_small
 from smoothmix.utils.distributed import TIMEOUT
 from smoothmix.utils.errors import UserError, nearest
+from smoothmix.utils.files import is_small
 
 # anything larger is a mistake, or a stranger's
 LIMITS = {"image_size": 4096, "resize": 8192, "depth": 2000, "alpha": 10_000}  # pixels, pixels, layers, channels

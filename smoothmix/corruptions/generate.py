@@ -21,7 +21,7 @@ from smoothmix.corruptions.noise import GAUSSIAN_NOISE, IMPULSE_NOISE, SHOT_NOIS
 from smoothmix.corruptions.snow import SNOW
 from smoothmix.corruptions.spatter import SPATTER
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.precision import full_precision
+from smoothmix.utils.numerics import full_precision
 
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": GAUSSIAN_NOISE,

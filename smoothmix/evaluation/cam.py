@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.precision import full_precision
+from smoothmix.utils.numerics import full_precision
 
 
 @torch.no_grad()

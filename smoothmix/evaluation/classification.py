@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from smoothmix.evaluation.calibration import calibration_errors
 from smoothmix.utils.data import Batch, Batches
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.precision import full_precision
+from smoothmix.utils.numerics import full_precision
 
 
 def batch_size(device: torch.device) -> int:

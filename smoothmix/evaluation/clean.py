@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from smoothmix.evaluation.averages import wilson_interval
-from smoothmix.utils.checks import is_float
-from smoothmix.utils.records import Count, Name, Percentage, Record
+from smoothmix.utils.records import Count, Name, Percentage, Record, is_float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import torch
 from smoothmix.corruptions import SIDES, corrupt
 from smoothmix.utils.data import Batch, ImageDataset
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 # images that draw their random numbers together: part of what a seed means; of another side as many pixels
 CHUNK = {"cifar": 250, "imagenet": 50}

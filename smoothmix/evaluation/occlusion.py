@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from smoothmix.evaluation.cam import class_activation_maps, share_inside
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 CONDITIONS = {"clean": "clean", "translucent": "50 % transparent box", "bordered": "opaque box, thick border"}
 GREY, BLACK = 0.5, 0.0  # the paper names no colour; neither stands for "nothing" to networks trained with holes

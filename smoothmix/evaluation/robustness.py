@@ -16,13 +16,12 @@ from tqdm import tqdm
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.evaluation.classification import evaluate
-from smoothmix.utils.checks import is_float, is_name, is_object, is_percentage
 from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import start
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import hold, weights_digest
-from smoothmix.utils.records import Name, Percentage, Record
+from smoothmix.utils.records import Name, Percentage, Record, is_float, is_name, is_object, is_percentage
 
 Cells = dict[str, dict[int, float]]  # {corruption: {severity: value}}
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from smoothmix.reporting.comparison import labelled
 from smoothmix.reporting.figures import colour_of
-from smoothmix.utils.checks import is_count, is_loss, is_percentage, parse_object, wrong_key
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.records import RunRecord
+from smoothmix.utils.files import parse_object
+from smoothmix.utils.records import RunRecord, is_count, is_loss, is_percentage, wrong_key
 
 MEASURES = {
     "train_loss": "training loss (of mixed images where a method mixes)",

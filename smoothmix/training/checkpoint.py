@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from smoothmix.training.state import TrainingState, best_row
-from smoothmix.utils.checks import is_count, is_percentage
 from smoothmix.utils.distributed import is_loss
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import replacing
+from smoothmix.utils.records import is_count, is_percentage
 from smoothmix.utils.weights import load_model, read
 
 FORMAT = 1

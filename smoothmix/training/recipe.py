@@ -6,7 +6,6 @@ from typing import Literal, cast
 
 import torch
 
-from smoothmix.training.trackers import TRACKERS
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
@@ -50,6 +49,7 @@ class Recipe:
             raise ValueError(f"recipe.decay_epochs must be ascending epochs from 1 on, not {self.decay_epochs}")
 
 
+TRACKERS = ("none", "wandb", "trackio")  # experiment trackers beside TensorBoard
 VOLTA, AMPERE = (7, 0), (8, 0)  # compute capabilities from which on there are tensor cores, and TF32
 
 

@@ -10,7 +10,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 
 class TrainingState:

@@ -1,190 +1,197 @@
-"""The train step as one CUDA graph: a single launch where a deep network needs thousands of small kernels."""
+"""What a train step is made of, beside the network: the loss, casts, gradients of several ranks, and the pace."""
 
-import gc
-import random
 import time
-import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from types import FunctionType
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor, nn
 from torch.distributed import DistBackendError
+from torch.nn import functional as F
 
-from smoothmix.utils.distributed import ONE_RANK, Ranks
+from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
-WARM_UP = 3  # eager steps before a capture, as torch's guide to CUDA graphs has it: libraries set themselves up in them
+CONSISTENCY_WEIGHT = 12.0  # AugMix, appendix and code
 AHEAD = 2  # steps that the host may queue before the device has done them
 
-# Packages whose operations are known to neither read from the GPU nor draw on the host within a train step. Of the
-# strategies only our own are: torchvision's and timm's draw on the host.
-SAFE_STRATEGIES = ("smoothmix",)
-SAFE_MODULES = ("torch", "torchvision", "timm", "models", "smoothmix")
+
+def classification_loss(logits: Tensor, targets: Tensor, views: int = 1) -> Tensor:
+    """Return the mean cross-entropy and, with three views of each image, AugMix's consistency loss beside it.
+
+    Args:
+        logits: (views * n, K), of any floating dtype; all first views, all second, all third.
+        targets: (views * n, K) class probabilities, in the same order.
+        views: 1 or 3. With 3 the cross-entropy is that of the first n images, the clean ones, and twelve times
+            :func:`jensen_shannon` of the three is added.
+
+    Returns:
+        float32, a number.
+    """
+    logits = logits.float()
+    if views == 1:
+        return F.cross_entropy(logits, targets)
+    first, second, third = logits.chunk(views)
+    return F.cross_entropy(first, targets[: len(first)]) + CONSISTENCY_WEIGHT * jensen_shannon(first, second, third)
 
 
-class CaptureFailed(SystemExit):
-    """The GPU refused a capture and cannot be trusted afterwards. A SystemExit: it ends the process and the sweep."""
+def jensen_shannon(*logits: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence of predictions for the same images, in nats, a mean over the batch.
+
+    That is the mean over the views of KL(p || m), m being the mean of their probabilities p, and not below 1e-7 (the
+    authors' clamp). Computed from log-probabilities: where a probability underflows to 0, log p would have no gradient.
+
+    Args:
+        logits: (n, K) for each view, float32.
+    """
+    log_p = torch.stack(logits).log_softmax(dim=2)
+    p = log_p.exp()
+    log_m = p.mean(dim=0).clamp(1e-7, 1).log()
+    return (p * (log_p - log_m)).sum(dim=2).mean()
 
 
-class CudaGraphs:
-    """Warms up and captures steps on a GPU. All graphs share one memory pool and one stream: no two may run at once."""
+def _conv(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
+    out: Tensor = layer._conv_forward(input, weight, bias)
+    return out
 
-    def __init__(self) -> None:
-        self.pool = torch.cuda.graph_pool_handle()
-        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
-    def warm_up(self, step: Callable[[], None]) -> str:
-        """Run `step` on the side stream, in order with the rest; return what made the host wait for the GPU, if so."""
-        current = torch.cuda.current_stream()
-        self.stream.wait_stream(current)
-        before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("warn")
+def _linear(layer: nn.Linear, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
+    return F.linear(input, weight, bias)
+
+
+# Exact types, whose code is known: what they do with a weight and a bias, and that they add 1 to their counter.
+FORWARD: dict[type, Callable[..., Tensor]] = {nn.Conv2d: _conv, nn.Linear: _linear}
+COUNTING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class _Cast(torch.autograd.Function):
+    """Copies of float32 tensors in `dtype`; of their gradients, copies in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        copies = [torch.empty_like(weight, dtype=dtype) for weight in weights]
+        torch._foreach_copy_(copies, weights)
+        return tuple(copies)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        given = [gradient for gradient in gradients if gradient is not None]
+        copies = [torch.empty_like(gradient, dtype=torch.float32) for gradient in given]
+        torch._foreach_copy_(copies, given)
+        remaining = iter(copies)
+        return None, *(None if gradient is None else next(remaining) for gradient in gradients)
+
+
+class _Counter:
+    """Stands in for the counter of a BatchNorm layer, and notes what is added."""
+
+    def __init__(self, added: list[int], index: int) -> None:
+        self.added, self.index = added, index
+
+    def add_(self, number: int) -> None:
+        self.added[self.index] += number
+
+
+class Foreach:
+    """Casts the weights of `model` to the precision of autocast, and counts the batches of BatchNorm, in one operation.
+
+    Autocast itself casts each weight before its layer and each gradient behind it, and every BatchNorm layer adds 1 to
+    its `num_batches_tracked`. The bits are the same. Layers of other types than `FORWARD` and `COUNTING` do it
+    themselves, and so do BatchNorm layers that average over all batches, which need their counter.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        modules = list(model.modules())
+        self.layers = [
+            module
+            for module in modules
+            if type(module) in FORWARD
+            and "forward" not in vars(module)
+            and list(module._parameters) == ["weight", "bias"]  # pruned or normalised ones have others
+        ]
+        self.counters: list[dict[str, Any]] = [
+            module._buffers
+            for module in modules
+            if type(module) in COUNTING and module.track_running_stats and module.momentum is not None
+        ]
+
+    @contextmanager
+    def forward(self, dtype: torch.dtype | None) -> Iterator[None]:
+        """Within, to be one forward pass, the layers use weights in `dtype` (None: their own) and other counters."""
+        weights = {
+            id(weight): weight
+            for layer in (self.layers if dtype is not None else ())
+            for weight in layer.parameters(recurse=False)
+            if weight.dtype is torch.float32
+        }
+        copies = dict(zip(weights, _Cast.apply(dtype, *weights.values()), strict=True)) if weights else {}  # type: ignore[no-untyped-call]
+        counters = [place["num_batches_tracked"] for place in self.counters]
+        added = [0] * len(counters)
         try:
-            with warnings.catch_warnings(record=True) as caught, torch.cuda.stream(self.stream):
-                warnings.simplefilter("always")
-                step()
+            for layer in self.layers if copies else ():
+                own = (copies.get(id(weight), weight) for weight in layer._parameters.values())
+                vars(layer)["forward"] = partial(FORWARD[type(layer)], layer, *own)  # found before its class's method
+            for index, place in enumerate(self.counters):
+                place["num_batches_tracked"] = _Counter(added, index)
+            yield
         finally:
-            torch.cuda.set_sync_debug_mode(before)
-        current.wait_stream(self.stream)
-        waits = [warning for warning in caught if "synchroniz" in str(warning.message)]
-        return f"{waits[0].filename}:{waits[0].lineno}" if waits else ""
+            for layer in self.layers:
+                vars(layer).pop("forward", None)
+            for place, counter in zip(self.counters, counters, strict=True):
+                place["num_batches_tracked"] = counter
+        if counters:
+            torch._foreach_add_(counters, added)
 
-    def capture(self, step: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
-        """Capture `step` without executing it; return what replays it.
 
-        Each replay draws new numbers from torch's own generator and from `generator`, those that an eager call would
-        draw. Both may be seeded or restored between replays.
+class FlatGradients:
+    """The gradients of `model` in one buffer: one all-reduce averages them.
+
+    DistributedDataParallel averages in buckets from within the backward pass, which computes meanwhile. The numbers are
+    the same: for two ranks to the bit, for more up to the order in which each number is summed over the ranks. The
+    weights of rank 0 become those of all ranks.
+    """
+
+    def __init__(self, model: nn.Module, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.weights: dict[str, Tensor] = {
+            name: weight for name, weight in model.named_parameters() if weight.requires_grad
+        }
+        weights = list(self.weights.values())
+        self.buffer = torch.empty(sum(weight.numel() for weight in weights), device=ranks.device)
+        parts = torch.split(self.buffer, [weight.numel() for weight in weights])
+        # in the memory format of the weight, as the optimiser wants it
+        self.parts = [part.as_strided(w.shape, w.stride()) for part, w in zip(parts, weights, strict=True)]
+        with torch.no_grad():
+            torch._foreach_copy_(self.parts, weights)
+            ranks.copy_from_main([self.buffer])
+            torch._foreach_copy_(weights, self.parts)
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Overwrite the gradient of each weight with its mean over the ranks.
 
         Raises:
-            CaptureFailed: the step does something that a graph cannot hold, or memory is short.
+            UserError: a weight has none.
         """
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(generator)
-        collecting = gc.isenabled()
-        gc.disable()  # a tensor freed in the midst of a capture would be freed on the GPU as well
-        try:
-            # thread_local: a loader's thread may pin memory meanwhile
-            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
-                step()
-        except RuntimeError as error:
-            raise CaptureFailed(failure(error)) from error
-        finally:
-            if collecting:
-                gc.enable()
-        return graph.replay
-
-
-def failure(error: BaseException) -> str:
-    """Return the sentence about a capture that ended in `error`: its first cause, out of memory by its name."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    if any(isinstance(link, torch.OutOfMemoryError) for link in chain):
-        return (
-            "error: the GPU is out of memory while the train step is captured; use a smaller recipe.batch_size, or "
-            "step=eager, which needs less"
-        )
-    reason = (str(chain[-1]).splitlines() or [type(chain[-1]).__name__])[0]
-    return f"error: the train step cannot be a CUDA graph ({reason}); use step=eager"
-
-
-def unsafe_part(mixing: Any, model: nn.Module) -> str:
-    """Return what in the train step is not known to be safe in a CUDA graph: a class by its full name, or nothing."""
-    parts = [(mixing, SAFE_STRATEGIES), *((module, SAFE_MODULES) for module in model.modules())]
-    for part, packages in parts:
-        kind = part if isinstance(part, FunctionType) else type(part)
-        if kind.__module__.partition(".")[0] not in packages:
-            return f"{kind.__module__}.{kind.__qualname__}"
-    return ""
-
-
-def host_generators(owner: object = None) -> tuple[object, ...]:
-    """Return the states of the host's random generators: Python's, NumPy's, torch's, and those that `owner` keeps."""
-    _, keys, position, *_ = numpy.random.get_state(legacy=True)
-    states = [random.getstate(), numpy.asarray(keys).tobytes(), position, torch.get_rng_state().numpy().tobytes()]
-    for value in vars(owner).values() if hasattr(owner, "__dict__") else ():
-        if isinstance(value, random.Random):
-            states.append(value.getstate())
-        elif isinstance(value, numpy.random.Generator):
-            states.append(repr(value.bit_generator.state))
-        elif isinstance(value, torch.Generator) and value.device.type == "cpu":
-            states.append(value.get_state().numpy().tobytes())
-    return tuple(states)
+        missing = [name for name, weight in self.weights.items() if weight.grad is None]
+        if missing:
+            raise UserError(
+                f"step=graph on several ranks needs gradients of all weights, and {missing[0]} has none; use step=eager"
+            )
+        torch._foreach_copy_(self.parts, [weight.grad for weight in self.weights.values()])  # type: ignore[misc]
+        self.buffer.mul_(1 / self.ranks.world_size)  # before the sum, as DistributedDataParallel does
+        self.ranks.sum(self.buffer)
+        for weight, part in zip(self.weights.values(), self.parts, strict=True):
+            weight.grad = part
 
 
 def eager(function: Callable[..., None], variant: Hashable, *inputs: Tensor) -> None:
     """Call `function(*inputs)`."""
     function(*inputs)
-
-
-class Graphed:
-    """Calls `function(*inputs)` as `eager` does, from the fourth full batch on as a graph with inputs of its own.
-
-    The first three full batches are ordinary steps, so that nothing has to be undone before the capture. Batches of
-    another length, the last of an epoch, are ordinary steps too. Each variant, as the layer of Manifold Mixup, has its
-    three steps and its graph.
-
-    A graph repeats what it was captured with, except what lies in tensors: weights, the learning rate, DropBlock's
-    rate, totals, inputs, the generators of the GPU. Numbers that the host draws would stay the same for ever, and a
-    read from the GPU cannot be captured. If the step does either while it warms up, it is never captured, and a line
-    says so. Ranks decide that together: NCCL wants an all-reduce captured by all of them, or by none.
-
-    Args:
-        batch: the length of a full batch.
-        generator: what the function draws from beside torch's own generators.
-        mixing: the strategy, whose own host generators are watched.
-        graphs: how to warm up and to capture.
-        ranks: that do the step together.
-    """
-
-    def __init__(
-        self, batch: int, generator: torch.Generator, mixing: object, graphs: Any, ranks: Ranks = ONE_RANK
-    ) -> None:
-        self.batch, self.generator, self.mixing, self.graphs, self.ranks = batch, generator, mixing, graphs, ranks
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget all graphs: the tensors they hold are about to be replaced."""
-        self.stays_eager = False
-        self.warm: Counter[Hashable] = Counter()
-        self.inputs: list[Tensor] = []
-        self.replays: dict[Hashable, Callable[[], None]] = {}
-
-    def __call__(self, function: Callable[..., None], variant: Hashable, *inputs: Tensor) -> None:
-        """Do one step on `inputs`, tensors of one length on the GPU.
-
-        `function` is the same at every call, and for one `variant` it does the same. The tensors it changes keep their
-        place.
-        """
-        if self.stays_eager or len(inputs[0]) != self.batch:
-            function(*inputs)
-        elif self.warm[variant] < WARM_UP:
-            self._warm_up(partial(function, *inputs))
-            self.warm[variant] += 1
-        else:
-            self.inputs = self.inputs or [given.clone() for given in inputs]
-            if variant not in self.replays:
-                self.replays[variant] = self.graphs.capture(partial(function, *self.inputs), self.generator)
-            for own, given in zip(self.inputs, inputs, strict=True):
-                own.copy_(given)
-            self.replays[variant]()
-
-    def _warm_up(self, step: Callable[[], None]) -> None:
-        before = host_generators(self.mixing)
-        waited, why = self.graphs.warm_up(step), ""
-        if host_generators(self.mixing) != before:
-            why = "draws numbers on the host, which a CUDA graph would freeze"
-        elif waited and self.warm.total() > 0:  # in the very first step libraries set themselves up
-            why = f"reads from the GPU ({waited}), which a CUDA graph cannot hold"
-        reasons = [reason for reason in self.ranks.gather(why) if reason]
-        if reasons:
-            self.stays_eager = True
-            if self.ranks.is_main:
-                print(f"note: the train step {reasons[0]}; it runs eagerly", flush=True)
 
 
 class Pace:

@@ -1,8 +1,7 @@
 """The one trainer: it does not know which method, model or data set is on."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -16,38 +15,22 @@ from torch.nn.parallel import DistributedDataParallel
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.mixing.identity import Identity
 from smoothmix.training.checkpoint import Checkpoints
-from smoothmix.training.foreach import FlatGradients, Foreach
-from smoothmix.training.log import RunLog
-from smoothmix.training.losses import classification_loss
+from smoothmix.training.cuda_graph import CudaGraphs, Graphed, unsafe_part
+from smoothmix.training.log import RunLog, Tracker
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.state import TrainingState, best_row
-from smoothmix.training.step import CudaGraphs, Graphed, Pace, eager, unsafe_part
-from smoothmix.training.trackers import Tracker
+from smoothmix.training.step import FlatGradients, Foreach, Pace, classification_loss, eager
+from smoothmix.utils.command import StopSignal, WaitInterrupted
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import device_name, start
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.numerics import full_precision, numerics
 from smoothmix.utils.pictures import describe, grid
-from smoothmix.utils.precision import full_precision
 from smoothmix.utils.records import RunRecord
-from smoothmix.utils.signals import StopSignal, WaitInterrupted
 
 PICTURED = 8  # images of the batch
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of autocast
-
-
-@contextmanager
-def numerics(deterministic: bool) -> Iterator[None]:
-    """Bit-reproducible kernels, or the fastest ones; put back at the end."""
-    cudnn = torch.backends.cudnn
-    before = torch.are_deterministic_algorithms_enabled(), cudnn.benchmark
-    torch.use_deterministic_algorithms(deterministic)
-    cudnn.benchmark = not deterministic
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        cudnn.benchmark = before[1]
 
 
 class Trainer:

@@ -7,6 +7,8 @@ any file of the user. The system unlocks a file when the process that locked it 
 import fcntl
 import glob
 import hashlib
+import itertools
+import json
 import os
 import secrets
 import socket
@@ -148,3 +150,42 @@ def _remove_abandoned(path: Path) -> None:
         with suppress(OSError, UserError), os.fdopen(open_no_follow(part, os.O_RDWR)) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part.unlink()
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Return the JSON object that `text` is.
+
+    Raises:
+        ValueError: it is no JSON, or another kind of value.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"it is a {type(content).__name__}, not an object")
+    return content
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in the file `path`.
+
+    Raises:
+        ValueError: the file holds anything else.
+        OSError: it cannot be read.
+    """
+    return parse_object(path.read_text(encoding="utf-8"))
+
+
+def is_small(values: Any, depth: int = 16, most: int = 1000) -> bool:
+    """Whether nested lists and dicts have at most `depth` levels of at most `most` values each.
+
+    A file of a few bytes can hold a list of itself: what walks through all its values, as repr does, never ends.
+    """
+    level = [values]
+    for _ in range(depth):
+        branches = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list | tuple | set))
+        level = list(itertools.islice(itertools.chain.from_iterable(branches), most + 1))
+        if not level or len(level) > most:
+            break
+    return not level

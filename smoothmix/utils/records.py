@@ -1,14 +1,55 @@
 """Records: what runs leave as JSON. Every value is checked on reading; damaged and hand-made ones are refused."""
 
 import json
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
 
-from smoothmix.utils.checks import is_count, is_float, is_loss, is_name, is_percentage, read_object
 from smoothmix.utils.environment import environment_of
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
+from smoothmix.utils.files import read_object, write_text
+
+
+def is_object(value: Any) -> bool:
+    """Whether `value` is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_name(value: Any) -> bool:
+    """Whether `value` is a text of one line that is not empty."""
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
+def is_count(value: Any) -> bool:
+    """Whether `value` is a whole number from 0 on."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def is_float(value: Any) -> bool:
+    """Whether `value` is a number; unlike a count, what was measured may be infinite or NaN."""
+    return type(value) is float or is_number(value)
+
+
+def is_percentage(value: Any) -> bool:
+    """Whether `value` is a number in [0, 100]."""
+    return is_number(value) and 0 <= value <= 100
+
+
+def is_loss(value: Any) -> bool:
+    """Whether `value` is a finite number from 0 on."""
+    return is_number(value) and value >= 0
+
+
+def wrong_key(record: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]]) -> str | None:
+    """Return the first key of `rules` that `record` lacks or whose value breaks its rule, or None."""
+    return next((key for key, holds in rules.items() if key not in record or not holds(record[key])), None)
 
 
 def is_epoch(value: Any) -> bool:

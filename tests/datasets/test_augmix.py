@@ -7,7 +7,7 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms import functional as TF
 
-from datasets.augmix import OPERATIONS, AugMix, Blend, Operation, draw_blend
+from datasets.image_augment import OPERATIONS, AugMix, Blend, Operation, draw_blend
 
 NAMES = [
     "autocontrast", "equalize", "posterize", "rotate", "solarize", "shear_x", "shear_y", "translate_x", "translate_y"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.batches import epoch_order, eval_pieces, rank_pieces, remaining, whole_batches
+from datasets.sampling import epoch_order, eval_pieces, rank_pieces, remaining, whole_batches
 from smoothmix.utils.distributed import Ranks
 
 

@@ -58,7 +58,7 @@ def test_training_images_are_shifted_but_never_mirrored(data):
     raw, _ = data.arrays("train")
     batches = data.train_batches(200, seed=0)
     images, _ = next(batches.epoch(0))
-    from datasets.batches import epoch_order
+    from datasets.sampling import epoch_order
 
     index = epoch_order(1437, 0, 0)[:200]
     black = images.amin()

@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 
 from datasets import download as module
-from datasets.download import Archive, download, fetch
-from datasets.unpack import unpack
+from datasets.download import Archive, download, fetch, unpack
 from smoothmix.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -277,7 +276,7 @@ def test_a_killed_unpacking_is_noticed_and_made_good(tmp_path, serve):
     files = {f"a/{i}": b"x" for i in range(3000)}
     server = serve(tar_of(files))
     (tmp_path / "set.tar").write_bytes(server.body)
-    script = "from pathlib import Path; from datasets.unpack import unpack; unpack(Path('set.tar'), Path(), {'a'})"
+    script = "from pathlib import Path; from datasets.download import unpack; unpack(Path('set.tar'), Path(), {'a'})"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment)
     staging = tmp_path / ".set.tar.unpacking"

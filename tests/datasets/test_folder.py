@@ -10,11 +10,11 @@ from PIL import Image
 from torchvision.transforms import functional as TF
 
 from datasets import augment, class_folders
-from datasets.batches import epoch_order
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
+from datasets.sampling import epoch_order
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"image_size": 16, "resize": 20}

@@ -13,13 +13,13 @@ from torchvision.transforms import functional as TF
 import datasets
 from datasets import class_folders
 from datasets.augment import draw_color, draw_crop_flip, draw_resized_crop
-from datasets.batches import epoch_order
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
 from datasets.image_augment import check_augment
 from datasets.in_memory import InMemoryData, TrainBatches
+from datasets.sampling import epoch_order
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 N, SEED, EPOCH = 21, 6, 2

@@ -4,11 +4,11 @@ import torch
 from torchvision.transforms import functional as TF
 
 from datasets.augment import draw_crop_flip
-from datasets.batches import epoch_order
 from datasets.in_memory import InMemoryData
+from datasets.sampling import epoch_order
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

@@ -6,7 +6,7 @@ import torch
 
 from datasets.corrupted import CorruptedArrays
 from datasets.in_memory import InMemoryData
-from datasets.subsets import TestSubset
+from datasets.sampling import TestSubset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datasets.subsets import hold_out
+from datasets.sampling import hold_out
 from smoothmix.utils.errors import UserError
 
 

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from datasets.unpack import GROWTH, SPARE, most, unpack
+from datasets.download import GROWTH, SPARE, most, unpack
 from smoothmix.utils.errors import UserError
 
 MEBIBYTE = bytes(1 << 20)

@@ -10,7 +10,7 @@ from smoothmix.corruptions import corrupt
 from smoothmix.corruptions.digital import through_jpeg
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 DRAWN = ["gaussian_noise", "glass_blur", "fog"]  # each draws random numbers in another way
 TEST = 23  # images: three chunks of 8, 8 and 7

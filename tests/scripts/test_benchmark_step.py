@@ -13,7 +13,7 @@ from scripts.benchmarks import hours, ranks, step, step_gpu, trainer
 from scripts.benchmarks.trainers import MODELS, trainer_of
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.precision import full_precision
+from smoothmix.utils.numerics import full_precision
 
 CPU = Ranks(torch.device("cpu"))
 MODULES = {ranks: "ranks", step: "step", trainer: "trainer"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.corruption_archives import ARCHIVES
+from datasets.corrupted_sets import ARCHIVES
 from datasets.download import Archive
 from smoothmix.utils.command import status_of
 

@@ -6,8 +6,8 @@ import torch
 from smoothmix import SmoothMixC
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
+from smoothmix.utils.command import Stopped
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.signals import Stopped
 
 CPU = Ranks(torch.device("cpu"))
 
@@ -42,7 +42,7 @@ def stop(monkeypatch):
     def fit_until(trainer, number):
         requests = iter(range(1, 10**6))
         with monkeypatch.context() as patch:
-            patch.setattr("smoothmix.utils.signals.StopSignal.requested", lambda self: next(requests) == number)
+            patch.setattr("smoothmix.utils.command.StopSignal.requested", lambda self: next(requests) == number)
             with pytest.raises(Stopped):
                 trainer.fit()
 

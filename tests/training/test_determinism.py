@@ -12,14 +12,14 @@ from PIL import Image
 
 from datasets import class_folders
 from datasets.augment import draw_crop_flip
-from datasets.batches import epoch_order
+from datasets.sampling import epoch_order
 from smoothmix import SmoothMixC
 from smoothmix.config import build, schema
 from smoothmix.config.command_line import compose
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.seeding import derive_seed
+from smoothmix.utils.numerics import derive_seed
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["recipe.epochs=2", "recipe.decay_epochs=[]", "recipe.batch_size=8", "dataset.val_split=1410", "device=cpu"]

@@ -18,8 +18,7 @@ from torch.utils._pytree import tree_leaves
 import smoothmix
 from models import PyramidNet, timm_model
 from smoothmix import ManifoldMixup
-from smoothmix.training.foreach import Foreach
-from smoothmix.training.losses import classification_loss
+from smoothmix.training.step import Foreach, classification_loss
 
 STRATEGIES = [name for name in smoothmix.__all__ if isinstance(getattr(smoothmix, name), type)]
 NETWORKS = {

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from models import PyramidNet
 from smoothmix import ManifoldMixup
-from smoothmix.training.foreach import Foreach
 from smoothmix.training.recipe import Settings
+from smoothmix.training.step import Foreach
 from tests.training.runs import assert_same_run
 
 DTYPES = [torch.float64, torch.bfloat16]

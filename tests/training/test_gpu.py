@@ -12,9 +12,9 @@ from models import PyramidNet
 from smoothmix import CutMix, Cutout, HideAndSeek, Identity, ManifoldMixup, Mixup, SmoothMixC, SmoothMixS
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer, numerics
+from smoothmix.utils.command import Stopped, StopSignal
 from smoothmix.utils.distributed import init_distributed
-from smoothmix.utils.precision import full_precision
-from smoothmix.utils.signals import Stopped, StopSignal
+from smoothmix.utils.numerics import full_precision
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -136,7 +136,7 @@ def test_deterministic_runs_resume_bit_for_bit(make_trainer, monkeypatch, step):
     unbroken = make_trainer("unbroken", deterministic=True, step=step)
     unbroken.fit()
     requests = iter(range(1000))
-    monkeypatch.setattr("smoothmix.utils.signals.StopSignal.requested", lambda self: next(requests) == 9)
+    monkeypatch.setattr("smoothmix.utils.command.StopSignal.requested", lambda self: next(requests) == 9)
     with pytest.raises(Stopped):
         make_trainer("stopped", deterministic=True, step=step).fit()
     monkeypatch.undo()

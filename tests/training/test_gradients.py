@@ -8,9 +8,9 @@ from torch import nn
 
 from smoothmix import ManifoldMixup
 from smoothmix.training import trainer
-from smoothmix.training.foreach import FlatGradients
+from smoothmix.training.cuda_graph import Graphed
 from smoothmix.training.recipe import Execution, Settings
-from smoothmix.training.step import Graphed, Pace
+from smoothmix.training.step import FlatGradients, Pace
 from smoothmix.utils.distributed import Ranks, is_loss
 from smoothmix.utils.errors import UserError
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from smoothmix.training.losses import classification_loss, jensen_shannon
+from smoothmix.training.step import classification_loss, jensen_shannon
 
 
 def draw(*shape, seed=0, scale=2.0):

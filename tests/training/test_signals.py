@@ -15,8 +15,8 @@ from PIL import Image
 
 from smoothmix import Identity
 from smoothmix.training import checkpoint
+from smoothmix.utils.command import Stopped
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.signals import Stopped
 from tests.training.runs import assert_same_run
 
 ROOT = Path(__file__).parents[2]

@@ -19,12 +19,12 @@ from models import PyramidNet, timm_model
 from models.dropblock import DropBlock
 from models.shakedrop import ShakeDrop
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
-from smoothmix.training import checkpoint, step
-from smoothmix.training.foreach import FlatGradients
+from smoothmix.training import checkpoint, cuda_graph
+from smoothmix.training.cuda_graph import Graphed
 from smoothmix.training.recipe import Settings
-from smoothmix.training.step import Graphed
+from smoothmix.training.step import FlatGradients, Pace
+from smoothmix.utils.command import StopSignal
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.signals import StopSignal
 from tests.training.runs import assert_same_run
 
 CPU = Ranks(torch.device("cpu"))
@@ -113,7 +113,7 @@ def make(make_trainer, tiny_model):
 @pytest.fixture
 def dropout_draws_on_the_device(monkeypatch):
     """On the CPU its generator is the host's, and would keep the step from being captured."""
-    monkeypatch.setattr(step, "host_generators", lambda mixing: ())
+    monkeypatch.setattr(cuda_graph, "host_generators", lambda mixing: ())
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -319,8 +319,8 @@ class Foreign(nn.Linear):
     ids=["ours", "timm", "torchvision", "model", "function"],
 )
 def test_what_is_not_known_to_be_safe_is_named(mixing, model, part):
-    assert step.unsafe_part(mixing, model).endswith(part)
-    assert bool(step.unsafe_part(mixing, model)) == bool(part)
+    assert cuda_graph.unsafe_part(mixing, model).endswith(part)
+    assert bool(cuda_graph.unsafe_part(mixing, model)) == bool(part)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_what_is_not_known_to_be_safe_is_named(mixing, model, part):
 def test_a_failed_capture_names_its_first_cause(errors, sentence):
     for earlier, later in itertools.pairwise(errors):
         later.__context__ = earlier  # as if raised while the earlier one was handled
-    assert sentence in step.failure(errors[-1])
+    assert sentence in cuda_graph.failure(errors[-1])
 
 
 def test_the_host_is_at_most_two_steps_ahead():
@@ -346,7 +346,7 @@ def test_the_host_is_at_most_two_steps_ahead():
             record=lambda: log.append(("queued", number)), synchronize=lambda: log.append(("done", number))
         )
 
-    pace = step.Pace(torch.device("cuda"), event=event)
+    pace = Pace(torch.device("cuda"), event=event)
     for _ in range(4):
         pace()
     assert log == [("queued", 0), ("queued", 1), ("queued", 2), ("done", 0), ("queued", 3), ("done", 1)]

@@ -11,12 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from smoothmix import Cutout, HideAndSeek, Identity, LabelSmoothing, ManifoldMixup, SmoothMixC
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.training import checkpoint
-from smoothmix.training.losses import classification_loss
 from smoothmix.training.recipe import Settings
+from smoothmix.training.step import classification_loss
+from smoothmix.utils.command import StopSignal
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.seeding import derive_seed
-from smoothmix.utils.signals import StopSignal
+from smoothmix.utils.numerics import derive_seed
 from tests.training.runs import weights_of
 
 CPU = Ranks(torch.device("cpu"))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from smoothmix.utils import checks, records
+from smoothmix.utils import files, records
 from smoothmix.utils.errors import UserError
 
 NUMBERS = [-1, -0.5, 0, 0.5, 1, 99.99, 100, 100.01, 101, 2**63 - 1, 2**63, 10**400, math.inf, -math.inf, math.nan]
@@ -14,10 +14,10 @@ OTHERS = [True, False, None, "", "5", "a b", "a\nb", "\x1b[2J", [], {}, [1]]
 @pytest.mark.parametrize(
     ("holds", "right"),
     [
-        (checks.is_percentage, [0, 0.5, 1, 99.99, 100]),
-        (checks.is_count, [0, 1, 100, 101, 2**63 - 1]),
-        (checks.is_loss, [0, 0.5, 1, 99.99, 100, 100.01, 101, 2**63 - 1, 2**63]),
-        (checks.is_name, ["5", "a b"]),
+        (records.is_percentage, [0, 0.5, 1, 99.99, 100]),
+        (records.is_count, [0, 1, 100, 101, 2**63 - 1]),
+        (records.is_loss, [0, 0.5, 1, 99.99, 100, 100.01, 101, 2**63 - 1, 2**63]),
+        (records.is_name, ["5", "a b"]),
     ],
 )
 def test_each_rule(holds, right):
@@ -29,14 +29,14 @@ def test_each_rule(holds, right):
 @pytest.mark.parametrize("text", ["", "[1]", "3", "null", "{", "[" * 100_000, '{"a":' * 50_000, "{1: 2}", "\ufeff{}"])
 def test_what_is_no_object(text):
     with pytest.raises(ValueError, match=r"."):
-        checks.parse_object(text)
+        files.parse_object(text)
 
 
 def test_the_first_flaw_is_named():
-    rules = {"a": checks.is_count, "b": checks.is_name}
-    assert checks.wrong_key({"a": 1, "b": "x", "c": None}, rules) is None
-    assert checks.wrong_key({"a": -1, "b": ""}, rules) == "a"
-    assert checks.wrong_key({"a": 1}, rules) == "b"
+    rules = {"a": records.is_count, "b": records.is_name}
+    assert records.wrong_key({"a": 1, "b": "x", "c": None}, rules) is None
+    assert records.wrong_key({"a": -1, "b": ""}, rules) == "a"
+    assert records.wrong_key({"a": 1}, rules) == "b"
 
 
 @pytest.mark.parametrize("error", [math.nan, -1, 100.5, True, "5"])
