@@ -19,7 +19,7 @@ from datasets.corrupted_sets import CORRUPTED, GENERATED, CorruptedSet
 from datasets.decode import load_rgb, pixels
 from datasets.layout import list_images
 from datasets.loader import batches_on, make_loader, stop_workers
-from datasets.sampling import TestSubset, check_workers, whole_batches
+from datasets.sampling import Repeatable, TestSubset, check_workers, whole_batches
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.data import Batch
@@ -85,7 +85,7 @@ class CorruptedArrays:
         reasons = {name: f"there is no {self.folder / name}.npy: {_remedy(self.folder)}" for name in names}
         return {name: reason for name, reason in reasons.items() if not (self.folder / f"{name}.npy").is_file()}
 
-    def batches(self, name: str, severity: int, batch_size: int) -> "ArrayBatches":
+    def batches(self, name: str, severity: int, batch_size: int) -> Repeatable:
         """Return this rank's batches of one corruption at one severity, 1 to 5.
 
         Raises:
@@ -98,7 +98,17 @@ class CorruptedArrays:
         if images.dtype != np.uint8 or images.shape != shape:
             raise self._wrong(path, f"it should be uint8 {shape}, and is {images.dtype} {images.shape}")
         rows = images[(severity - 1) * n : severity * n]
-        return ArrayBatches(rows, self.labels, _pieces(n, batch_size, self.ranks, self.subset))
+        pieces = _pieces(n, batch_size, self.ranks, self.subset)
+
+        def read() -> Iterator[Batch]:
+            device = self.ranks.device
+            whole = None if device.type == "cpu" else torch.from_numpy(np.array(rows)).to(device)
+            for piece in pieces:
+                index = slice(piece.start, piece.stop) if isinstance(piece, range) else piece
+                batch = torch.from_numpy(np.array(rows[index])) if whole is None else whole[index]
+                yield batch.permute(0, 3, 1, 2), self.labels[index]
+
+        return Repeatable(len(pieces), read)
 
     def _open(self, path: Path) -> np.ndarray:
         if not path.is_file():
@@ -125,24 +135,6 @@ class CorruptedArrays:
 
     def _wrong(self, path: Path, reason: str) -> UserError:
         return UserError(f"{path} cannot be used ({reason}): delete it, then {_remedy(self.folder)}")
-
-
-class ArrayBatches:
-    """One corruption at one severity, from an array."""
-
-    def __init__(self, images: np.ndarray, labels: Tensor, pieces: list[Sequence[int]]):
-        self.images, self.labels, self.pieces = images, labels, pieces
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __iter__(self) -> Iterator[Batch]:
-        device = self.labels.device
-        whole = None if device.type == "cpu" else torch.from_numpy(np.array(self.images)).to(device)
-        for piece in self.pieces:
-            rows = slice(piece.start, piece.stop) if isinstance(piece, range) else piece
-            images = torch.from_numpy(np.array(self.images[rows])) if whole is None else whole[rows]
-            yield images.permute(0, 3, 1, 2), self.labels[rows]
 
 
 class CorruptedFolders:
@@ -182,7 +174,7 @@ class CorruptedFolders:
                     reasons[name] = f"there is no folder {pair}: {_remedy(self.folder)}"
         return reasons
 
-    def batches(self, name: str, severity: int, batch_size: int) -> "FolderBatches":
+    def batches(self, name: str, severity: int, batch_size: int) -> Repeatable:
         """Return this rank's batches of one corruption at one severity, 1 to 5.
 
         Raises:
@@ -215,25 +207,16 @@ class CorruptedFolders:
                 f"{_remedy(self.folder)}"
             )
         pieces = _pieces(len(paths), batch_size, self.ranks, self.subset)
-        return FolderBatches(_Items(paths, labels), pieces, self.workers, self.ranks.device)
 
+        def read() -> Iterator[Batch]:
+            loader = make_loader(_Items(paths, labels), pieces, self.workers, self.ranks.device)
+            try:
+                for images, labels_of_batch in batches_on(loader, self.ranks.device):
+                    yield images.permute(0, 3, 1, 2), labels_of_batch
+            finally:
+                stop_workers(weakref.ref(loader))  # there may be 95 pairs
 
-class FolderBatches:
-    """One corruption at one severity, from class folders."""
-
-    def __init__(self, items: "_Items", pieces: list[Sequence[int]], workers: int, device: torch.device):
-        self.items, self.pieces, self.workers, self.device = items, pieces, workers, device
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __iter__(self) -> Iterator[Batch]:
-        loader = make_loader(self.items, self.pieces, self.workers, self.device)
-        try:
-            for images, labels in batches_on(loader, self.device):
-                yield images.permute(0, 3, 1, 2), labels
-        finally:
-            stop_workers(weakref.ref(loader))  # there may be 95 pairs
+        return Repeatable(len(pieces), read)
 
 
 class _Items(Dataset):

@@ -16,8 +16,8 @@ from datasets.augment import Normalized, draw_color, draw_resized_crop, normaliz
 from datasets.decode import center_crop, load_rgb, pixels, resized_crop
 from datasets.image_augment import ImageAugment, image_augment
 from datasets.layout import find_images
-from datasets.loader import batches_on, make_loader
-from datasets.sampling import EpochSampler, check_split, check_workers, eval_pieces, rank_pieces
+from datasets.loader import WorkerBatches, batches_on, make_loader
+from datasets.sampling import Repeatable, check_split, check_workers, eval_pieces
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
@@ -121,7 +121,7 @@ class FolderData:
             digest.update(self._splits["test"][1])
         self.fingerprint = digest.hexdigest()
 
-    def train_batches(self, batch_size: int, seed: int, ranks: Ranks = ONE_RANK) -> "TrainBatches":
+    def train_batches(self, batch_size: int, seed: int, ranks: Ranks = ONE_RANK) -> WorkerBatches:
         """Return this rank's augmented training batches; `batch_size` is that of all ranks together.
 
         Raises:
@@ -132,7 +132,20 @@ class FolderData:
                 f"there is no folder {self.root / 'train'}: the data set can only be evaluated (with bare class "
                 "folders, dataset.val_split=N holds out N images for that and trains on the others)"
             )
-        return TrainBatches(self, batch_size, seed, ranks)
+        items = _TrainItems(*self._splits["train"], self.transform, seed)
+        return WorkerBatches(items, batch_size, seed, ranks, self.workers, self._prepare)
+
+    def _prepare(self, labels: Tensor, order: Tensor, factors: Tensor, alphas: Tensor, *columns: Tensor) -> Batch:
+        """Return the batch of what workers yield, each (n, ...): colours are changed and normalised here."""
+        transform = self.transform
+        images = transform.augment.to_float(*columns)
+        if self.views > 1:
+            labels, order, factors, alphas = (
+                torch.cat([numbers] * self.views) for numbers in (labels, order, factors, alphas)
+            )
+        if transform.jitter or transform.lighting:
+            return recolor(images, order, factors, alphas, self.mean, self.std), labels
+        return normalize(images, self.mean, self.std), labels
 
     def eval_batches(self, split: str, batch_size: int, ranks: Ranks = ONE_RANK) -> Normalized:
         """Return the images rank, rank + world_size, ... of `split`, resized and cropped centrally, in batches."""
@@ -140,10 +153,17 @@ class FolderData:
         pieces = eval_pieces(self.sizes[split], batch_size, ranks)
         return Normalized(self.image_batches(split, pieces, ranks.device), self.mean, self.std)
 
-    def image_batches(self, split: str, pieces: list[range], device: torch.device = CPU) -> "ImageBatches":
+    def image_batches(self, split: str, pieces: list[range], device: torch.device = CPU) -> Repeatable:
         """Return the images of `split` whose indices are in `pieces`, a batch each, resized and cropped centrally."""
         check_split(split, self.sizes)
-        return ImageBatches(self, split, pieces, device)
+        items = _EvalItems(*self._splits[split], self.image_size, self.resize)
+        loader = make_loader(items, pieces, self.workers, device)
+
+        def read() -> Iterator[Batch]:
+            for images, labels in batches_on(loader, device):
+                yield images.permute(0, 3, 1, 2), labels
+
+        return Repeatable(len(pieces), read)
 
     def files(self, split: str) -> list[Path]:
         """Return the files of `split` in the order of their images, each as <class>/<file>."""
@@ -159,64 +179,6 @@ class FolderData:
         return Path(class_name, parts[-1])
 
 
-class TrainBatches:
-    """The training batches of one rank; ``len`` is the number of steps in an epoch. One epoch runs at a time."""
-
-    def __init__(self, data: FolderData, batch_size: int, seed: int, ranks: Ranks):
-        self.data, self.device = data, ranks.device
-        self.pieces = rank_pieces(data.sizes["train"], batch_size, ranks)
-        self.sampler = EpochSampler(data.sizes["train"], self.pieces, seed)
-        items = _TrainItems(*data._splits["train"], data.transform, seed)
-        self.loader = make_loader(items, self.sampler, data.workers, ranks.device)
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on.
-
-        With three views (AugMix) the batch is three times as long; see :class:`smoothmix.utils.data.TrainBatches`.
-
-        Raises:
-            UserError: an image that cannot be read.
-        """
-        for inputs in self.inputs(epoch, start_step):
-            yield self.prepare(*inputs)
-
-    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """Yield what :meth:`prepare` makes the batches of: labels, colour changes and pixels, each (n, ...)."""
-        self.sampler.start(epoch, start_step)
-        yield from batches_on(self.loader, self.device)
-
-    def prepare(self, labels: Tensor, order: Tensor, factors: Tensor, alphas: Tensor, *columns: Tensor) -> Batch:
-        """Change the colours and normalise; returns images and labels as :meth:`epoch` yields them."""
-        data, transform = self.data, self.data.transform
-        images = transform.augment.to_float(*columns)
-        if data.views > 1:
-            labels, order, factors, alphas = (
-                torch.cat([numbers] * data.views) for numbers in (labels, order, factors, alphas)
-            )
-        if transform.jitter or transform.lighting:
-            return recolor(images, order, factors, alphas, data.mean, data.std), labels
-        return normalize(images, data.mean, data.std), labels
-
-
-class ImageBatches:
-    """Batches of (images uint8 (n, 3, S, S), labels int64 (n,)); can be iterated again and again."""
-
-    def __init__(self, data: FolderData, split: str, pieces: list[range], device: torch.device):
-        self.pieces, self.device = pieces, device
-        items = _EvalItems(*data._splits[split], data.image_size, data.resize)
-        self.loader = make_loader(items, pieces, data.workers, device)
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for images, labels in batches_on(self.loader, self.device):
-            yield images.permute(0, 3, 1, 2), labels
-
-
 # ---- one image, in a worker
 
 
@@ -225,6 +187,9 @@ class _TrainItems(Dataset):
 
     def __init__(self, paths: np.ndarray, labels: np.ndarray, transform: TrainTransform, seed: int):
         self.paths, self.labels, self.transform, self.seed = paths, labels, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...] | UserError:
         from PIL.Image import Transpose

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, crop_flip, draw_crop_flip, normalize, to_float
 from datasets.image_augment import ImageAugment, image_augment
-from datasets.loader import batches_on, make_loader
+from datasets.loader import WorkerBatches
 from datasets.sampling import (
-    EpochSampler,
+    Repeatable,
     balanced_subset,
     check_split,
     check_workers,
@@ -102,14 +102,20 @@ class InMemoryData:
         self._splits["train"] = (F.pad(images, (0, 0, padding, padding, padding, padding)), labels)
         self._on_device: dict[tuple[str, torch.device], Batch] = {}
 
-    def arrays(self, split: str) -> Batch:
-        """Return a split as it was given, on the CPU: images uint8 (N, S, S, 3), labels int64 (N,)."""
-        return self._arrays(split, CPU)
+    def arrays(self, split: str, device: torch.device = CPU) -> Batch:
+        """Return a split as it was given: images uint8 (N, S, S, 3), labels int64 (N,), on `device`."""
+        images, labels = self._store(split, device)
+        if split == "train":
+            inside = slice(self.padding, self.padding + self.image_size)
+            images = images[:, inside, inside]
+        return images, labels
 
     def train_batches(self, batch_size: int, seed: int, ranks: Ranks = ONE_RANK) -> "TrainBatches | WorkerBatches":
         """Return this rank's augmented training batches; `batch_size` is that of all ranks together."""
-        kind = WorkerBatches if self.in_workers else TrainBatches
-        return kind(self, batch_size, seed, ranks)
+        if not self.in_workers:
+            return TrainBatches(self, batch_size, seed, ranks)
+        items = _Items(*self._splits["train"], self.image_size, self.padding, self.flip, self.augment, seed)
+        return WorkerBatches(items, batch_size, seed, ranks, self.workers, self._prepare)
 
     def eval_batches(self, split: str, batch_size: int, ranks: Ranks = ONE_RANK) -> Normalized:
         """Return the images rank, rank + world_size, ... of `split`, not augmented, in batches."""
@@ -117,18 +123,22 @@ class InMemoryData:
         pieces = eval_pieces(self.sizes[split], batch_size, ranks)
         return Normalized(self.image_batches(split, pieces, ranks.device), self.mean, self.std)
 
-    def image_batches(self, split: str, pieces: list[range], device: torch.device = CPU) -> "ImageBatches":
+    def image_batches(self, split: str, pieces: list[range], device: torch.device = CPU) -> Repeatable:
         """Return the images of `split` whose indices are in `pieces`, a batch each, as they are."""
         check_split(split, self.sizes)
-        return ImageBatches(self, split, pieces, device)
 
-    def _arrays(self, split: str, device: torch.device) -> Batch:
-        """Return the images of a split without the padding, and its labels, on `device`."""
-        images, labels = self._store(split, device)
-        if split == "train":
-            inside = slice(self.padding, self.padding + self.image_size)
-            images = images[:, inside, inside]
-        return images, labels
+        def read() -> Iterator[Batch]:
+            images, labels = self.arrays(split, device)
+            for piece in pieces:
+                index = slice(piece.start, piece.stop, piece.step) if isinstance(piece, range) else piece
+                yield images[index].permute(0, 3, 1, 2), labels[index]
+
+        return Repeatable(len(pieces), read)
+
+    def _prepare(self, labels: Tensor, *columns: Tensor) -> Batch:
+        """Return the batch of what workers yield: labels and pixels, each (n, ...)."""
+        images = normalize(self.augment.to_float(*columns), self.mean, self.std)
+        return images, torch.cat([labels] * self.views)
 
     def _store(self, split: str, device: torch.device) -> Batch:
         """Return the images (training images padded) and labels of a split on `device`, copied there once."""
@@ -168,8 +178,9 @@ class TrainBatches:
         data, n = self.data, self.data.sizes["train"]
         offsets, flips = _draw_epoch(n, data.padding, data.flip, self.seed, epoch)
         order = torch.tensor(epoch_order(n, self.seed, epoch))
-        # The epoch's numbers cross to the device here, once; from now on the host waits for nothing.
-        numbers = [_to_device(column, self.device) for column in (order, offsets[order], flips[order])]
+        numbers = [order, offsets[order], flips[order]]
+        if self.device.type == "cuda":  # they cross to it here, once; from now on the host waits for nothing
+            numbers = [column.pin_memory().to(self.device, non_blocking=True) for column in numbers]
         for piece in remaining(self.pieces, start_step):
             yield tuple(column[piece] for column in numbers)
 
@@ -181,44 +192,17 @@ class TrainBatches:
         return normalize(to_float(batch), data.mean, data.std), labels[index]
 
 
-class WorkerBatches:
-    """The training batches of one rank where workers augment the images one by one. One epoch runs at a time."""
-
-    def __init__(self, data: InMemoryData, batch_size: int, seed: int, ranks: Ranks):
-        self.data, self.device = data, ranks.device
-        self.pieces = rank_pieces(data.sizes["train"], batch_size, ranks)
-        self.sampler = EpochSampler(data.sizes["train"], self.pieces, seed)
-        items = _Items(*data._splits["train"], data.image_size, data.padding, data.flip, data.augment, seed)
-        self.loader = make_loader(items, self.sampler, data.workers, ranks.device)
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield what :meth:`TrainBatches.epoch` yields; with three views, batches three times as long."""
-        for inputs in self.inputs(epoch, start_step):
-            yield self.prepare(*inputs)
-
-    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """Yield what :meth:`prepare` makes the batches of: labels and pixels, each (n, ...)."""
-        self.sampler.start(epoch, start_step)
-        yield from batches_on(self.loader, self.device)
-
-    def prepare(self, labels: Tensor, *columns: Tensor) -> Batch:
-        """Normalise the images; returns images and labels as :meth:`epoch` yields them."""
-        data = self.data
-        images = normalize(data.augment.to_float(*columns), data.mean, data.std)
-        return images, torch.cat([labels] * data.views)
-
-
 class _Items(Dataset):
-    """Padded images by (epoch, index), cropped, flipped and augmented: a pure function of seed and key."""
+    """Labels and padded images by (epoch, index), cropped, flipped and augmented: a function of seed and key alone."""
 
     def __init__(
         self, padded: Tensor, labels: Tensor, size: int, padding: int, flip: bool, augment: ImageAugment, seed: int
     ):
         self.padded, self.labels, self.size, self.padding, self.flip = padded, labels, size, padding, flip
         self.augment, self.seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
         from PIL import Image
@@ -229,22 +213,6 @@ class _Items(Dataset):
         image = self.padded[index, top : top + self.size, left : left + self.size].numpy()
         image = Image.fromarray(np.ascontiguousarray(image[:, ::-1] if flips[index] else image))
         return self.labels[index], *self.augment(image, derive_seed(self.seed, "augment", epoch, index))
-
-
-class ImageBatches:
-    """Batches of (images uint8 (n, 3, S, S), labels int64 (n,)); can be iterated again and again."""
-
-    def __init__(self, data: InMemoryData, split: str, pieces: list[range], device: torch.device):
-        self.data, self.split, self.pieces, self.device = data, split, pieces, device
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __iter__(self) -> Iterator[Batch]:
-        images, labels = self.data._arrays(self.split, self.device)
-        for piece in self.pieces:
-            index = slice(piece.start, piece.stop, piece.step) if isinstance(piece, range) else piece
-            yield images[index].permute(0, 3, 1, 2), labels[index]
 
 
 @lru_cache(maxsize=1)  # for the workers, who ask again for every image
@@ -270,10 +238,3 @@ def _channels_last(images: np.ndarray | Tensor) -> Tensor:
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(f"expected square uint8 RGB images, got {images.dtype} of shape {tuple(images.shape)}")
     return images.contiguous()
-
-
-def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy to `device` without making the host wait where that is possible."""
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from datasets.sampling import EpochSampler, rank_pieces
 from smoothmix.utils.command import kill
-from smoothmix.utils.distributed import TIMEOUT
+from smoothmix.utils.data import Batch
+from smoothmix.utils.distributed import TIMEOUT, Ranks
 from smoothmix.utils.errors import UserError
 
 LIMIT = TIMEOUT / 2  # seconds to wait for a batch; other ranks wait longer, so that this one says what it waits for
@@ -49,6 +51,45 @@ def _collate(items: list) -> tuple[Tensor, ...] | UserError:
         except RuntimeError as error:
             return UserError(f"no room for a batch in {SHARED_MEMORY} ({error}): {MORE_SHARED_MEMORY}")
     return batch
+
+
+class WorkerBatches:
+    """The training batches of one rank, whose images workers read or augment. One epoch runs at a time.
+
+    ``len`` is the number of steps in an epoch.
+
+    Args:
+        items: the training images by (epoch, index).
+        batch_size: of all ranks together.
+        prepare: makes a batch, on the device, of what a batch of `items` is.
+    """
+
+    def __init__(
+        self, items: Any, batch_size: int, seed: int, ranks: Ranks, workers: int, prepare: Callable[..., Batch]
+    ):
+        self.device, self.prepare = ranks.device, prepare
+        self.pieces = rank_pieces(len(items), batch_size, ranks)
+        self.sampler = EpochSampler(len(items), self.pieces, seed)
+        self.loader = make_loader(items, self.sampler, workers, ranks.device)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on.
+
+        With three views (AugMix) the batch is three times as long; see :class:`smoothmix.utils.data.TrainBatches`.
+
+        Raises:
+            UserError: an image that cannot be read.
+        """
+        for inputs in self.inputs(epoch, start_step):
+            yield self.prepare(*inputs)
+
+    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what :meth:`prepare` makes the batches of, each (n, ...)."""
+        self.sampler.start(epoch, start_step)
+        yield from batches_on(self.loader, self.device)
 
 
 def batches_on(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, ...]]:

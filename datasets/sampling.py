@@ -3,13 +3,14 @@
 All are pure functions of their arguments: labels, seed, epoch, rank, world size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from datasets.augment import Normalized
+from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
@@ -143,6 +144,19 @@ def check_split(split: str, sizes: dict[str, int]) -> None:
     """Raise ValueError unless `split` is a key of `sizes`."""
     if split not in sizes:
         raise ValueError(f"there is no split {split!r}; this data set has {', '.join(sizes)}")
+
+
+class Repeatable:
+    """As many batches as `length` says, which `read` yields, again and again."""
+
+    def __init__(self, length: int, read: Callable[[], Iterator[Batch]]):
+        self.length, self.read = length, read
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.read()
 
 
 def check_workers(workers: int) -> None:

@@ -98,8 +98,8 @@ def test_elsewhere_a_severity_is_copied_at_once_and_the_labels_are_shared(arrays
     reader = CorruptedArrays(folder, labels, SIDE, Ranks(device))
     for severity in (1, 4):
         cell = reader.batches("fog", severity, 10)
-        assert cell.labels is reader.labels
         batches = list(cell)
+        assert all(labels._base is reader.labels for _, labels in batches)
         assert [tuple(images.shape) for images, _ in batches] == [(10, 3, SIDE, SIDE)] * 2 + [(3, 3, SIDE, SIDE)]
         assert {tensor.device for batch in batches for tensor in batch} == {device}
     assert copies == [N, N]
@@ -111,9 +111,9 @@ def test_files_are_mapped_and_not_read(tmp_path):
     array = np.lib.format.open_memmap(tmp_path / "fog.npy", "w+", np.uint8, (5 * n, side, side, 3))
     array[4 * n : 4 * n + 2] = 7
     del array
-    cell = CorruptedArrays(tmp_path, torch.zeros(n), side).batches("fog", 5, 3)
-    assert isinstance(cell.images, np.memmap)
-    assert next(iter(cell))[0][:, 0, 0, 0].tolist() == [7, 7, 0]
+    reader = CorruptedArrays(tmp_path, torch.zeros(n), side)
+    assert isinstance(reader._open(tmp_path / "fog.npy"), np.memmap)
+    assert next(iter(reader.batches("fog", 5, 3)))[0][:, 0, 0, 0].tolist() == [7, 7, 0]
 
 
 def test_missing_corruptions(arrays):
