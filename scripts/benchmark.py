@@ -14,6 +14,10 @@ from scripts.benchmarks import corruption, evaluation, hours, input, memory, mix
 from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
+MEASUREMENTS = {
+    module.__name__.rpartition(".")[2].replace("_", "-"): module
+    for module in (corruption, evaluation, hours, input, memory, mixing, ranks, start_up, step, trainer)
+}
 ALL = {  # file name: arguments
     "corruption-cifar": "corruption",
     "corruption-imagenet": "corruption --benchmark imagenet",
@@ -25,8 +29,7 @@ ALL = {  # file name: arguments
 STEPS = {
     "cpu": {"step": "step --threads 2"},
     "cuda": {
-        f"step-{model}-{batch}": f"step --model {model} --batch {batch} --steps 20"
-        for model, batch in (("pyramidnet200", 32), ("pyramidnet200", 64), ("pyramidnet200", 128), ("resnet50", 256))
+        f"step-{model}-{batch}": f"step --model {model} --batch {batch} --steps 20" for model, batch in memory.CASES
     },
 }
 
@@ -35,16 +38,8 @@ def main() -> None:
     """Parse the command line and run the chosen measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
-    corruption.add_arguments(commands.add_parser("corruption", help="images corrupted per second"))
-    evaluation.add_arguments(commands.add_parser("evaluation", help="images evaluated per second"))
-    hours.add_arguments(commands.add_parser("hours", help="GPU-hours of the paper's tables, from records of `step`"))
-    input.add_arguments(commands.add_parser("input", help="images that the input pipeline prepares per second"))
-    memory.add_arguments(commands.add_parser("memory", help="bytes of a train step, counted without a GPU"))
-    mixing.add_arguments(commands.add_parser("mixing", help="milliseconds to mix a batch"))
-    ranks.add_arguments(commands.add_parser("ranks", help="overhead of several ranks; start it with torchrun"))
-    start_up.add_arguments(commands.add_parser("start-up", help="start-up time of the commands"))
-    step.add_arguments(commands.add_parser("step", help="milliseconds per train step, compared with a plain one"))
-    trainer.add_arguments(commands.add_parser("trainer", help="overhead of the trainer per step; growth of memory"))
+    for name, module in MEASUREMENTS.items():
+        module.add_arguments(commands.add_parser(name, help=module.__doc__, description=module.__doc__))
     everything = commands.add_parser("all", help="all that need neither images nor torchrun")
     everything.add_argument("--folder", type=Path, required=True, help="where the records go, as NAME-cpu.json")
     everything.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

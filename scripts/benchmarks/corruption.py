@@ -1,7 +1,6 @@
 """How fast images are corrupted, beside the original code of the benchmarks' authors."""
 
 import argparse
-import csv
 import statistics
 from functools import partial
 from pathlib import Path
@@ -9,10 +8,12 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from scripts.benchmarks.timing import add_common_arguments, begin, head, in_turn, save
-from smoothmix.corruptions import CORRUPTIONS, SEVERITIES, SIDES, corrupt
+from scripts.benchmarks.timing import add_common_arguments, in_turn, page, table
+from smoothmix.corruptions import CORRUPTIONS, SIDES, corrupt
+from smoothmix.utils.distributed import Ranks
 
 ORIGINAL = Path(__file__).resolve().parents[2] / "results" / "benchmarks" / "original_corruption_speed.csv"
+SEVERITY = 3  # of the original code's times
 BATCH = {"cifar": 256, "imagenet": 8}
 
 
@@ -21,33 +22,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark", choices=SIDES, default="cifar", help="whose constants and image size")
     parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), metavar="NAME")
     parser.add_argument("--batch", type=int, help="images at a time (default: 256 of cifar, 8 of imagenet)")
-    parser.add_argument("--severity", type=int, choices=SEVERITIES, default=3)
-    add_common_arguments(parser)
-    parser.set_defaults(run=run)
+    add_common_arguments(parser, measure, to_markdown, ("batch",))
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, write both files, print the table."""
-    args.batch = BATCH[args.benchmark] if args.batch is None else args.batch
-    ranks, machine = begin(args, "batch")
-    images = smooth_images(args.batch, SIDES[args.benchmark]).to(ranks.device)
+def measure(args: argparse.Namespace, ranks: Ranks) -> dict:
+    """Return the record of these options."""
+    import pandas as pd  # here, because --help does without
+
+    batch = args.batch or BATCH[args.benchmark]
+    images = smooth_images(batch, SIDES[args.benchmark]).to(ranks.device)
     measured, missing = {}, {}
     for name in args.corruptions:
+        generator = torch.Generator(images.device).manual_seed(0)
+        call = partial(corrupt, images, name, SEVERITY, args.benchmark, generator, save_as_jpeg=False)
         try:
-            measured[name] = [1000 * seconds / args.batch for seconds in _time(images, name, args)]
+            measured |= in_turn({name: call}, args.repeats, ranks, scale=1000 / batch)
         except ImportError as error:
             missing[name] = str(error)
-    record = {
+    originals = pd.read_csv(ORIGINAL, comment="#", index_col=["benchmark", "corruption"]).ms_per_image
+    return {
         "benchmark": args.benchmark,
-        "severity": args.severity,
-        "batch": args.batch,
+        "severity": SEVERITY,
+        "batch": batch,
         "images": "random 8x8 colours, upsampled bilinearly (seed 0); without saving as JPEG",
         "ms_per_image": measured,
         "not_measured": missing,
-        "original_ms_per_image": _original(args.benchmark) if args.severity == 3 else {},
-        **machine,
+        "original_ms_per_image": originals[args.benchmark].to_dict(),
     }
-    save(args.output, record, to_markdown(record))
 
 
 def smooth_images(count: int, side: int) -> torch.Tensor:
@@ -58,41 +59,20 @@ def smooth_images(count: int, side: int) -> torch.Tensor:
 
 def to_markdown(record: dict) -> str:
     """Return a record as a table: a line for each corruption, the last for the sum of their times."""
-    lines = [
-        head(
-            record,
-            f"Corrupting {record['benchmark']} images at severity {record['severity']}, {record['batch']} at a time",
-        ),
-        f"Images: {record['images']}. Medians of {len(next(iter(record['ms_per_image'].values()), []))} batches after "
-        "one that was not timed. The original code's times are of another machine (the head of "
-        "`original_corruption_speed.csv`).",
-        "",
-        "| corruption | ms/image | min to max | images/s | original ms/image | original / ours |",
-        "|---|---|---|---|---|---|",
-    ]
-    ours = {name: statistics.median(times) for name, times in record["ms_per_image"].items()}
-    original = record["original_ms_per_image"]
-    for name, times in record["ms_per_image"].items():
-        lines.append(_line(name, ours[name], f"{min(times):.4f} to {max(times):.4f}", original.get(name)))
-    total = sum(original[name] for name in ours) if original else None
-    lines.append(_line(f"sum of these {len(ours)}", sum(ours.values()), "", total))
-    lines += [f"\nNot measured: {name}: {reason}" for name, reason in record["not_measured"].items()]
-    return "\n".join([*lines, "", f"    python {record['command']}", ""])
-
-
-def _line(name: str, ms: float, spread: str, original: float | None) -> str:
-    beside = "- | -" if original is None else f"{original:.4f} | {original / ms:.2f}"
-    return f"| {name} | {ms:.4f} | {spread} | {1000 / ms:.0f} | {beside} |"
-
-
-def _time(images: torch.Tensor, name: str, args: argparse.Namespace) -> list[float]:
-    """Return the seconds of each repeat."""
-    generator = torch.Generator(images.device).manual_seed(0)
-    call = partial(corrupt, images, name, args.severity, args.benchmark, generator, save_as_jpeg=False)
-    return in_turn({name: call}, args.repeats, images.device)[name]
-
-
-def _original(benchmark: str) -> dict[str, float]:
-    with open(ORIGINAL, encoding="utf-8") as file:
-        rows = csv.DictReader(line for line in file if not line.startswith("#"))
-        return {row["corruption"]: float(row["ms_per_image"]) for row in rows if row["benchmark"] == benchmark}
+    times, original = dict(record["ms_per_image"]), dict(record["original_ms_per_image"])
+    repeats, together = len(next(iter(times.values()), [])), f"sum of these {len(times)}"
+    if original:
+        original[together] = sum(original[name] for name in times)
+    times[together] = [sum(map(statistics.median, times.values()))]
+    columns = {
+        "images/s": lambda name, ms: f"{1000 / ms:.0f}",
+        "original ms/image": lambda name, ms: f"{original[name]:.4f}" if original else "-",
+        "original / ours": lambda name, ms: f"{original[name] / ms:.2f}" if original else "-",
+    }
+    title = f"Corrupting {record['benchmark']} images at severity {record['severity']}, {record['batch']} at a time"
+    note = (
+        f"Images: {record['images']}. Medians of {repeats} batches after one that was not timed. The original code's "
+        "times are of another machine (the head of `original_corruption_speed.csv`)."
+    )
+    missing = [f"Not measured: {name}: {reason}" for name, reason in record["not_measured"].items()]
+    return page(record, title, note, table("corruption", times, "ms/image", 4, columns), *missing)

@@ -9,27 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from datasets.augment import Normalized
 from datasets.corrupted import CorruptedArrays
 from datasets.in_memory import InMemoryData
-from models import PyramidNet
-from scripts.benchmarks.timing import (
-    add_common_arguments,
-    begin,
-    finish,
-    head,
-    in_turn,
-    save,
-)
+from scripts.benchmarks.timing import add_common_arguments, in_turn, page, table
+from scripts.benchmarks.trainers import MODELS
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.distributed import Ranks
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "model"
-MODELS = ("pyramidnet8", "pyramidnet20", "pyramidnet110", "pyramidnet200")
 CLASSES, SIDE, PLAIN_BATCH = 100, 32, 100
 MEAN, STD = (0.507, 0.487, 0.441), (0.268, 0.257, 0.276)
 GENERATED = ("gaussian_noise", "fog", "jpeg_compression")
@@ -39,42 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
     parser.add_argument("--images", type=int, default=2000, help="in the test set (default: 2000)")
     parser.add_argument("--model", choices=MODELS, help="default: pyramidnet8, and pyramidnet200 on a GPU")
-    add_common_arguments(parser)
-    parser.set_defaults(run=run)
+    add_common_arguments(parser, measure, to_markdown, ("images",))
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, write both files, print the table."""
-    ranks, machine = begin(args, "images")
+def measure(args: argparse.Namespace, ranks: Ranks) -> dict:
+    """Return the record of these options."""
     name = args.model or ("pyramidnet200" if ranks.device.type == "cuda" else "pyramidnet8")
-    hardly = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, CLASSES))
-    networks = {name: network(name), "almost no network": hardly}
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         images, labels = write_files(Path(folder), args.images)
-        for title, model in networks.items():
-            model.to(ranks.device).eval()
+        for title, chosen in {name: name, "almost no network": "trivial"}.items():
+            model = MODELS[chosen].build().to(ranks.device).eval()
             peers = {
                 what: partial(evaluate, model, batches, ranks)
                 for what, batches in our_batches(Path(folder), images, labels, ranks).items()
             }
             peers["clean, a plain loop"] = partial(plain_loop, model, images[0], labels, ranks.device)
             peers["a cell of files, a plain loop"] = partial(plain_cell, model, Path(folder), labels, ranks.device)
-            seconds[title] = in_turn(peers, args.repeats, ranks.device)
-    record = {
-        "images": args.images,
-        "batch": batch_size(ranks.device),
-        "plain_batch": PLAIN_BATCH,
-        "seconds": seconds,
-        **machine,
-    }
-    save(args.output, record, to_markdown(record))
-
-
-def network(name: str) -> nn.Module:
-    """Return a PyramidNet of configs/model/ for 100 classes, with random weights."""
-    settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return PyramidNet(settings["depth"], settings["alpha"], num_classes=CLASSES, bottleneck=settings["bottleneck"])
+            seconds[title] = in_turn(peers, args.repeats, ranks)
+    batch = batch_size(ranks.device)
+    return {"images": args.images, "batch": batch, "plain_batch": PLAIN_BATCH, "seconds": seconds}
 
 
 def write_files(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,23 +97,22 @@ def plain_loop(model: nn.Module, images: np.ndarray, labels: np.ndarray, device:
         for inputs, targets in torch.utils.data.DataLoader(items, batch_size=PLAIN_BATCH, collate_fn=collate):
             predicted = model(inputs.to(device)).argmax(dim=1)
             wrong += (predicted != targets.to(device)).sum().item()
-    finish(device)
     return 100 * wrong / len(labels)
 
 
 def to_markdown(record: dict) -> str:
     """Return a record as a table."""
-    lines = [
-        head(record, f"Evaluating {record['images']} images of 32x32, {record['batch']} at a time"),
-        f"Random images. The plain loop: torchvision's transforms of PIL images, a DataLoader without workers, "
-        f"{record['plain_batch']} images at a time, a read from the device after each.",
-    ]
+    tables = []
     for title, seconds in record["seconds"].items():
-        lines += ["", f"| {title} | images/s | min to max | of the plain loop |", "|---|---|---|---|"]
-        for what, times in seconds.items():
-            rates = sorted(record["images"] / time for time in times)
-            against = seconds["a cell of files, a plain loop" if "cell" in what else "clean, a plain loop"]
-            factor = statistics.median(against) / statistics.median(times)
-            rate = statistics.median(rates)
-            lines.append(f"| {what} | {rate:.0f} | {rates[0]:.0f} to {rates[-1]:.0f} | {factor:.2f} |")
-    return "\n".join([*lines, "", f"    python {record['command']}", ""])
+        rates = {what: [record["images"] / time for time in times] for what, times in seconds.items()}
+
+        def of_plain_loop(what: str, _: float, seconds: dict[str, list[float]] = seconds) -> str:
+            plain = seconds["a cell of files, a plain loop" if "cell" in what else "clean, a plain loop"]
+            return f"{statistics.median(plain) / statistics.median(seconds[what]):.2f}"
+
+        tables.append(table(title, rates, "images/s", 0, {"of the plain loop": of_plain_loop}))
+    note = (
+        f"Random images. The plain loop: torchvision's transforms of PIL images, a DataLoader without workers, "
+        f"{record['plain_batch']} images at a time, a read from the device after each."
+    )
+    return page(record, f"Evaluating {record['images']} images of 32x32, {record['batch']} at a time", note, *tables)

@@ -5,8 +5,8 @@ import heapq
 import json
 import statistics
 from pathlib import Path
-from typing import Any
 
+from scripts.benchmarks.timing import markdown
 from scripts.reproduction.tables import load_table, table_runs
 
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "benchmarks"
@@ -66,30 +66,22 @@ def wall_hours(hours: list[float], gpus: int) -> float:
 
 def to_markdown(tables: dict[str, list[tuple[Recipe, int]]], rates: dict[Recipe, tuple[float, str]]) -> str:
     """Return hours of each table, training only; what is not measured is said so, with the command that measures it."""
-    lines = [
-        f"| table | runs that no table before it has | million images | hours on one GPU | hours on {GPUS} GPUs |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for name, runs in tables.items():
-        millions = sum(images for _, images in runs) / 1e6
+        alone = together = "not measured"
         if all(recipe in rates for recipe, _ in runs):
             hours = [images / rates[recipe][0] / 3600 for recipe, images in runs]
-            shown = f"{sum(hours):.1f} | {wall_hours(hours, GPUS):.1f}"
-        else:
-            shown = "not measured | not measured"
-        lines.append(f"| {name} | {len(runs)} | {millions:.0f} | {shown} |")
-    lines.append("")
+            alone, together = f"{sum(hours):.1f}", f"{wall_hours(hours, GPUS):.1f}"
+        rows.append([name, len(runs), f"{sum(images for _, images in runs) / 1e6:.0f}", alone, together])
+    heads = ["table", "runs that no table before it has", "million images"]
+    heads += ["hours on one GPU", f"hours on {GPUS} GPUs"]
+    sources = []
     for model, batch in sorted({recipe for runs in tables.values() for recipe, _ in runs}):
-        lines.append(_source(model, batch, rates))
-    return "\n".join(lines)
-
-
-def _source(model: str, batch: int, rates: dict[Recipe, Any]) -> str:
-    if (model, batch) in rates:
-        rate, source = rates[model, batch]
-        return f"- {model}, batch {batch}: {rate:.0f} images/s ({source})"
-    command = f"python scripts/benchmark.py step --device cuda --model {model} --batch {batch} --steps 20"
-    return (
-        f"- {model}, batch {batch}: not measured yet on a GPU; run "
-        f"`{command} --output results/benchmarks/step-{model}-{batch}-gpu.json`"
-    )
+        if (model, batch) in rates:
+            rate, source = rates[model, batch]
+            sources.append(f"- {model}, batch {batch}: {rate:.0f} images/s ({source})")
+        else:
+            command = f"python scripts/benchmark.py step --device cuda --model {model} --batch {batch} --steps 20"
+            output = f"--output results/benchmarks/step-{model}-{batch}-gpu.json"
+            sources.append(f"- {model}, batch {batch}: not measured yet on a GPU; run `{command} {output}`")
+    return "\n".join([markdown(rows, heads), "", *sources])

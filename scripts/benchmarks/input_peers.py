@@ -35,16 +35,10 @@ class _RepackedCIFAR100(CIFAR100):
     meta: ClassVar = {**CIFAR100.meta, "md5": None}
 
 
-class Lighting:
-    """AlexNet's lighting of one image, float (3, H, W) in [0, 1], as training scripts write it."""
-
-    def __init__(self, strength: float):
-        self.strength = strength
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Return the image with one colour added."""
-        alphas = self.strength * torch.randn(3)
-        return image + (torch.tensor(EIGENVECTORS) * alphas * torch.tensor(EIGENVALUES)).sum(1)[:, None, None]
+def lighting(image: Tensor) -> Tensor:
+    """Return an image, float (3, H, W) in [0, 1], with AlexNet's lighting of strength 0.1, as training scripts do."""
+    alphas = 0.1 * torch.randn(3)
+    return image + (torch.tensor(EIGENVECTORS) * alphas * torch.tensor(EIGENVALUES)).sum(1)[:, None, None]
 
 
 def cifar_peers(root: Path, batch: int, steps: int) -> Peers:
@@ -74,7 +68,7 @@ def imagenet_peers(root: Path, batch: int) -> tuple[Peers, Peers]:
     """Return the pipelines that read all images of `root`/train once: to train on, and to evaluate on."""
     end = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
     begin = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
-    coloured = [*begin, transforms.ColorJitter(0.4, 0.4, 0.4), end[0], Lighting(0.1), end[1]]
+    coloured = [*begin, transforms.ColorJitter(0.4, 0.4, 0.4), end[0], lighting, end[1]]
     central = [transforms.Resize(256), transforms.CenterCrop(224), *end]
 
     def usual(steps: list, shuffle: bool = True) -> Callable[[], None]:
@@ -108,7 +102,6 @@ def stages(root: Path) -> Peers:
     floats = [TF.to_tensor(image) for image in small]
     batch = torch.stack([torch.from_numpy(np.array(image)) for image in small]).permute(0, 3, 1, 2)
     colours = [torch.stack(column) for column in zip(*[draw_color(0.4, 0.1, stream) for _ in small], strict=True)]
-    jitter, lighting = transforms.ColorJitter(0.4, 0.4, 0.4), Lighting(0.1)
     return {
         "read the file": _each(lambda path: Path(path).read_bytes(), paths),
         "read, decode (Pillow)": _each(lambda path: Image.open(path).load(), paths),
@@ -120,19 +113,16 @@ def stages(root: Path) -> Peers:
             lambda image: F.interpolate(image, size=(224, 224), mode="bilinear", antialias=True), planes
         ),
         "flip": _each(TF.hflip, small),
-        "colour jitter (Pillow)": _each(jitter, small),
+        "colour jitter (Pillow)": _each(transforms.ColorJitter(0.4, 0.4, 0.4), small),
         "to uint8 tensor": _each(lambda image: torch.from_numpy(np.array(image)), small),
         "to float tensor (ToTensor)": _each(TF.to_tensor, small),
         "lighting": _each(lighting, floats),
         "normalise": _each(lambda image: TF.normalize(image, IMAGENET_MEAN, IMAGENET_STD), floats),
-        "ours, of a batch: to float, jitter, lighting, normalise": lambda: _finish(batch, colours),
+        "ours, of a batch: to float, jitter, lighting, normalise": _each(
+            lambda images, *numbers: recolor(to_float(images), *numbers, IMAGENET_MEAN, IMAGENET_STD),
+            *(column.split(32) for column in (batch, *colours)),
+        ),
     }
-
-
-def _finish(batch: Tensor, colours: list[Tensor]) -> None:
-    for begin in range(0, len(batch), 32):
-        part = slice(begin, begin + 32)
-        recolor(to_float(batch[part]), *(column[part] for column in colours), IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _workers_part(batches) -> None:
@@ -141,7 +131,7 @@ def _workers_part(batches) -> None:
     consume(batches.loader)
 
 
-def _each(step: Callable, *columns: list) -> Callable[[], None]:
+def _each(step: Callable, *columns: Iterable) -> Callable[[], None]:
     def call() -> None:
         for items in zip(*columns, strict=True):
             step(*items)

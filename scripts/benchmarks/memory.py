@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from scripts.benchmarks.timing import markdown
 from scripts.benchmarks.trainers import MODELS
 from smoothmix.training.step import Foreach, classification_loss
 
@@ -18,21 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table."""
-    lines = [
-        "| network, batch | weights, gradients, momentum | kept for the backward pass, fp32 | sum | kept, bf16 | sum |",
-        "|---|---|---|---|---|---|",
-        *(row(*case) for case in CASES),
-    ]
-    print("\n".join(lines))
+    """Print the table, in GiB."""
+    heads = ["weights, gradients, momentum", "kept for the backward pass, fp32", "sum", "kept, bf16", "sum"]
+    print(markdown([row(*case) for case in CASES], ["network, batch", *heads]))
 
 
-def row(model: str, batch: int) -> str:
-    """Return a line of the table, in GiB."""
+def row(model: str, batch: int) -> list[str]:
+    """Return a line of the table."""
     side, classes, build = MODELS[model]
     (state, fp32), (_, bf16) = (count(build, batch, side, classes, dtype) for dtype in (None, torch.bfloat16))
-    sizes = [size / 2**30 for size in (state, fp32, state + fp32, bf16, state + bf16)]
-    return f"| {model}, {batch} | {' | '.join(f'{size:.2f}' for size in sizes)} |"
+    sizes = (state, fp32, state + fp32, bf16, state + bf16)
+    return [f"{model}, {batch}", *(f"{size / 2**30:.2f}" for size in sizes)]
 
 
 def count(build, batch: int, side: int, classes: int, dtype: torch.dtype | None) -> tuple[int, int]:
@@ -72,10 +69,5 @@ def count(build, batch: int, side: int, classes: int, dtype: torch.dtype | None)
         keep(images)
         for tensor in (*weights, *buffers):
             kept.pop(tensor.untyped_storage()._cdata, None)
-        state = 3 * sum(map(size, weights)) + sum(map(size, buffers))
+        state = 3 * sum(weight.nbytes for weight in weights) + sum(buffer.nbytes for buffer in buffers)
         return state, sum(storage.nbytes() for storage in kept.values())
-
-
-def size(tensor: Tensor) -> int:
-    """Return the bytes of a tensor."""
-    return tensor.numel() * tensor.element_size()

@@ -8,15 +8,9 @@ from typing import Any
 
 import torch
 
-from scripts.benchmarks.timing import (
-    add_common_arguments,
-    begin,
-    head,
-    in_turn,
-    milliseconds,
-    save,
-)
+from scripts.benchmarks.timing import add_common_arguments, in_turn, page, table
 from smoothmix import CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
+from smoothmix.utils.distributed import Ranks
 
 OURS = (SmoothMixC, SmoothMixS, CutMix, Mixup, Cutout)
 SHAPES = ("64x3x224x224", "128x3x32x32")
@@ -28,17 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
     shapes = [_shape(text) for text in SHAPES]
     parser.add_argument("--shapes", nargs="+", type=_shape, default=shapes, metavar="NxCxHxW")
-    add_common_arguments(parser, repeats=25)
-    parser.set_defaults(run=run)
+    add_common_arguments(parser, measure, to_markdown, repeats=25)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, write both files, print the table."""
-    ranks, machine = begin(args)
-    device = ranks.device
-    seconds = {"x".join(map(str, shape)): in_turn(peers(shape, device), args.repeats, device) for shape in args.shapes}
-    record = {"seconds": seconds, **machine}
-    save(args.output, record, to_markdown(record))
+def measure(args: argparse.Namespace, ranks: Ranks) -> dict:
+    """Return the record of these options."""
+    return {
+        "seconds": {
+            "x".join(map(str, shape)): in_turn(peers(shape, ranks.device), args.repeats, ranks) for shape in args.shapes
+        }
+    }
 
 
 def peers(shape: tuple[int, ...], device: torch.device) -> dict[str, Callable[[], Any]]:
@@ -63,20 +56,16 @@ def peers(shape: tuple[int, ...], device: torch.device) -> dict[str, Callable[[]
 
 def to_markdown(record: dict) -> str:
     """Return a record as a table for each shape."""
-    lines = [head(record, "Mixing a batch of float32 images and its labels"), ""]
+    parts = []
     for shape, seconds in record["seconds"].items():
-        reference = statistics.median(seconds[REFERENCE])
-        lines += [
+        times = {name: [1000 * t for t in taken] for name, taken in seconds.items()}
+        reference = statistics.median(times[REFERENCE])
+        parts += [
             f"{shape}: medians of {len(seconds[REFERENCE])} rounds in which all take turns. Ours mix every batch "
             "(p = 1) and permute it at random; theirs shift or turn it around.",
-            "",
-            f"| | ms | min to max | of {REFERENCE} |",
-            "|---|---|---|---|",
+            table("", times, "ms", 3, {f"of {REFERENCE}": lambda _, ms, whole=reference: f"{ms / whole:.2f}"}),
         ]
-        for name, times in seconds.items():
-            lines.append(f"| {name} | {milliseconds(times)} | {statistics.median(times) / reference:.2f} |")
-        lines.append("")
-    return "\n".join([*lines, f"    python {record['command']}", ""])
+    return page(record, "Mixing a batch of float32 images and its labels", *parts)
 
 
 def _shape(text: str) -> tuple[int, ...]:

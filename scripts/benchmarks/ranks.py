@@ -3,25 +3,16 @@
 import argparse
 import statistics
 import tempfile
-from itertools import cycle
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from scripts.benchmarks.timing import (
-    add_common_arguments,
-    begin,
-    head,
-    in_turn,
-    milliseconds,
-    save,
-)
-from scripts.benchmarks.trainers import MODELS, trainer_of
+from scripts.benchmarks.timing import add_common_arguments, in_turn, page, table
+from scripts.benchmarks.trainers import MODELS, step_of, trainer_of
 from smoothmix.training.cuda_graph import WARM_UP
-from smoothmix.training.trainer import Trainer
 from smoothmix.utils.command import StopSignal
-from smoothmix.utils.distributed import Ranks, destroy_process_group
+from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
 ALONE, TOGETHER, COLLECTIVE, FLAG = "a rank's step by itself", "the step of the run", "its all-reduce", "its signal"
@@ -32,17 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
     parser.add_argument("--model", choices=MODELS, default="pyramidnet20")
     parser.add_argument("--batch", type=int, default=16, help="of each rank")
-    add_common_arguments(parser, repeats=25)
-    parser.set_defaults(run=run)
+    add_common_arguments(parser, measure, to_markdown, ("batch",), repeats=25)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure on every rank at once; rank 0 writes both files and prints the table.
+def measure(args: argparse.Namespace, ranks: Ranks) -> dict:
+    """Return the record of these options.
 
     Raises:
         UserError: it was not started with torchrun and at least two processes.
     """
-    ranks, machine = begin(args, "batch")
     if ranks.world_size == 1:
         raise UserError("one rank trains without DistributedDataParallel; start torchrun --nproc_per_node=2 or more")
     with tempfile.TemporaryDirectory() as folder:
@@ -52,35 +41,17 @@ def run(args: argparse.Namespace) -> None:
                 batch = args.batch * of.world_size
                 trainer = trainer_of(args.model, batch, 4 * batch, of, Path(folder), step=step)
                 trainer.network = trainer._wrapped()
-                peers[name + FORMS[step]] = step_of(trainer, StopSignal(of))
-        for step in peers.values():  # choose kernels, warm up, capture
-            for _ in range(WARM_UP + 1):
-                step()
+                peers[name + FORMS[step]] = step_of(trainer, StopSignal(of).requested)
         gradients = torch.zeros(sum(w.numel() for w in trainer.model.parameters()), device=ranks.device)
         peers |= {COLLECTIVE: lambda: dist.all_reduce(gradients), FLAG: StopSignal(ranks).requested}
-        times = in_turn(peers, args.repeats, ranks.device)
-    record = {
+        times = in_turn(peers, args.repeats, ranks, warm_up=WARM_UP + 2, scale=1000)
+    return {
         "model": args.model,
         "batch": args.batch,
         "ranks": ranks.world_size,
         "parameters": gradients.numel(),
-        "ms": {name: [1000 * t for t in taken] for name, taken in times.items()},
-        **machine,
+        "ms": times,
     }
-    if ranks.is_main:
-        save(args.output, record, to_markdown(record))
-    destroy_process_group()
-
-
-def step_of(trainer: Trainer, stop: StopSignal):
-    """Return a function that does the trainer's next step and asks for a signal, as a run does."""
-    batches = cycle(list(trainer.batches.inputs(0)))
-
-    def step() -> None:
-        trainer.launch(trainer.train_step, None, *next(batches))
-        stop.requested()
-
-    return step
 
 
 def to_markdown(record: dict) -> str:
@@ -95,15 +66,15 @@ def to_markdown(record: dict) -> str:
                 f"Beyond the collective a step of the run{form} costs {rest:.2f} ms, {share:.1f} % of a rank's step by "
                 "itself."
             )
-    lines = [
-        head(record, f"{record['model']} on {record['ranks']} ranks, batch {record['batch']} each"),
+    note = (
         f"Medians of {len(record['ms'][ALONE])} rounds after one that was not timed, in turn, on all ranks at once. "
-        f"The collective alone sums {record['parameters']:,} float32 gradients.",
-        "",
-        "| | ms | min to max |",
-        "|---|---|---|",
-        *(f"| {name} | {milliseconds([t / 1000 for t in taken])} |" for name, taken in record["ms"].items()),
-        "",
+        f"The collective alone sums {record['parameters']:,} float32 gradients."
+    )
+    return page(
+        record,
+        f"{record['model']} on {record['ranks']} ranks, batch {record['batch']} each",
+        note,
+        table("", record["ms"], "ms", 3, {}),
         " ".join(costs) + " With one rank there is no DistributedDataParallel and no collective.",
-    ]
-    return "\n".join([*lines, "", f"    torchrun --nproc_per_node={record['ranks']} {record['command']}", ""])
+        launcher=f"torchrun --nproc_per_node={record['ranks']}",
+    )

@@ -7,7 +7,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from scripts.benchmarks.timing import add_common_arguments, begin, head, in_turn, save
+from scripts.benchmarks.timing import add_common_arguments, in_turn, page, table
+from smoothmix.utils.distributed import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = 'python -c "import torch"'
@@ -23,33 +24,27 @@ COMMANDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
-    add_common_arguments(parser, repeats=7)
-    parser.set_defaults(run=run)
+    add_common_arguments(parser, measure, to_markdown, repeats=7)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, write both files, print the table."""
-    ranks, machine = begin(args)
+def measure(args: argparse.Namespace, ranks: Ranks) -> dict:
+    """Return the record of these options."""
     peers = {
         name: partial(subprocess.run, [sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         for name, words in COMMANDS.items()
     }
-    record = {"seconds": in_turn(peers, args.repeats, ranks.device), **machine}
-    save(args.output, record, to_markdown(record))
+    return {"seconds": in_turn(peers, args.repeats, ranks)}
 
 
 def to_markdown(record: dict) -> str:
     """Return a record as a table; what lies beyond importing torch is the median of each round's difference."""
-    seconds = record["seconds"]
-    lines = [
-        head(record, "Wall time of fresh processes"),
-        f"Medians of {len(seconds[TORCH])} rounds in which all take turns, after one that was not timed.",
-        "",
-        "| | s | min to max | ms beyond importing torch |",
-        "|---|---|---|---|",
-    ]
-    for name, times in seconds.items():
-        beyond = [1000 * (time - torch_alone) for time, torch_alone in zip(times, seconds[TORCH], strict=True)]
-        shown = "" if name == TORCH else f"{statistics.median(beyond):.0f}"
-        lines.append(f"| `{name}` | {statistics.median(times):.2f} | {min(times):.2f} to {max(times):.2f} | {shown} |")
-    return "\n".join([*lines, "", f"    python {record['command']}", ""])
+    seconds = {f"`{name}`": taken for name, taken in record["seconds"].items()}
+    alone = record["seconds"][TORCH]
+
+    def beyond(name: str, _: float) -> str:
+        differences = [1000 * (each - torch) for each, torch in zip(seconds[name], alone, strict=True)]
+        return f"{statistics.median(differences):.0f}" if any(differences) else ""
+
+    note = f"Medians of {len(alone)} rounds in which all take turns, after one that was not timed."
+    columns = {"ms beyond importing torch": beyond}
+    return page(record, "Wall time of fresh processes", note, table("", seconds, "s", 2, columns))

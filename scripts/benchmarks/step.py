@@ -3,6 +3,8 @@
 import argparse
 import statistics
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from types import MethodType
@@ -12,8 +14,8 @@ from torch.nn import functional as F
 
 from models.pyramidnet import PyramidBlock
 from scripts.benchmarks import step_gpu
-from scripts.benchmarks.timing import add_common_arguments, begin, head, in_turn, save
-from scripts.benchmarks.trainers import MODELS, trainer_of
+from scripts.benchmarks.timing import add_common_arguments, in_turn, page, table
+from scripts.benchmarks.trainers import MODELS, step_of, trainer_of
 from smoothmix.training.cuda_graph import WARM_UP
 from smoothmix.training.recipe import AMPERE, Settings
 from smoothmix.training.trainer import DTYPES, Trainer, numerics
@@ -29,37 +31,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=MODELS, default="pyramidnet200")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=1, help="steps in a row in each timed round; 20 on a GPU")
-    add_common_arguments(parser, repeats=7)
-    parser.set_defaults(run=run)
+    add_common_arguments(parser, measure, to_markdown, ("batch", "steps"), repeats=7)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, write both files, print the table."""
-    ranks, machine = begin(args, "batch", "steps")
-    device = ranks.device
-    record = {"model": args.model, "batch": args.batch, "steps": args.steps}
+def measure(args: argparse.Namespace, ranks: Ranks) -> dict:
+    """Return the record of these options."""
     with tempfile.TemporaryDirectory() as folder, numerics(False), full_precision():
-        forms = forms_on(device)
-        trainers = {
-            name: trainer_of(args.model, args.batch, 4 * args.batch, ranks, Path(folder), **settings)
-            for name, settings in forms.items()
-        }
-        plain = trainer_of(args.model, args.batch, 4 * args.batch, ranks, Path(folder), precision="fp32", step="eager")
-        peers = {PLAIN[device.type]: plain_step(plain)}
-        peers |= {name: our_step(trainer) for name, trainer in trainers.items()}
-        for step in peers.values():  # choose kernels, warm up, capture
-            for _ in range(WARM_UP + 1):
-                step()
-        fastest = trainers[list(forms)[-1]]
-        peers = {name: repeated(step, args.steps) for name, step in peers.items()}
-        peers |= {"mixing alone": repeated(mixing_alone(fastest), args.steps)}
-        times = in_turn(peers, args.repeats, device)
-        record["ms_per_step"] = {name: [1000 * t / args.steps for t in taken] for name, taken in times.items()}
-        if device.type == "cuda":
-            seconds = statistics.median(record["ms_per_step"][list(forms)[-1]]) / 1000
-            record["gpu"] = step_gpu.measure(fastest, our_step(fastest), seconds)
-    record |= machine
-    save(args.output, record, to_markdown(record))
+        build = partial(trainer_of, args.model, args.batch, 4 * args.batch, ranks, Path(folder))
+        trainers = {name: build(**settings) for name, settings in forms_on(ranks.device).items()}
+        plain = build(precision="fp32", step="eager")
+        peers = {PLAIN[ranks.device.type]: plain_step(plain)}
+        peers |= {name: step_of(trainer) for name, trainer in trainers.items()}
+        last, fastest = list(trainers.items())[-1]
+        batch = fastest.batches.prepare(*next(fastest.batches.inputs(0)))
+        peers["mixing alone"] = partial(fastest.mixing, *batch)
+        # at first kernels are chosen and graphs captured
+        times = in_turn(peers, args.repeats, ranks, args.steps, WARM_UP + 1 + args.steps, scale=1000)
+        gpu = {}
+        if ranks.device.type == "cuda":
+            gpu["gpu"] = step_gpu.measure(fastest, peers[last], statistics.median(times[last]))
+    return {"model": args.model, "batch": args.batch, "steps": args.steps, "ms_per_step": times, **gpu}
 
 
 def forms_on(device: torch.device) -> dict[str, dict[str, str]]:
@@ -76,17 +67,6 @@ def forms_on(device: torch.device) -> dict[str, dict[str, str]]:
         for step in dict.fromkeys(("eager", auto.step))
         for precision in precisions
     }
-
-
-def our_step(trainer: Trainer):
-    """Return a function that does the trainer's next step, crops and flips included; the epoch begins again."""
-    batches = cycle(list(trainer.batches.inputs(0)))
-
-    def step() -> None:
-        with full_precision(trainer.execution.precision == "tf32"):
-            trainer.launch(trainer.train_step, None, *next(batches))
-
-    return step
 
 
 def plain_step(trainer: Trainer):
@@ -116,39 +96,22 @@ def _padded(block: PyramidBlock, x: torch.Tensor) -> torch.Tensor:
     return F.pad(shortcut, (0, 0, 0, 0, 0, residual.shape[1] - shortcut.shape[1])) + residual
 
 
-def mixing_alone(trainer: Trainer):
-    """Return a function that mixes one batch."""
-    images, labels = trainer.batches.prepare(*next(trainer.batches.inputs(0)))
-    return lambda: trainer.mixing(images, labels)
-
-
-def repeated(step, times: int):
-    """Return a function that calls `step` so often."""
-
-    def several() -> None:
-        for _ in range(times):
-            step()
-
-    return several
-
-
 def to_markdown(record: dict) -> str:
     """Return a record as a table; the last column is the plain step's time over that of the line."""
     times = record["ms_per_step"]
-    median = {name: statistics.median(taken) for name, taken in times.items()}
-    plain = next(name for name in times if name.startswith("plain"))
-    lines = [
-        head(record, f"A train step of {record['model']} at batch {record['batch']}"),
+    plain = next(taken for name, taken in times.items() if name.startswith("plain"))
+
+    def unless_mixing(text: Callable[[float], str]) -> Callable[[str, float], str]:
+        return lambda name, ms: "-" if name == "mixing alone" else text(ms)
+
+    columns = {
+        "images/s": unless_mixing(lambda ms: f"{1000 * record['batch'] / ms:.1f}"),
+        "plain / this": unless_mixing(lambda ms: f"{statistics.median(plain) / ms:.2f}"),
+    }
+    note = (
         "Crop and flip, SmoothMix_C, forward, loss, backward, SGD, on images in memory. Medians of "
-        f"{len(times[plain])} rounds of {record['steps']} after one that was not timed; the forms take turns.",
-        "",
-        "| form | ms/step | min to max | images/s | plain / this |",
-        "|---|---|---|---|---|",
-    ]
-    for name, taken in times.items():
-        line = f"| {name} | {median[name]:.2f} | {min(taken):.2f} to {max(taken):.2f} |"
-        rate = f" {1000 * record['batch'] / median[name]:.1f} | {median[plain] / median[name]:.2f} |"
-        lines.append(line + (" - | - |" if name == "mixing alone" else rate))
-    if "gpu" in record:
-        lines += ["", *step_gpu.lines(record["gpu"])]
-    return "\n".join([*lines, "", f"    python {record['command']}", ""])
+        f"{len(plain)} rounds of {record['steps']} after one that was not timed; the forms take turns."
+    )
+    title = f"A train step of {record['model']} at batch {record['batch']}"
+    gpu = step_gpu.parts(record["gpu"]) if "gpu" in record else []
+    return page(record, title, note, table("form", times, "ms/step", 2, columns), *gpu)

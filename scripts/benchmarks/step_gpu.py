@@ -9,8 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from scripts.benchmarks.timing import in_turn
+from scripts.benchmarks.timing import in_turn, markdown
 from smoothmix.training.trainer import DTYPES, Trainer
+from smoothmix.utils.distributed import Ranks
 
 PROFILED_STEPS = 10
 
@@ -47,16 +48,9 @@ def busy(intervals: list[tuple[float, float]]) -> float:
     return covered / (end - min(start for start, _ in intervals))
 
 
-def measure(trainer: Trainer, step, seconds: float) -> dict:
-    """Return rates, floor, busy share and the ten kernels that take most of the time.
-
-    Args:
-        trainer: whose step it is.
-        step: does one step, as a graph.
-        seconds: what a step takes.
-    """
-    device, dtype = trainer.ranks.device, DTYPES.get(trainer.execution.precision, torch.float32)
-    flops_per_second, bytes_per_second = rates(device, dtype)
+def measure(trainer: Trainer, step, milliseconds: float) -> dict:
+    """Return rates, floor, busy share and the ten kernels that take most of the time of a trainer's `step`."""
+    flops_per_second, bytes_per_second = rates(trainer.ranks, DTYPES.get(trainer.execution.precision, torch.float32))
     inputs = next(trainer.batches.inputs(0))
     with Work() as work:
         trainer.train_step(*inputs)
@@ -67,17 +61,17 @@ def measure(trainer: Trainer, step, seconds: float) -> dict:
         "tflop": sum(flops for flops, _ in work.operations) / 1e12,
         "gb": sum(moved for _, moved in work.operations) / 1e9,
         "floor_ms": 1000 * least,
-        "share_of_floor": least / seconds,
+        "share_of_floor": 1000 * least / milliseconds,
         **profile(step),
     }
 
 
-def rates(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
+def rates(ranks: Ranks, dtype: torch.dtype) -> tuple[float, float]:
     """Return FLOP/s of a matrix product and bytes/s of a copy, reading and writing: medians of ten."""
     side, one_gib = 8192, 2**30
-    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    source, target = (torch.empty(one_gib, device=device, dtype=torch.uint8) for _ in range(2))
-    times = in_turn({"product": lambda: left @ right, "copy": lambda: target.copy_(source)}, 10, device)
+    left, right = (torch.randn(side, side, device=ranks.device, dtype=dtype) for _ in range(2))
+    source, target = (torch.empty(one_gib, device=ranks.device, dtype=torch.uint8) for _ in range(2))
+    times = in_turn({"product": lambda: left @ right, "copy": lambda: target.copy_(source)}, 10, ranks)
     return 2 * side**3 / statistics.median(times["product"]), 2 * one_gib / statistics.median(times["copy"])
 
 
@@ -99,15 +93,12 @@ def profile(step) -> dict:
     return {"busy": busy(intervals), "kernels_us": dict(taken.most_common(10))}
 
 
-def lines(gpu: dict) -> list[str]:
-    """Return the Markdown of :func:`measure`."""
+def parts(gpu: dict) -> list[str]:
+    """Return what :func:`measure` found as Markdown: a paragraph and a table."""
     return [
         f"A product of matrices does {gpu['tflops_per_second']:.0f} TFLOP/s, a copy {gpu['gb_per_second']:.0f} GB/s. "
         f"The operations of the fastest form, {gpu['tflop']:.3f} TFLOP and {gpu['gb']:.2f} GB, take "
         f"{gpu['floor_ms']:.2f} ms at these rates, each by itself: {100 * gpu['share_of_floor']:.1f} % of what the "
         f"step takes. The GPU is busy {100 * gpu['busy']:.1f} % of the time.",
-        "",
-        "| kernel | µs/step |",
-        "|---|---|",
-        *(f"| `{name[:90]}` | {taken:.0f} |" for name, taken in gpu["kernels_us"].items()),
+        markdown([{"kernel": f"`{name[:90]}`", "µs/step": f"{us:.0f}"} for name, us in gpu["kernels_us"].items()]),
     ]

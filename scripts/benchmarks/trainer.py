@@ -1,4 +1,4 @@
-"""What the trainer costs beside forward, backward and optimiser, and what grows: with the data set, with the epochs."""
+"""What the trainer costs beside forward, backward and optimiser, and whether that grows with the data set."""
 
 import argparse
 import statistics
@@ -8,14 +8,7 @@ from pathlib import Path
 
 from torch.nn import functional as F
 
-from scripts.benchmarks.timing import (
-    add_common_arguments,
-    begin,
-    head,
-    in_turn,
-    milliseconds,
-    save,
-)
+from scripts.benchmarks.timing import add_common_arguments, in_turn, page, table
 from scripts.benchmarks.trainers import trainer_of
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.command import StopSignal
@@ -28,14 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--images", type=int, nargs="+", default=[5000, 50000], help="sizes of the data set")
-    parser.add_argument("--epochs", type=int, default=40, help="epochs over which memory is watched; 0: not at all")
-    add_common_arguments(parser, repeats=7)
-    parser.set_defaults(run=run)
+    add_common_arguments(parser, measure, to_markdown, ("batch",), repeats=7)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, write both files, print the table."""
-    ranks, machine = begin(args, "batch")
+def measure(args: argparse.Namespace, ranks: Ranks) -> dict:
+    """Return the record of these options."""
     with tempfile.TemporaryDirectory() as folder:
         options = {"epochs": args.repeats + 2, "precision": "fp32", "step": "eager"}  # as the bare step
         build = partial(trainer_of, "trivial", args.batch, ranks=ranks, directory=Path(folder), **options)
@@ -44,16 +34,12 @@ def run(args: argparse.Namespace) -> None:
         steps[BARE] = min(steps.values())
         peers = {BARE: bare(next(iter(trainers.values())), steps[BARE])}
         peers |= {name: epoch_of(trainer) for name, trainer in trainers.items()}
-        times = in_turn(peers, args.repeats, ranks.device)
-        memory = memory_over_epochs(ranks, Path(folder) / "long", args.batch, args.epochs) if args.epochs else []
-    record = {
+        times = in_turn(peers, args.repeats, ranks)
+    return {
         "batch": args.batch,
         "steps": steps,
         "ms_per_step": {name: [1000 * t / steps[name] for t in taken] for name, taken in times.items()},
-        "mib_after_each_epoch": memory,
-        **machine,
     }
-    save(args.output, record, to_markdown(record))
 
 
 def bare(trainer: Trainer, steps: int):
@@ -84,48 +70,14 @@ def epoch_of(trainer: Trainer):
     return epoch
 
 
-def memory_over_epochs(ranks: Ranks, directory: Path, batch: int, epochs: int) -> list[float]:
-    """Return the MiB that the process holds after each epoch of a whole run of small epochs, checkpoints included."""
-    directory.mkdir()
-    trainer = trainer_of("pyramidnet20", batch, 10 * batch, ranks, directory, epochs=epochs)
-    held = []
-    finish_epoch = trainer.finish_epoch
-
-    def finish_and_look(stop: StopSignal) -> None:
-        finish_epoch(stop)
-        held.append(resident())
-
-    trainer.finish_epoch = finish_and_look
-    trainer.fit()
-    return held
-
-
-def resident() -> float:
-    """Return the MiB of memory that this process holds (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * 4096 / 2**20
-
-
 def to_markdown(record: dict) -> str:
     """Return a record as a table; the last column is what a line takes more than the bare step."""
     times = record["ms_per_step"]
     alone = statistics.median(times[BARE])
-    lines = [
-        head(record, f"What the trainer costs: a trivial network, batch {record['batch']}, 32x32"),
+    beside = {"beside the bare step, ms": lambda name, ms: "" if name == BARE else f"{ms - alone:.3f}"}
+    note = (
         "Order, crop and flip, SmoothMix_C, totals, log and signal are what is more. Medians of "
-        f"{len(times[BARE])} epochs after one that was not timed, in turn.",
-        "",
-        "| | ms/step | min to max | beside the bare step, ms |",
-        "|---|---|---|---|",
-    ]
-    for name, taken in times.items():
-        beside = "" if name == BARE else f"{statistics.median(taken) - alone:.3f}"
-        lines.append(f"| {name} | {milliseconds([t / 1000 for t in taken])} | {beside} |")
-    if held := record["mib_after_each_epoch"]:
-        half = len(held) // 2
-        lines += [
-            "",
-            f"Memory of the process over {len(held)} epochs of ten steps, each with its checkpoint: "
-            f"{held[half - 1]:.1f} MiB after epoch {half}, {held[-1]:.1f} MiB after the last.",
-        ]
-    return "\n".join([*lines, "", f"    python {record['command']}", ""])
+        f"{len(times[BARE])} epochs after one that was not timed, in turn."
+    )
+    title = f"What the trainer costs: a trivial network, batch {record['batch']}, 32x32"
+    return page(record, title, note, table("", times, "ms/step", 3, beside))

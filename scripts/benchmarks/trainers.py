@@ -1,5 +1,9 @@
 """Trainers on made-up images, to be timed."""
 
+from collections.abc import Callable
+from itertools import cycle
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,13 +14,23 @@ from smoothmix import SmoothMixC
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.numerics import full_precision
 
-# side of an image, classes, network
+
+class Model(NamedTuple):
+    """A network, the side of its images in pixels, and the number of its classes."""
+
+    side: int
+    classes: int
+    build: Callable[[], nn.Module]
+
+
 MODELS = {
-    "pyramidnet200": (32, 100, lambda: PyramidNet(200, 240, 100)),
-    "pyramidnet20": (32, 100, lambda: PyramidNet(20, 24, 100, bottleneck=False)),
-    "resnet50": (224, 1000, lambda: timm_model("resnet50", 1000, zero_init_last=False)),
-    "trivial": (32, 100, lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 100))),
+    "pyramidnet200": Model(32, 100, lambda: PyramidNet(200, 240, 100)),
+    "pyramidnet20": Model(32, 100, lambda: PyramidNet(20, 24, 100, bottleneck=False)),
+    "pyramidnet8": Model(32, 100, lambda: PyramidNet(8, 24, 100, bottleneck=False)),
+    "resnet50": Model(224, 1000, lambda: timm_model("resnet50", 1000, zero_init_last=False)),
+    "trivial": Model(32, 100, lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 100))),
 }
 
 
@@ -41,3 +55,18 @@ def trainer_of(model: str, batch: int, images: int, ranks: Ranks, directory, epo
     trainer.network = trainer.model.train()
     trainer.state.seed_streams(trainer.settings.seed)
     return trainer
+
+
+def step_of(trainer: Trainer, after: Callable[[], Any] = lambda: None) -> Callable[[], None]:
+    """Return a function that does the trainer's next step, crops and flips included; the epoch begins again.
+
+    `after` is called at its end.
+    """
+    batches = cycle(list(trainer.batches.inputs(0)))
+
+    def step() -> None:
+        with full_precision(trainer.execution.precision == "tf32"):
+            trainer.launch(trainer.train_step, None, *next(batches))
+            after()
+
+    return step

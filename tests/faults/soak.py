@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from datasets import digits
 from scripts.benchmarks import timing
 from smoothmix import SmoothMixC
+from smoothmix.reporting.markup import markdown
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks
@@ -54,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, write the record; return 1 if anything is not flat."""
     torch.set_num_threads(1)
-    facts = timing.describe(torch.device("cpu"), timing.load_average())
+    facts = timing.machine(torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         record = facts | make_record(args.steps, soak(args.steps, Path(folder, "run")))
-    timing.save(args.output, record, to_markdown(record, timing.head(record, "Soak")))
+    timing.save(args.output, record, to_markdown(record))
     return int(not all(line["flat"] for line in record["verdicts"]))
 
 
@@ -160,8 +161,8 @@ def make_record(steps: int, samples: list[Sample]) -> dict[str, Any]:
     }
 
 
-def to_markdown(record: dict[str, Any], head: str) -> str:
-    """Return the record as Markdown, below the line `head`."""
+def to_markdown(record: dict[str, Any]) -> str:
+    """Return the record as Markdown."""
     verdicts = pd.DataFrame(
         {
             "what": line["what"],
@@ -174,13 +175,12 @@ def to_markdown(record: dict[str, Any], head: str) -> str:
     sizes = pd.DataFrame([record["after_warm_up"], record["end"]]).drop(columns="seconds")
     sizes["resident"], sizes["bytes"] = sizes["resident"] / 2**20, sizes["bytes"] / 2**10
     sizes.columns = ["at step", "resident, MiB", "open files", "threads", "files", "run directory, KiB"]
-    return (
-        f"{head} {record['steps']} steps of {BATCH} digits through a trivial network, a checkpoint every 100 steps and "
-        f"at each epoch's end, the loss logged every 50; {record['milliseconds_per_step']:.2f} ms per step with all of "
-        f"that. The first {record['warm_up_steps']} steps are ignored.\n\n"
-        f"{verdicts.to_markdown(index=False, disable_numparse=True)}\n\n"
-        f"{sizes.round(1).astype(str).to_markdown(index=False, disable_numparse=True)}\n"
+    note = (
+        f"{record['steps']} steps of {BATCH} digits through a trivial network, a checkpoint every 100 steps and at "
+        f"each epoch's end, the loss logged every 50; {record['milliseconds_per_step']:.2f} ms per step with all of "
+        f"that. The first {record['warm_up_steps']} steps are ignored."
     )
+    return timing.page(record, "Soak", note, markdown(verdicts), markdown(sizes.round(1)))
 
 
 def _slope(samples: list[Sample], value: Callable[[Sample], float]) -> float:

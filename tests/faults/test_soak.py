@@ -1,5 +1,6 @@
 """What the soak calls flat, on made-up samples and on a run that leaks."""
 
+import json
 import mmap
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 from torch import nn
 
 from smoothmix.utils.errors import UserError
+from tests.commands import here
 from tests.faults import soak
 
 FLAT = [soak.Sample(100 * i, 0.3 * i, 800_000_000 + 4096 * (i % 2), 5, 2, 4, 27_000 + 500 * i) for i in range(200)]
@@ -59,6 +61,15 @@ def test_what_happens_in_the_warm_up_does_not_count():
 def test_too_few_steps(tmp_path):
     with pytest.raises(UserError, match="--steps must be at least 200, one for each sample, not 199"):
         soak.soak(199, tmp_path)
+
+
+def test_the_command_leaves_a_record_and_a_page(tmp_path):
+    done = here("tests/faults/run.py", "soak", "--steps", 200, "--output", tmp_path / "soak.json")
+    record, page = json.loads((tmp_path / "soak.json").read_text()), (tmp_path / "soak.md").read_text()
+    assert done.returncode == (0 if all(line["flat"] for line in record["verdicts"]) else 1), done.stderr
+    assert len(record["samples"]) == 200
+    assert page.startswith("Soak: ")
+    assert f"| time per step, last quarter / first quarter | {record['verdicts'][-1]['measured']:.3g} | 1.2 |" in page
 
 
 class Leaking(nn.Module):

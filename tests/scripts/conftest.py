@@ -1,13 +1,16 @@
-"""The command make_tables.py on hand-made records; the runs of a table are composed once."""
+"""The commands benchmark.py, and make_tables.py on hand-made records; the runs of a table are composed once."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 import scripts.reproduction.filled_tables
+from scripts import benchmark
 from scripts.reproduction.tables import load_table
+from smoothmix.utils.command import status_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,5 +66,22 @@ def run(make_tables, composed, tmp_path, monkeypatch, capsys):
         except SystemExit as stop:
             status = stop.code
         return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def benchmarked(tmp_path, monkeypatch, capsys):
+    """Run benchmark.py; return the record and its page, or the complaint if the exit status is 2."""
+
+    def call(*arguments, output=("--output", "new/record.json")):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", *map(str, arguments), *output])
+        if status := status_of(benchmark.main):
+            assert status == 2
+            return capsys.readouterr().err
+        page = (tmp_path / "new" / "record.md").read_text()
+        assert capsys.readouterr().out.strip() == page.strip()
+        return json.loads((tmp_path / "new" / "record.json").read_text()), page
 
     return call
