@@ -38,7 +38,7 @@ def main(composed):
     def batches(name, severity):
         return Normalized(corrupted.batches(name, severity, run.batch_size), run.data.mean, run.data.std)
 
-    clean_batches = (subset or run.data).eval_batches("test", run.batch_size * run.ranks.world_size, run.ranks)
+    clean_batches = run.eval_batches("test", subset)
     missing = corrupted.missing(names)
     path = run.record_path(benchmark.name, options.source, options.images)
     about = run.identity() | {"benchmark": benchmark.name, "source": corrupted.source + part}

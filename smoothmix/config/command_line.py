@@ -1,9 +1,10 @@
-"""The command line: Hydra composes and sweeps, and every mistake becomes one sentence."""
+"""The command line: Hydra composes and sweeps, every mistake becomes one sentence, ``--help`` shows the YAML files."""
 
 import os
 import re
 import sys
 import tempfile
+import textwrap
 import traceback
 from collections.abc import Callable, Collection, Iterable
 from multiprocessing import active_children
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -40,9 +42,7 @@ def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
     ranks a failing one ends at once, since the others may be waiting for it and only its end tells them.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        from smoothmix.config.help import help_text
-
-        run(lambda: print(help_text(CONFIGS, config_name, sys.modules["__main__"].__doc__ or "", sys.argv[1:])))
+        run(lambda: print(help_text(config_name, sys.modules["__main__"].__doc__ or "", sys.argv[1:])))
     run(lambda: _main(config_name, task))
 
 
@@ -202,3 +202,42 @@ def _refuse_options_of_reproduce(arguments: Iterable[str]) -> None:
                 f"{word} is an option of another command: python scripts/reproduce.py table=1 preset=quick; train.py "
                 "trains one run, as in: python train.py experiment=cifar100/smoothmix_c"
             )
+
+
+def help_text(config_name: str, description: str, arguments: list[str]) -> str:
+    """Return the description, the groups with their choices, and all keys with their values and comments.
+
+    Args:
+        config_name: the command's own file in configs/.
+        description: of the command, with examples.
+        arguments: of the command line; the keys shown of a group are those of the choice there, or of the default.
+    """
+    texts = _read_with_defaults(config_name)
+    entries = [entry for text in texts for entry in yaml.safe_load(text).get("defaults", ()) if isinstance(entry, dict)]
+    chosen = {group: choice for entry in entries for group, choice in entry.items() if "override" not in group}
+    chosen |= {key: value for key, _, value in (word.partition("=") for word in arguments) if key in chosen}
+    example = "mixing=cutmix" if "mixing" in chosen else "dataset=cifar100"
+    lines = [description.strip(), ""]
+    lines.append(f"Groups, as in {example} (the keys of another choice: {config_name}.py --help {example})")
+    for group in chosen:
+        paths = (path.relative_to(CONFIGS / group) for path in (CONFIGS / group).rglob("*.yaml"))
+        choices = f"  {group}: {', '.join(sorted(str(path.with_suffix('')) for path in paths))}"
+        lines += textwrap.wrap(choices, 120, subsequent_indent="    ", break_on_hyphens=False)
+    example = "recipe.epochs=30" if "recipe" in chosen else "weights=last"
+    lines += ["", f"Keys, as in {example}, with their defaults"]
+    own = re.sub(r"^(?:defaults|hydra):\n(?:[ \t]+.*\n)*", "", "".join(texts), flags=re.M)
+    lines += [f"  {line}" for line in own.splitlines() if line and not line.startswith("#")]
+    for group, choice in chosen.items():
+        path = CONFIGS / group / f"{choice}.yaml"
+        if path.is_file() and group != "experiment":
+            lines += ["", f"  {group}:"]
+            shown = path.read_text(encoding="utf-8").splitlines()
+            lines += [f"    {line}" for line in shown if line and not line.startswith("_target_")]
+    return "\n".join(lines)
+
+
+def _read_with_defaults(name: str) -> list[str]:
+    """Return the text of a file in configs/, and before it those of the files that its defaults list includes."""
+    text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+    included = [entry for entry in yaml.safe_load(text).get("defaults", ()) if isinstance(entry, str)]
+    return [*(part for entry in included if entry != "_self_" for part in _read_with_defaults(entry)), text]

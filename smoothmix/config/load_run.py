@@ -46,9 +46,9 @@ class LoadedRun:
     origin: str
     output: Path
 
-    def eval_batches(self, split: str) -> Batches:
-        """Return this rank's batches of the clean images of `split`."""
-        return self.data.eval_batches(split, self.batch_size * self.ranks.world_size, self.ranks)
+    def eval_batches(self, split: str, data: ImageDataset | None = None) -> Batches:
+        """Return this rank's batches of the clean images of `split`, or of those in `data`, a part of the data set."""
+        return (data or self.data).eval_batches(split, self.batch_size * self.ranks.world_size, self.ranks)
 
     def identity(self) -> dict[str, Any]:
         """Return what a record of this network's errors says about where its weights come from."""
@@ -72,8 +72,9 @@ class LoadedRun:
 
     def about(self) -> dict[str, Any]:
         """Return what a record says of weights and images beside the identity."""
+        published = {"architecture": None, "tag": None} | getattr(self.model, "pretrained_cfg", {})
         return {
-            "weights_file": self.path.name if self.path.is_file() else _published_name(self.model),
+            "weights_file": self.path.name if self.path.is_file() else "timm {architecture}.{tag}".format(**published),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "image_size": self.data.image_size,
             "mean": self.data.mean,
@@ -83,7 +84,7 @@ class LoadedRun:
     def evaluate(self, split: str, data: ImageDataset | None = None) -> CleanRecord:
         """Return the errors on the clean images of `split`, or on those of `data`, a part of the data set."""
         work = start(self.ranks.device)
-        batches = (data or self.data).eval_batches(split, self.batch_size * self.ranks.world_size, self.ranks)
+        batches = self.eval_batches(split, data)
         result: dict[str, Any] = evaluate(self.model, batches, self.ranks, channels_last=self.channels_last)
         return CleanRecord(
             **self.identity(),
@@ -192,11 +193,6 @@ def _published_normalisation(model: nn.Module, config: RunConfig, data: ImageDat
             f"{data.num_classes}: finetune them (train.py), or give weights for these classes as model.checkpoint=FILE"
         )
     return published
-
-
-def _published_name(model: nn.Module) -> str:
-    published = getattr(model, "pretrained_cfg", {})
-    return f"timm {published.get('architecture')}.{published.get('tag')}"
 
 
 def _with_changes(stored: DictConfig, dataset: dict[str, Any]) -> RunConfig:

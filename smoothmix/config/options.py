@@ -1,4 +1,4 @@
-"""What the commands take that evaluate or export weights: configs/eval.yaml, eval_corruption.yaml and export.yaml."""
+"""What the commands take that evaluate or export weights: configs/load.yaml, and a file of each command."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig
 
 from smoothmix.config.schema import resolved
+from smoothmix.training.recipe import check_choice
 from smoothmix.utils.distributed import TIMEOUT
 from smoothmix.utils.errors import UserError
 
 
 @dataclass(kw_only=True)
 class LoadOptions:
-    """Which weights to load, and where: the keys that configs/eval.yaml and configs/eval_corruption.yaml share.
+    """Which weights to load, and where: configs/load.yaml, and keys that most of the commands have.
 
     `dataset` and `model` are those of an external network, trained elsewhere, if they have a `_target_`; else `dataset`
     holds what differs from the run's.
@@ -55,7 +56,7 @@ class LoadOptions:
                 raise UserError(f"{name}={values} should be a number for each of the three channels, for values 0 to 1")
         if self.published is not None and self.checkpoint is None:
             raise UserError(f"published={self.published} describes a checkpoint; add checkpoint=FILE")
-        _check_one_of("weights", self.weights, ("best", "last"))
+        check_choice("weights", self.weights, ("best", "last"))
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
 
@@ -88,7 +89,7 @@ class EvalCorruptionOptions(LoadOptions):
         super().check()
         if self.source is None:  # only what has been published can be read
             self.source = "files" if self.benchmark else "generate"
-        _check_one_of("source", self.source, ("files", "generate"))
+        check_choice("source", self.source, ("files", "generate"))
         if self.source == "files" and self.benchmark is None:
             raise UserError("source=files reads the images of a benchmark: name it, as in benchmark=cifar100_c")
 
@@ -99,11 +100,6 @@ class ExportOptions(LoadOptions):
 
     half: bool = False
     onnx: bool = False
-
-
-def _check_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{name} must be {' or '.join(choices)}, not {value!r}")
 
 
 Options = TypeVar("Options", bound=LoadOptions)

@@ -23,8 +23,9 @@ from smoothmix.utils.distributed import TIMEOUT
 from smoothmix.utils.errors import UserError, nearest
 from smoothmix.utils.files import is_small
 
-# anything larger is a mistake, or a stranger's
-LIMITS = {"image_size": 4096, "resize": 8192, "depth": 2000, "alpha": 10_000}  # pixels, pixels, layers, channels
+# anything larger is a mistake, or a stranger's: pixels, pixels, layers, channels, processes per rank
+LIMITS = {"image_size": 4096, "resize": 8192, "depth": 2000, "alpha": 10_000}
+LIMITS["workers"] = max(16, 2 * (os.cpu_count() or 1))
 GROUPS = ("dataset", "model", "mixing")
 # keys of a group that other groups and the run directory read, and that are not arguments of its _target_
 READ_BY_OTHERS: dict[str, set[str]] = {"dataset": {"mix_p", "cutout_size"}, "model": set(), "mixing": set()}
@@ -118,11 +119,8 @@ def check(composed: DictConfig | dict[str, Any]) -> RunConfig:
     values = resolved(composed, _Composed)
     components = {group: check_component(group, values[group]) for group in GROUPS}
     config = RunConfig(**{**values, "recipe": Recipe(**values["recipe"]), **components})
-    try:
-        config.recipe.check()
-        config.check()
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    config.recipe.check()
+    config.check()
     return config
 
 
@@ -226,11 +224,6 @@ def _inside(module_path: str, places: tuple[str, ...]) -> bool:
     return any(module_path == place or module_path.startswith(place + ".") for place in places)
 
 
-def most_workers() -> int:
-    """Return how many worker processes per rank make sense on this machine."""
-    return max(16, 2 * (os.cpu_count() or 1))
-
-
 def check_component(group: str, node: Any) -> Component:
     """Return the group that plain values describe.
 
@@ -254,17 +247,15 @@ def check_component(group: str, node: Any) -> Component:
             raise UserError(f"unknown key {group}.{key}; {nearest(str(key), known)}")
         if hints.get(key) is float and type(value) is int:
             component.options[key] = value = float(value)  # so that p=1 and p=1.0 are the same run
-        most = most_workers() if key == "workers" else LIMITS.get(key)
-        if most is not None and type(value) is int and value > most:
+        if type(value) is int and value > (most := LIMITS.get(key, value)):
             raise UserError(f"{group}.{key}={value} is too large; give at most {most}")
         if not _fits(value, hints.get(key, Any)):
-            raise UserError(f"{group}.{key}={value!r} should be of type {_type_name(hints[key])}")
+            wanted = hints[key].__name__ if isinstance(hints[key], type) else hints[key]
+            raise UserError(f"{group}.{key}={value!r} should be of type {wanted}")
     for key, parameter in parameters.items():
-        optional = parameter.default is not parameter.empty or parameter.kind in (
-            parameter.VAR_KEYWORD,
-            parameter.VAR_POSITIONAL,
-        )
-        if not optional and key not in node and key not in SUPPLIED[group]:
+        open_end = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        needed = parameter.default is parameter.empty and not open_end and key not in SUPPLIED[group]
+        if needed and key not in node:
             raise UserError(f"{group}.{key} is missing; {component.target} needs it")
     return component
 
@@ -276,10 +267,6 @@ def _fits(value: Any, hint: Any) -> bool:
     if len(plain) < len(options):
         return True
     return type(value) in plain
-
-
-def _type_name(hint: Any) -> str:
-    return getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
 
 
 def _first_line(error: Exception) -> str:

@@ -34,19 +34,19 @@ class Recipe:
         return self.lr * self.decay_factor**decays
 
     def check(self) -> None:
-        """Raise ValueError, in one sentence, for a value out of range."""
+        """Raise UserError for a value out of range."""
         _at_least("recipe.epochs", self.epochs, 1)
         _at_least("recipe.batch_size", self.batch_size, 1)
         _positive("recipe.lr", self.lr)
         _positive("recipe.decay_factor", self.decay_factor)
         _at_least("recipe.weight_decay", self.weight_decay, 0)
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"recipe.momentum must lie in [0, 1), not {self.momentum}")
+            raise UserError(f"recipe.momentum must lie in [0, 1), not {self.momentum}")
         if self.nesterov and self.momentum == 0:
-            raise ValueError("recipe.nesterov=true needs a recipe.momentum above 0; set one of the two")
+            raise UserError("recipe.nesterov=true needs a recipe.momentum above 0; set one of the two")
         whole = all(type(epoch) is int for epoch in self.decay_epochs)
         if not whole or sorted({0, *self.decay_epochs})[1:] != self.decay_epochs:
-            raise ValueError(f"recipe.decay_epochs must be ascending epochs from 1 on, not {self.decay_epochs}")
+            raise UserError(f"recipe.decay_epochs must be ascending epochs from 1 on, not {self.decay_epochs}")
 
 
 TRACKERS = ("none", "wandb", "trackio")  # experiment trackers beside TensorBoard
@@ -86,17 +86,17 @@ class Settings:
     logger: str = "none"
 
     def check(self) -> None:
-        """Raise ValueError, in one sentence, for a value out of range."""
+        """Raise UserError for a value out of range."""
         _at_least("seed", self.seed, 0)
         _at_least("evaluate_every", self.evaluate_every, 1)
         _at_least("checkpoint_every", self.checkpoint_every, 0)
         _at_least("log_every", self.log_every, 1)
         _at_least("log_images_every", self.log_images_every, 0)
-        _one_of("logger", self.logger, TRACKERS)
-        _one_of("precision", self.precision, ("auto", "fp32", "tf32", "bf16", "fp16"))
-        _one_of("step", self.step, ("auto", "eager", "graph"))
+        check_choice("logger", self.logger, TRACKERS)
+        check_choice("precision", self.precision, ("auto", "fp32", "tf32", "bf16", "fp16"))
+        check_choice("step", self.step, ("auto", "eager", "graph"))
         if self.channels_last not in (True, False, "auto"):
-            raise ValueError(f"channels_last must be true, false or auto, not {self.channels_last!r}")
+            raise UserError(f"channels_last must be true, false or auto, not {self.channels_last!r}")
 
     def on(self, ranks: Ranks) -> Execution:
         """Return what the settings mean on the ranks' device.
@@ -141,16 +141,17 @@ def _has_bf16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(False)
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise UserError unless `value`, of the option `name`, is one of the `choices`."""
     if value not in choices:
-        raise ValueError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
+        raise UserError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
 
 
 def _at_least(name: str, value: float, least: float) -> None:
     if not least <= value < 2**63:
-        raise ValueError(f"{name} must be a finite number of at least {least}, not {value} (and below 2^63)")
+        raise UserError(f"{name} must be a finite number of at least {least}, not {value} (and below 2^63)")
 
 
 def _positive(name: str, value: float) -> None:
     if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be a finite number above 0, not {value}")
+        raise UserError(f"{name} must be a finite number above 0, not {value}")

@@ -71,7 +71,7 @@ def test_every_recipe_file_is_valid():
 def test_values_out_of_range(changes, words):
     good = {"name": "x", "epochs": 3, "batch_size": 4, "lr": 0.1}
     Recipe(**good).check()
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(UserError, match=words):
         Recipe(**(good | changes)).check()
 
 
@@ -88,7 +88,7 @@ def test_values_out_of_range(changes, words):
 )
 def test_settings_out_of_range(changes, words):
     Settings().check()
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(UserError, match=words):
         Settings(**changes).check()
 
 
