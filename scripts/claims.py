@@ -28,6 +28,7 @@ def judge(args: argparse.Namespace) -> None:
     from scripts.reproduction.tables import load_table
     from smoothmix.reporting import study_page, verdicts
     from smoothmix.utils.errors import UserError
+    from smoothmix.utils.files import make_folder
 
     table = load_table(args.name)
     if not table.claims:
@@ -38,7 +39,7 @@ def judge(args: argparse.Namespace) -> None:
         return
     print(study_page.verdicts(verdicts.judge(study.runs, table.claims), table.claims))
     if args.output is not None:
-        arguments.make_folder(args.output)
+        make_folder(args.output, "--output")
         write_study(table, study, args.output)
 
 

@@ -27,9 +27,9 @@ def write(args: argparse.Namespace) -> None:
     from scripts.reproduction.reported import contents
     from smoothmix.reporting.records import read_folders
     from smoothmix.reporting.report import report
-    from smoothmix.utils.files import write_text
+    from smoothmix.utils.files import make_folder, write_text
 
-    arguments.make_folder(args.output.parent)
+    make_folder(args.output.parent, "--output")
     with tqdm(bar_format="{desc} ({elapsed})", disable=not sys.stderr.isatty()) as line:
 
         def progress(what: str) -> None:

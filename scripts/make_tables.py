@@ -25,28 +25,31 @@ def main() -> None:
 
 def write(args: argparse.Namespace) -> None:
     """Read the records, write a file of each kind for each table, print what was written."""
-    from scripts.reproduction.filled_tables import OF_THE_PAPER, cells_of, filled_table
-    from scripts.reproduction.tables import load_table
+    from scripts.reproduction.filled_tables import OF_THE_PAPER, filled_table
+    from scripts.reproduction.tables import load_table, table_runs
     from smoothmix.reporting.overview import ignored_line, overview
     from smoothmix.reporting.records import read_folders
     from smoothmix.reporting.table_cells import ignored_records, match
     from smoothmix.utils.command import shell_command
-    from smoothmix.utils.files import write_text
+    from smoothmix.utils.files import make_folder, write_text
 
     names = args.table or OF_THE_PAPER
-    cells = {name: cells_of(load_table(name), args.preset, args.overrides) for name in names}
+    asked = [load_table(name) for name in names]
+    cells = [table_runs(table, args.preset, args.overrides) for table in asked]
     found = read_folders(args.folders)
-    tables = [filled_table(name, args.preset, cells[name], found, args.overrides, args.sources) for name in names]
-    arguments.make_folder(args.output)
-    for name, table in zip(names, tables, strict=True):
-        if not args.table and not match(found.runs, cells[name]):
+    tables = [
+        filled_table(table, args.preset, of_table, found, args.overrides, args.sources)
+        for table, of_table in zip(asked, cells, strict=True)
+    ]
+    make_folder(args.output, "--output")
+    for table, of_table in zip(tables, cells, strict=True):
+        if not args.table and not match(found.runs, of_table):
             print(f"{table.title}: no run yet")
             continue
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
             write_text(args.output / f"{table.name}.{kind}", text)
-        there, wanted = sum(n for _, n, _ in table.counts), sum(of for _, _, of in table.counts)
-        print(f"{args.output / table.name}.md .tex .csv: {there} of {wanted} runs")
-    ignored = ignored_records(found.runs, [cell for of_table in cells.values() for cell in of_table])
+        print(f"{args.output / table.name}.md .tex .csv: {table.runs[0]} of {table.runs[1]} runs")
+    ignored = ignored_records(found.runs, [cell for of_table in cells for cell in of_table])
     print(ignored_line(ignored))
     if names == OF_THE_PAPER and args.preset == "paper":
         readme = args.readme or args.output / "README.md"

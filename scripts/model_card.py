@@ -7,12 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.reproduction.arguments import exit_with, make_folder
+from scripts.reproduction.arguments import exit_with
 
 
 def main() -> None:
     """Read the records, write the page; what cannot be read goes to stderr, and the exit status is then 2."""
     from smoothmix.reporting.card import read_evaluations, write_card
+    from smoothmix.utils.files import make_folder
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the records are: a run directory, or the output= of eval.py")
@@ -21,7 +22,7 @@ def main() -> None:
     args = parser.parse_args()
     path = args.output or args.folder / "card.md"
     found = read_evaluations(args.folder, args.weights)
-    make_folder(path.parent)
+    make_folder(path.parent, "--output")
     write_card(found, path)
     print(f"{path}: {len(found.all)} evaluations")
     exit_with(found.problems)

@@ -15,7 +15,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 from datasets.augment import normalize
-from scripts.reproduction.arguments import make_folder
 from smoothmix.config.load_run import load_run
 from smoothmix.config.options import LoadOptions
 from smoothmix.evaluation import occlusion
@@ -24,7 +23,7 @@ from smoothmix.reporting.figures import save
 from smoothmix.utils.command import run
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
+from smoothmix.utils.files import make_folder, write_text
 
 RUN_KEYS = ("dataset", "model", "recipe")
 
@@ -68,7 +67,7 @@ def main() -> None:
     if args.images < 2:
         raise UserError(f"--images must be at least 2 for a standard error, not {args.images}")
     record = measure(args)
-    make_folder(args.output)
+    make_folder(args.output, "--output")
     write_text(args.output / "occlusion.json", json.dumps(record, indent=2) + "\n")
     write_text(args.output / "occlusion.md", report.to_markdown(record) + "\n")
     save(report.changes(record), args.output / "occlusion")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+SOURCES = ("files", "generate")  # of corrupted images
 TABLES = Path(__file__).resolve().parents[2] / "configs" / "table"
 
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overrides", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
     )
     parser.add_argument(
-        "--source", choices=["files", "generate"], help="of corrupted images (default: files where there are any)"
+        "--source", choices=SOURCES, help="of corrupted images (default: files where there are any)"
     )
 
 
@@ -32,7 +33,7 @@ def run(parser: argparse.ArgumentParser, task: Callable[[argparse.Namespace], in
     args.table, args.folders = names, [*args.folders, *map(Path, behind_table), *map(Path, behind_overrides)]
     if not args.folders:
         args.folders = [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
-    args.sources = [args.source] if args.source else ["files", "generate"]
+    args.sources = [args.source] if args.source else SOURCES
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from smoothmix.utils import command
@@ -46,17 +47,6 @@ def exit_with(problems: Sequence[str]) -> None:
         print(f"error: {sentence}", file=sys.stderr)
     if problems:
         sys.exit(2)
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder that a command writes to.
-
-    Raises:
-        UserError: the file system refuses.
-    """
-    from smoothmix.utils import files
-
-    files.make_folder(folder, "--output")
 
 
 def _is_table(word: str) -> bool:

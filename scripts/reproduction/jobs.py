@@ -8,7 +8,6 @@ from pathlib import Path
 
 from datasets.corrupted_sets import find_set
 from scripts.reproduction.tables import Run, Table, check_source
-from smoothmix.config.run_directory import config_hash
 from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
 from smoothmix.reporting import commands
 from smoothmix.utils.command import override
@@ -124,7 +123,7 @@ def trained(job: Job) -> bool:
     if not path.exists():
         return False
     record = RunRecord.read(path)
-    if (record.config_hash, record.seed) != (config_hash(job.run.config), job.run.config.seed):
+    if (record.config_hash, record.seed) != job.run.key[-2:]:
         raise UserError(
             f"{path} is the record of another run ({record.recipe}-{record.config_hash}, seed {record.seed}); "
             "move it away"
@@ -159,8 +158,7 @@ def remaining_commands(job: Job) -> list[list[str]]:
 
 def evaluation_command(job: Job) -> list[str]:
     """Return the command that evaluates the weights of `job` on its benchmark."""
-    overrides = commands.shared_overrides(job.run.overrides)
-    root = job.run.config.dataset.options.get("root")
+    overrides, root = [*job.run.overrides], job.run.config.dataset.options.get("root")
     if root and not any(given.startswith("dataset.root=") for given in overrides):
         overrides.append(override("dataset.root", root))  # the training may have had its images elsewhere
     return _python(*commands.evaluate(job.directory, job.table.evaluation, job.source, overrides))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from datasets import digits
 from datasets.corrupted_sets import CORRUPTED
 from scripts.reproduction.arguments import TABLES
-from scripts.reproduction.filled_tables import PAPER, cells_of, file_name, filled_table
+from scripts.reproduction.filled_tables import OF_THE_PAPER, PAPER, file_name, filled_table
 from scripts.reproduction.tables import PRESETS, load_table, table_runs
 from smoothmix.config import build
 from smoothmix.config.run_directory import read
@@ -45,11 +45,11 @@ def contents(
     for preset in PRESETS:
         for name in sorted((path.stem for path in TABLES.glob("*.yaml")), key=lambda name: (len(name), name)):
             progress(f"table {name}")
-            tables += _table(name, preset, found, overrides, sources)
+            tables.append(_table(name, preset, found, overrides, sources))
     progress("mixed batches")
     return Contents(
         command=command,
-        tables=tables,
+        tables=[table for table in tables if table is not None],
         pictures=_pictures(found),
         claims=_claims(folders, found.problems),
         audit=audit(PAPER),
@@ -57,31 +57,37 @@ def contents(
     )
 
 
-def _table(name: str, preset: str, found: Found, overrides: Sequence[str], sources: Sequence[str]) -> list[PaperTable]:
-    """Return the table `name` if it is to be shown: with its content where it has a run, without a preset's others."""
-    table = load_table(name)
-    if preset != "paper" and not any(record.recipe == preset for record in found.runs):
-        return []
-    arguments = [f"table={name}", *([] if preset == "paper" else [f"preset={preset}"]), *overrides]
+def _table(
+    name: str, preset: str, found: Found, overrides: Sequence[str], sources: Sequence[str]
+) -> PaperTable | None:
+    """Return the table `name`, with its content where it has a run; None for a preset's table without one."""
+    table, of_paper = load_table(name), preset == "paper"
+    if not of_paper and not any(record.recipe == preset for record in found.runs):
+        return None
+    arguments = [f"table={name}", *([] if of_paper else [f"preset={preset}"]), *overrides]
     of_benchmark = [record.path.name for record in found.corrupted if record.benchmark == table.benchmark]
     generated = list(sources) == ["generate"] or any("-generate" in file for file in of_benchmark)
     if table.benchmark and table.source == "files" and generated:
         arguments.append("source=generate")
     command = shell_command(["python", "scripts/reproduce.py", *arguments])
-    wanted = sum(row.seeds or table.seeds for row in table.rows.values())
-    title = f"Table {name}: {table.title}" if (PAPER / f"table{name}.csv").exists() else table.title
     # composing every row takes seconds: the first one tells whether there can be a run
-    first = table_runs(replace(table, rows=dict([next(iter(table.rows.items()))])), preset, tuple(overrides), 1)[0]
+    try:
+        (first,) = table_runs(replace(table, rows=dict(list(table.rows.items())[:1])), preset, overrides, 1)
+    except UserError:
+        if of_paper:
+            raise
+        return None  # its rows cannot be scaled down
     kind = first.config.dataset.name, first.config.recipe.name
-    if all((record.dataset, record.recipe) != kind for record in found.runs):
-        return [PaperTable(file_name(name, preset), title, 0, wanted, command)] if preset == "paper" else []
-    cells = cells_of(table, preset, overrides)
-    if not match(found.runs, cells):
-        return [PaperTable(file_name(name, preset), title, 0, wanted, command)] if preset == "paper" else []
-    content = filled_table(name, preset, cells, found, overrides, sources)
-    there, wanted = sum(n for _, n, _ in content.counts), sum(of for _, _, of in content.counts)
-    keys = frozenset(cell.key for cell in cells)
-    return [PaperTable(content.name, content.title, there, wanted, command, content, keys)]
+    runs = []
+    if any((record.dataset, record.recipe) == kind for record in found.runs):
+        runs = table_runs(table, preset, overrides)
+    if match(found.runs, runs):
+        content = filled_table(table, preset, runs, found, overrides, sources)
+        keys = frozenset(run.key for run in runs)
+        return PaperTable(content.name, content.title, content.runs[1], command, content, keys)
+    title = f"Table {name}: {table.title}" if name in OF_THE_PAPER else table.title
+    wanted = sum(row.seeds or table.seeds for row in table.rows.values())
+    return PaperTable(file_name(name, preset), title, wanted, command) if of_paper else None
 
 
 def _pictures(found: Found) -> dict[str, bytes]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.reproduction.filled_tables import cells_of
-from scripts.reproduction.tables import Table
+from scripts.reproduction.arguments import SOURCES
+from scripts.reproduction.tables import Table, table_runs
 from smoothmix.reporting import curves, figures, study, study_figures, study_page, verdicts
 from smoothmix.reporting.records import read_folders
 from smoothmix.utils.command import shell_command
@@ -32,13 +32,12 @@ def read_study(table: Table, folders: Sequence[Path], overrides: Sequence[str], 
         return study.read(folders[0])
     if not folders:
         raise UserError("there is no folder outputs or results here; name the folder of the runs")
-    cells, found = cells_of(table, "paper", overrides), read_folders(folders)
+    cells, found = table_runs(table, overrides=overrides), read_folders(folders)
     if found.problems:
         raise UserError(found.problems[0])
     if any_seed:
         cells = study.every_seed(cells, found.runs)
-    subset = f"-{table.images}" if table.images else ""
-    names = [f"{table.weights}.{table.benchmark}-{source}{subset}.json" for source in ("files", "generate")]
+    names = [table.evaluation.record_name(source) for source in SOURCES] if table.evaluation else []
     corrupted = [record for record in found.corrupted if record.path.name in names]
     return study.collect(cells, found.runs, corrupted)
 

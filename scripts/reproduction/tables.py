@@ -1,33 +1,33 @@
 """From a table of the paper to the runs that fill it."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from datasets.corrupted_sets import find_set
+from scripts.reproduction.arguments import SOURCES
 from scripts.reproduction.claims import read_claims
 from smoothmix.config.command_line import CONFIGS, compose
-from smoothmix.config.run_directory import run_directory
+from smoothmix.config.run_directory import config_hash, run_directory
 from smoothmix.config.schema import RunConfig, check
 from smoothmix.evaluation.averages import corruptions_of
 from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.reporting.claims import Claim
+from smoothmix.reporting.table_cells import TableCell
 from smoothmix.utils.errors import UserError, nearest
+from smoothmix.utils.records import RunKey
 
 PRESETS = ("paper", *sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml")))
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training that a table needs: its row, its overrides on train.py's command line, where it lives."""
+class Run(TableCell):
+    """One training that a table needs, with its configuration."""
 
-    row: str
-    overrides: tuple[str, ...]
     config: RunConfig
-    directory: Path
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def read_table(name: str, content: Any) -> Table:
 
 def check_source(source: object) -> None:
     """Raise a `UserError` if corrupted images cannot come from `source`."""
-    if source not in ("files", "generate"):
+    if source not in SOURCES:
         raise UserError(f"source must be files or generate, not {source!r}")
 
 
@@ -141,7 +141,7 @@ def _seeds(place: str, value: Any) -> int:
 
 
 def table_runs(
-    table: Table, preset: str = "paper", overrides: tuple[str, ...] = (), seeds: int | None = None
+    table: Table, preset: str = "paper", overrides: Sequence[str] = (), seeds: int | None = None
 ) -> list[Run]:
     """Return the runs that fill `table`, row by row and seed by seed.
 
@@ -165,9 +165,11 @@ def table_runs(
             of_row += scaled["overrides"][_checked(of_row).dataset.name]
         of_row += overrides
         config = _checked(of_row)
+        names = config.dataset.name, config.model.name, config.method, config.recipe.name, config_hash(config)
         for seed in range(seeds or scaled.get("seeds", row.seeds or table.seeds)):
             seeded = replace(config, seed=seed)
-            runs.append(Run(label, (*of_row, f"seed={seed}"), seeded, run_directory(seeded)))
+            overrides_of_run = (*of_row, f"seed={seed}")
+            runs.append(Run(label, RunKey(*names, seed), overrides_of_run, run_directory(seeded), seeded))
     return runs
 
 

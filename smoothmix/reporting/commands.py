@@ -11,11 +11,6 @@ from smoothmix.utils.command import override, shell_command
 SHARED = ("device=", "timeout=", "dataset.root=", "dataset.workers=", "dataset.verify=")
 
 
-def shared_overrides(overrides: Iterable[str]) -> list[str]:
-    """Return those `overrides` of a training that its evaluation takes as well."""
-    return [word for word in overrides if word.startswith(SHARED)]
-
-
 def train(cells: Sequence[TableCell]) -> str:
     """Return the command line that trains the `cells`, which are seeds of one row."""
     *overrides, _ = cells[0].overrides  # the last one is the seed
@@ -24,5 +19,9 @@ def train(cells: Sequence[TableCell]) -> str:
 
 
 def evaluate(directory: Path, evaluation: CorruptedEvaluation, source: str, overrides: Iterable[str] = ()) -> list[str]:
-    """Return script and arguments that evaluate a run on corrupted images from `source`: files or generate."""
-    return ["eval_corruption.py", override("run", str(directory)), *evaluation.overrides(source), *overrides]
+    """Return script and arguments that evaluate a run on corrupted images from `source`: files or generate.
+
+    Of the `overrides` of its training it takes over what an evaluation takes as well.
+    """
+    shared = [given for given in overrides if given.startswith(SHARED)]
+    return ["eval_corruption.py", override("run", str(directory)), *evaluation.overrides(source), *shared]

@@ -23,13 +23,13 @@ def overview(tables: Sequence[Filled], ignored: Mapping[str, int], folder: Path,
     place = os.path.relpath(folder, readme.parent)
     body = []
     for table in tables:
-        there, wanted = sum(n for _, n, _ in table.counts), sum(of for _, _, of in table.counts)
         if (folder / f"{table.name}.md").exists():
             files = " ".join(f"[{kind}]({place}/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
         else:
             files = f"`python scripts/reproduce.py table={table.name.removeprefix('table')}`"
-        full = sum(n == of for _, n, of in table.counts)
-        body.append([table.title, f"{full} of {len(table.counts)}", f"{there} of {wanted}", files])
+        full = sum(n == wanted for n, wanted in table.counts)
+        runs = "{} of {}".format(*table.runs)
+        body.append([table.title, f"{full} of {len(table.counts)}", runs, files])
     others = sorted(readme.parent.glob("*/README.md"))
     parts = [
         "# Results",

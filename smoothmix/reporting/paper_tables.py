@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from smoothmix.evaluation.averages import means
 from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import commands, corruption_tables, markup, row_tables
-from smoothmix.reporting.corruption_tables import choose_source, read_paper
 from smoothmix.reporting.mean import interval
 from smoothmix.reporting.methods import name_of
 from smoothmix.reporting.table_cells import TableCell, match
@@ -21,33 +20,36 @@ from smoothmix.utils.command import shell_command
 from smoothmix.utils.records import RunKey, RunRecord
 
 BY_CATEGORY = {"imagenet_c"}  # Table 5 averages the categories, Table 4 the corruptions
-Runs = dict[RunKey, RunRecord]
-Evaluations = dict[RunKey, CorruptionRecord]
 
 
 @dataclass(frozen=True)
 class Filled:
     """A filled table: what the file is called, its title, all numbers, the text of its cells, and what stands below.
 
-    `text` has the commands in the cells that lack seeds, `plain` has not; `commands` are (row, command) of all that is
-    missing; `counts` are (row, seeds that are there, seeds wanted). `by_column`: the rows of configs/table/ are
-    columns here, and the cells are too small for commands.
+    `commands` are (row, command) of all that is missing; `with_commands` is the text with them in the cells that lack
+    seeds, None where the rows of configs/table/ are columns and the cells too small for them. `counts` are (seeds that
+    are there, seeds wanted) of each row.
     """
 
     name: str
     title: str
     numbers: pd.DataFrame
     text: pd.DataFrame
-    plain: pd.DataFrame
+    with_commands: pd.DataFrame | None
     notes: list[str]
     commands: list[tuple[str, str]]
-    by_column: bool
-    counts: list[tuple[str, int, int]]
+    counts: list[tuple[int, int]]
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """How many runs are there, and how many are wanted."""
+        return sum(n for n, _ in self.counts), sum(wanted for _, wanted in self.counts)
 
     def markdown(self) -> str:
         """Return the page of the table."""
-        parts = [f"# {self.title}", markup.markdown(self.text), *self.notes]
-        if self.commands and self.by_column:
+        table = self.text if self.with_commands is None else self.with_commands
+        parts = [f"# {self.title}", markup.markdown(table), *self.notes]
+        if self.commands and self.with_commands is None:
             listed = "\n".join(f"{command}    # {row}" for row, command in self.commands)
             parts += ["Still to run:", f"```sh\n{listed}\n```"]
         return "\n\n".join(parts) + "\n"
@@ -56,11 +58,21 @@ class Filled:
         """Return the table for a paper; the commands stand behind it."""
         still = [f"To run for {row}: `{command}`" for row, command in self.commands]
         caption = re.sub(r"^Table (\d): (.*)", r"\2 (Table \1 of the paper)", self.title)  # LaTeX counts its own
-        return markup.latex(self.plain, caption, f"tab:{self.name}", self.notes, still)
+        return markup.latex(self.text, caption, f"tab:{self.name}", self.notes, still)
 
     def csv(self) -> str:
         """Return all numbers, four decimals."""
         return str(self.numbers.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """A cell with its records, and whether they are all there and complete."""
+
+    cell: TableCell
+    run: RunRecord | None
+    corrupted: CorruptionRecord | None
+    done: bool
 
 
 def fill(
@@ -68,8 +80,8 @@ def fill(
     title: str,
     evaluation: CorruptedEvaluation | None,
     cells: Sequence[TableCell],
-    records: list[RunRecord],
-    corrupted: list[CorruptionRecord],
+    records: Sequence[RunRecord],
+    corrupted: Sequence[CorruptionRecord],
     paper: Path | None,
     compared: bool,
     source: str,
@@ -88,145 +100,124 @@ def fill(
         source: where commands take corrupted images from, "files" or "generate", if no record tells.
     """
     found = match(records, cells)
-    evaluated: Evaluations = {}
-    notes: list[str] = []
-    if evaluation:
-        of_cells = [record for record in corrupted if record.key in found]
-        unfinished = [record for record in corrupted if record.key in {cell.key for cell in cells} - found.keys()]
-        if unfinished:  # its weights may not be those of the run's best epoch
-            notes.append(f"Ignored: {len(unfinished)} records of runs that have no record of their training.")
-        chosen = choose_source(of_cells)
-        evaluated = match([record for record in of_cells if record.source == chosen], cells)
-        others = Counter(record.source for record in of_cells if record.source != chosen)
-        if evaluated:
-            source = "generate" if any("-generate" in record.path.name for record in evaluated.values()) else "files"
-        subset = f", {evaluation.images} of them" if evaluation.images else ""
-        images = f"{chosen or 'none evaluated yet'}{subset}"
-        notes.append(f"Corrupted images: {images}. Weights: those of the {evaluation.weights} epoch.")
-        notes += [f"Ignored: {n} records of {other}, one source a table." for other, n in others.items()]
-    rows = {cell.row: [one for one in cells if one.row == cell.row] for cell in cells}
+    evaluated, notes = _choose(corrupted, cells, found, evaluation) if evaluation else ({}, [])
+    if evaluated:
+        source = "generate" if any("-generate" in record.path.name for record in evaluated.values()) else "files"
+    rows: dict[str, list[_Seed]] = {}
+    for cell in cells:
+        run, errors = found.get(cell.key), evaluated.get(cell.key)
+        missing = evaluation.missing(errors.top1_errors if errors else {}) if evaluation else []
+        rows.setdefault(cell.row, []).append(_Seed(cell, run, errors, done=run is not None and not missing))
+    training, evaluating = {}, {}
+    for row, seeds in rows.items():
+        untrained = [seed.cell for seed in seeds if seed.run is None]
+        training[row] = [commands.train(untrained)] if untrained else []
+        # where cells hold commands, what is not trained yet has its command in the first one
+        here = [seed for seed in seeds if not seed.done and (paper or seed.run)]
+        evaluating[row] = [_evaluate(seed, evaluation, source) for seed in here] if evaluation else []
+    counts = {row: (sum(seed.done for seed in seeds), len(seeds)) for row, seeds in rows.items()}
+
+    with_commands = None
     if evaluation and paper:
-        return _corruption_table(
-            name, title, evaluation, rows, found, evaluated, notes, read_paper(paper), compared, source
-        )
-    todo = {(row, "top1"): _training(of_row, found) for row, of_row in rows.items()}
-    corrupted_errors: dict[str, list[float]] = {}
-    done = set(found)
-    if evaluation:
-        done &= _complete(evaluated, evaluation)
-        names = evaluation.corruptions
-        notes.append(f"corrupted: mean top-1 error over {len(names)} corruptions and their five severities.")
-        for row, of_row in rows.items():
-            there = [means(evaluated[cell.key].top1_errors) for cell in of_row if cell.key in done]
-            corrupted_errors[row] = [sum(errors[name] for name in names) / len(names) for errors in there]
-            # what is not trained yet has its command in the first cell
-            trained = [cell for cell in of_row if cell.key in found]
-            todo[row, "corrupted"] = _evaluation(trained, found, evaluated, evaluation, source)
-    by_row = {row: [found[cell.key] for cell in of_row if cell.key in found] for row, of_row in rows.items()}
-    printed, empty = row_tables.read_rows(paper) if paper else None, pd.Series(dtype=float)
-    metrics = ["top1", *(["top5"] if printed is not None and printed.get("top5", empty).notna().any() else [])]
-    numbers = row_tables.row_table(
-        by_row,
-        {row: len(of_row) for row, of_row in rows.items()},
-        metrics,
-        printed if compared else None,
-        corrupted_errors if evaluation else None,
-    )
-    shown = {place: " && ".join(lines) for place, lines in todo.items() if lines}
-    if splits := {record.selected_on for of_row in by_row.values() for record in of_row}:
-        notes.append(f"The best epoch was chosen on: {', '.join(sorted(splits))}.")
-    cited = [f"{mark} cited by the paper from: {text}." for text, mark in row_tables.citations(numbers).items()]
-    return Filled(
-        name,
-        title,
-        numbers.assign(command=[shown.get((line.row, line.metric), "") for line in numbers.itertuples()]),
-        row_tables.text(numbers, shown),
-        row_tables.text(numbers, {}),
-        ["Error in %; ours: mean ± sample standard deviation over seeds (n)." + _about(numbers), *cited, *notes],
-        [(row, line) for (row, _), lines in todo.items() for line in lines],
-        False,
-        [(row, sum(cell.key in done for cell in of_row), len(of_row)) for row, of_row in rows.items()],
-    )
+        numbers = _corrupted_numbers(rows, evaluation, paper, compared)
+        todo = {(name_of(row), ""): training[row] + evaluating[row] for row in rows}
+        of_method = {row: " && ".join(training[row] + evaluating[row]) for row in rows}
+        numbers = numbers.assign(command=numbers["method"].map(of_method))
+        text = corruption_tables.text(numbers)
+        notes = [*_about_corrupted(numbers, counts, compared), *notes]
+    else:
+        todo = {(row, "top1"): lines for row, lines in training.items()}
+        if evaluation:
+            todo |= {(row, "corrupted"): lines for row, lines in evaluating.items()}
+            names = f"{len(evaluation.corruptions)} corruptions and their five severities"
+            notes.append(f"corrupted: mean top-1 error over {names}.")
+        if splits := {seed.run.selected_on for seeds in rows.values() for seed in seeds if seed.run}:
+            notes.append(f"The best epoch was chosen on: {', '.join(sorted(splits))}.")
+        command = {place: " && ".join(lines) for place, lines in todo.items() if lines}
+        numbers = _numbers(rows, evaluation, paper, compared)
+        numbers = numbers.assign(command=[command.get((line.row, line.metric), "") for line in numbers.itertuples()])
+        text, with_commands = row_tables.text(numbers, {}), row_tables.text(numbers, command)
+        notes = [*_about(numbers), *notes]
+    listed = [(row, line) for (row, _), lines in todo.items() for line in lines]
+    return Filled(name, title, numbers, text, with_commands, notes, listed, list(counts.values()))
 
 
-def _about(numbers: pd.DataFrame) -> str:
-    parts = []
+def _choose(
+    corrupted: Sequence[CorruptionRecord],
+    cells: Sequence[TableCell],
+    trained: Container[RunKey],
+    evaluation: CorruptedEvaluation,
+) -> tuple[dict[RunKey, CorruptionRecord], list[str]]:
+    """Return the records of `corrupted` images that are shown, of one source and of `trained` runs; and notes."""
+    notes, wanted = [], {cell.key for cell in cells}
+    of_cells = [record for record in corrupted if record.key in wanted]
+    of_runs = [record for record in of_cells if record.key in trained]
+    if unfinished := len(of_cells) - len(of_runs):  # its weights may not be those of the run's best epoch
+        notes.append(f"Ignored: {unfinished} records of runs that have no record of their training.")
+    chosen = corruption_tables.choose_source(of_runs)
+    subset = f", {evaluation.images} of them" if evaluation.images else ""
+    images = f"{chosen or 'none evaluated yet'}{subset}"
+    notes.append(f"Corrupted images: {images}. Weights: those of the {evaluation.weights} epoch.")
+    others = Counter(record.source for record in of_runs if record.source != chosen)
+    notes += [f"Ignored: {n} records of {other}, one source a table." for other, n in others.items()]
+    return {record.key: record for record in of_runs if record.source == chosen}, notes
+
+
+def _evaluate(seed: _Seed, evaluation: CorruptedEvaluation, source: str) -> str:
+    directory = seed.run.directory if seed.run else seed.cell.directory
+    return shell_command(["python", *commands.evaluate(directory, evaluation, source, seed.cell.overrides)])
+
+
+def _numbers(
+    rows: dict[str, list[_Seed]], evaluation: CorruptedEvaluation | None, paper: Path | None, compared: bool
+) -> pd.DataFrame:
+    """Return a line for each row and metric."""
+    printed = row_tables.read_rows(paper) if paper else pd.DataFrame()
+    metrics = ["top1", *(["top5"] if "top5" in printed and printed["top5"].notna().any() else [])]
+    errors: dict[tuple[str, str], list[list[float]]] = {}
+    for row, seeds in rows.items():
+        for metric in metrics:
+            runs = [seed.run for seed in seeds if seed.run]
+            errors[row, metric] = [[run.error(when, int(metric[-1])) for run in runs] for when in ("best", "last")]
+        if evaluation:
+            complete = [means(seed.corrupted.top1_errors) for seed in seeds if seed.done and seed.corrupted]
+            names = evaluation.corruptions
+            errors[row, "corrupted"] = [[sum(of[name] for name in names) / len(names) for of in complete], []]
+    wanted = {row: len(seeds) for row, seeds in rows.items()}
+    return row_tables.row_table(errors, wanted, printed if compared else pd.DataFrame())
+
+
+def _about(numbers: pd.DataFrame) -> list[str]:
+    parts = ["Error in %; ours: mean ± sample standard deviation over seeds (n)."]
     if numbers["paper"].notna().any():
         parts.append("Difference: ours of the best epoch minus the paper's, which are of the best epoch too.")
     if (numbers["n"] > 1).any():
         parts.append("Interval: of the mean, Student's t.")
-    return "".join(f" {part}" for part in parts)
+    cited = [f"{mark} cited by the paper from: {text}." for text, mark in row_tables.citations(numbers).items()]
+    return [" ".join(parts), *cited]
 
 
-def _corruption_table(
-    name: str,
-    title: str,
-    evaluation: CorruptedEvaluation,
-    rows: dict[str, list[TableCell]],
-    found: Runs,
-    evaluated: Evaluations,
-    notes: list[str],
-    paper: pd.DataFrame,
-    compared: bool,
-    source: str,
-) -> Filled:
-    wanted = [cell for of_row in rows.values() for cell in of_row]
-    here = [replace(evaluated[cell.key], method=cell.row) for cell in wanted if cell.key in evaluated]
-    printed = paper if compared else paper.assign(top1_error=math.nan)
+def _corrupted_numbers(
+    rows: dict[str, list[_Seed]], evaluation: CorruptedEvaluation, paper: Path, compared: bool
+) -> pd.DataFrame:
+    """Return a line for each cell of the paper's table and row."""
+    printed = corruption_tables.read_paper(paper)
+    printed = printed if compared else printed.assign(top1_error=math.nan)
+    seeds = [seed for of_row in rows.values() for seed in of_row]
+    here = [replace(seed.corrupted, method=seed.cell.row) for seed in seeds if seed.corrupted]
     numbers = corruption_tables.compare(here, printed, by_category=evaluation.benchmark in BY_CATEGORY)
-    todo, counts, lines, of_method = [], [], [], {}
-    complete = _complete(evaluated, evaluation)
-    for row, of_row in rows.items():
-        of_row_todo = _training(of_row, found) + _evaluation(of_row, found, evaluated, evaluation, source)
-        todo += [(name_of(row), line) for line in of_row_todo]
-        of_method[row] = " && ".join(of_row_todo)
-        done = [cell for cell in of_row if cell.key in complete]
-        counts.append((row, len(done), len(of_row)))
-        lines.append(f"{name_of(row)} {len(done)} of {len(of_row)}")
-    overall = numbers[(numbers["corruption"] == "average") & (numbers["category"] == "") & numbers["low"].notna()]
-    intervals = [
-        f"95 % interval of the mean over the table (Student's t), {name_of(line.method)}: "
-        f"{interval(line.low, line.high)}."
-        for line in overall.itertuples()
-        if line.severity == "average"
-    ]
+    return numbers.assign(images=here[0].source if here else "")
+
+
+def _about_corrupted(numbers: pd.DataFrame, counts: dict[str, tuple[int, int]], compared: bool) -> list[str]:
     form = "paper / ours / difference" if compared else "ours"
-    text = corruption_tables.text(numbers)
-    explained = f"Top-1 error in %: {form}; ours: mean ± sample standard deviation over seeds. n: {', '.join(lines)}."
-    return Filled(
-        name,
-        title,
-        numbers.assign(images=here[0].source if here else "", command=numbers["method"].map(of_method)),
-        text,
-        text,
-        [explained, *intervals, *notes],
-        todo,
-        True,
-        counts,
-    )
-
-
-def _training(cells: list[TableCell], found: Runs) -> list[str]:
-    missing = [cell for cell in cells if cell.key not in found]
-    return [commands.train(missing)] if missing else []
-
-
-def _evaluation(
-    cells: list[TableCell],
-    found: Runs,
-    evaluated: Evaluations,
-    evaluation: CorruptedEvaluation,
-    source: str,
-) -> list[str]:
-    """Return a command for every cell whose evaluation is not complete."""
-    complete, lines = _complete(evaluated, evaluation), []
-    for cell in (cell for cell in cells if cell.key not in complete):
-        directory = found[cell.key].directory if cell.key in found else cell.directory
-        command = commands.evaluate(directory, evaluation, source, commands.shared_overrides(cell.overrides))
-        lines.append(shell_command(["python", *command]))
-    return lines
-
-
-def _complete(evaluated: Evaluations, evaluation: CorruptedEvaluation) -> set[RunKey]:
-    """Return the keys of the runs whose evaluation is complete."""
-    return {key for key, record in evaluated.items() if not evaluation.missing(record.top1_errors)}
+    n = ", ".join(f"{name_of(row)} {done} of {wanted}" for row, (done, wanted) in counts.items())
+    overall = numbers[(numbers[["corruption", "severity"]] == "average").all(axis=1) & (numbers["category"] == "")]
+    return [
+        f"Top-1 error in %: {form}; ours: mean ± sample standard deviation over seeds. n: {n}.",
+        *(
+            f"95 % interval of the mean over the table (Student's t), {name_of(line.method)}: "
+            f"{interval(line.low, line.high)}."
+            for line in overall.dropna(subset="low").itertuples()
+        ),
+    ]

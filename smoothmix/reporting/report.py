@@ -50,15 +50,19 @@ class Cell(NamedTuple):
 
 @dataclass
 class PaperTable:
-    """A table of configs/table/: how many of its runs are there, what fills it, and its content if it has a run."""
+    """A table of configs/table/: how many runs it wants, what fills it, and its content if it has a run."""
 
     name: str
     title: str
-    there: int
     wanted: int
     command: str
     content: Filled | None = None
     keys: frozenset[RunKey] = frozenset()
+
+    @property
+    def there(self) -> int:
+        """How many of its runs are there."""
+        return self.content.runs[0] if self.content else 0
 
 
 @dataclass
@@ -86,44 +90,44 @@ def report(found: Found, contents: Contents, progress: Callable[[str], None] = l
         comparisons.append(_comparison(setting, lines, found.problems))
     progress("corruptions")
     robustness = _robustness(found.corrupted)
-    sections = [("comparison", "Your runs"), ("corruptions", "Corrupted images"), ("mixed", "What the network sees")]
-    sections += [("claims", "Claims"), ("tables", "Tables"), ("audit", "Audit"), ("ledger", "Ledger")]
-    sections.append(("incomplete", "Incomplete"))
-    absent = {"corruptions": not robustness, "mixed": not contents.pictures, "claims": not contents.claims}
-    absent["audit"] = contents.audit is None
+    sections = {
+        "comparison": "Your runs",
+        "corruptions": "Corrupted images" if robustness else "",
+        "mixed": "What the network sees" if contents.pictures else "",
+        "claims": "Claims" if contents.claims else "",
+        "tables": "Tables",
+        "audit": "" if contents.audit is None else "Audit",
+        "ledger": "Ledger",
+        "incomplete": "Incomplete",
+    }
     progress("page")
-    template = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
-        sections=[(anchor, title) for anchor, title in sections if not absent.get(anchor)],
-        command=contents.command,
+    environment = Environment(autoescape=True, trim_blocks=True)
+    environment.filters |= {"text": _text, "uri": _uri}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        sections=[(anchor, title) for anchor, title in sections.items() if title],
         runs=found.runs,
         hours=sum(record.seconds or 0.0 for record in found.runs) / 3600,
         problems=found.problems,
         about=ABOUT,
         comparisons=comparisons,
         robustness=robustness,
-        pictures=[{"name": name, "source": _uri(png, "png")} for name, png in contents.pictures.items()],
-        claims=[_frame(frame) | {"note": note} for note, frame in contents.claims.items()],
-        tables=[_paper_table(table) for table in contents.tables],
-        audit=None if contents.audit is None else _frame(contents.audit),
         ledger=[_entry(record, contents.tables) for record in found.runs],
         incomplete=_incomplete(found, contents.corruptions),
+        **vars(contents),
     )
 
 
 def _comparison(setting: Setting, lines: list[Line], problems: list[str]) -> dict[str, Any]:
     where = "chosen on the test set, as in the paper" if setting.selected_on == "test" else "chosen on held-out images"
     several = any(len(line.runs) > 1 for line in lines)
-    source, logged = "", [record for line in lines for record in line.runs if _has_log(record, problems)]
-    if logged:
-        source = _uri(figures.svg(learning_curves(logged)), "svg+xml")
+    logged = [record for line in lines for record in line.runs if _has_log(record, problems)]
     return {
         "title": str(setting),
         "note": f"Best epoch {where}." + ("" if several else " With one seed each, the spread is unknown."),
         "heads": list(lines[0].text()),
         "rows": [_line(line) for line in lines],
-        "curves": source,
-        "calibration": None if (calibration := calibrations(lines)) is None else _frame(calibration),
+        "curves": figures.svg(learning_curves(logged)) if logged else b"",
+        "calibration": calibrations(lines),
     }
 
 
@@ -154,9 +158,9 @@ def _robustness(records: Sequence[CorruptionRecord]) -> list[dict[str, Any]]:
     means = {measure: compare_corrupted(records, measure) for measure in SHOWN}
     for setting, errors in means["top1_error"].items():
         try:
-            severities = _uri(figures.svg(figures.severity_curves(groups[setting], "")), "svg+xml")
+            severities = figures.svg(figures.severity_curves(groups[setting], ""))
         except UserError:  # no corruption is complete in all of them
-            severities = ""
+            severities = b""
         counts = ", ".join(f"{label} {column.iloc[0].n}" for label, column in errors.items())
         shown.append(
             {
@@ -189,20 +193,6 @@ def _shaded(value: float, line: "pd.Series[float]", form: str) -> Cell:
     return Cell(f"{value:{form}}", value, shade=shade)
 
 
-def _paper_table(table: PaperTable) -> dict[str, Any]:
-    content = table.content
-    shown = {} if content is None else _frame(content.plain) | {"notes": content.notes}
-    return shown | {
-        "name": table.name,
-        "title": table.title,
-        "there": table.there,
-        "wanted": table.wanted,
-        "filled": content is not None,
-        "command": table.command,
-        "commands": [] if content is None else content.commands,
-    }
-
-
 def _entry(record: RunRecord, tables: Sequence[PaperTable]) -> dict[str, Any]:
     return {
         "name": f"{record.dataset} / {record.model} / {record.method} / {record.recipe}-{record.config_hash}",
@@ -222,10 +212,6 @@ def _incomplete(found: Found, corruptions: Mapping[str, Sequence[str]]) -> list[
         if missing := incomplete(record.top1_errors, corruptions.get(record.benchmark, [])):
             shown.append((str(record.path), f"not evaluated at every severity: {', '.join(missing)}"))
     return shown
-
-
-def _frame(frame: pd.DataFrame) -> dict[str, Any]:
-    return {"heads": list(frame.columns), "rows": frame.map(_text).to_numpy().tolist()}
 
 
 def _text(value: object) -> str:

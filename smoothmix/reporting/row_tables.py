@@ -8,9 +8,7 @@ from typing import Any
 import pandas as pd
 
 from smoothmix.reporting.mean import Mean, interval, number, with_deviation
-from smoothmix.utils.records import RunRecord
 
-Records = Sequence[RunRecord]
 NUMBERS = ("top1", "top5", "best")  # columns of results/paper/ that hold a number
 
 
@@ -24,36 +22,30 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 
 def row_table(
-    rows: Mapping[str, Records],
-    wanted: Mapping[str, int],
-    metrics: Sequence[str],
-    paper: pd.DataFrame | None,
-    corrupted: Mapping[str, Sequence[float]] | None = None,
+    errors: Mapping[tuple[str, str], Sequence[Sequence[float]]], wanted: Mapping[str, int], paper: pd.DataFrame
 ) -> pd.DataFrame:
     """Return a line for every row and metric.
 
     Args:
-        rows: the records of each row, one a seed.
+        errors: {(row, metric): errors in % of the best and of the last epoch, one a seed}. The metric is "top1",
+            "top5" or "corrupted", the mean error on corrupted images, which is of one epoch.
         wanted: how many seeds each row should have.
-        metrics: "top1", "top5": errors in %.
-        paper: as `read_rows` returns it, or None where there are no numbers to compare with.
-        corrupted: mean errors on corrupted images of each row, one a seed; adds the metric "corrupted".
+        paper: as `read_rows` returns it, or empty where there are no numbers to compare with.
 
     Returns:
         columns row, metric, paper, paper_std, paper_best, origin, source, n, wanted, mean, std (sample), least, low,
         high (95 % interval of the mean), last_mean, last_std, difference. `mean` to `high` are of the best epoch.
     """
     lines = []
-    for row, records in rows.items():
-        printed = {} if paper is None else paper.loc[row].to_dict()
-        for metric in metrics:
-            best, last = (
-                Mean.of([record.error(when, int(metric[-1])) for record in records]) for when in ("best", "last")
-            )
-            of_last = {"last_mean": last.mean, "last_std": last.std}
-            lines.append(_line(row, metric, printed, wanted[row], best) | of_last)
-        if corrupted is not None:
-            lines.append(_line(row, "corrupted", {}, wanted[row], Mean.of(corrupted[row])))
+    for (row, metric), of_seeds in errors.items():
+        printed: dict[str, Any] = paper.loc[row].to_dict() if metric in paper else {}
+        of_top1 = printed if metric == "top1" else {}
+        best, last = map(Mean.of, of_seeds)
+        line = {"row": row, "metric": metric, "paper": printed.get(metric, math.nan)}
+        line |= {"paper_std": of_top1.get("std", ""), "paper_best": of_top1.get("best", math.nan)}
+        line |= {key: printed.get(key, "") for key in ("origin", "source")} | {"n": best.n, "wanted": wanted[row]}
+        line |= best._asdict() | {"last_mean": last.mean, "last_std": last.std}
+        lines.append(line | {"difference": best.mean - line["paper"]})
     return pd.DataFrame(lines)
 
 
@@ -89,16 +81,6 @@ def citations(table: pd.DataFrame) -> dict[str, str]:
     """Return {source: its mark} of the numbers that the paper cites."""
     sources = dict.fromkeys(table.loc[table["origin"] == "cited", "source"])
     return {source: f"†{number}" for number, source in enumerate(sources, 1)}
-
-
-def _line(row: str, metric: str, printed: dict[str, Any], wanted: int, best: Mean) -> dict[str, Any]:
-    line: dict[str, Any] = {"row": row, "metric": metric, "paper": printed.get(metric, math.nan)}
-    line |= {"paper_std": "", "paper_best": math.nan}
-    if metric == "top1":
-        line |= {"paper_std": printed.get("std", ""), "paper_best": printed.get("best", math.nan)}
-    line |= {key: printed.get(key, "") for key in ("origin", "source")} | {"n": best.n, "wanted": wanted}
-    line |= best._asdict() | {"last_mean": math.nan, "last_std": math.nan}
-    return line | {"difference": best.mean - line["paper"]}
 
 
 def _ours(line: Any, commands: Mapping[tuple[str, str], str]) -> str:

@@ -29,12 +29,10 @@ def match(records: Iterable[AnyRecord], cells: Sequence[TableCell]) -> dict[RunK
 
 def ignored_records(records: Iterable[RunRecord], cells: Sequence[TableCell]) -> dict[str, int]:
     """Return {reason: how many} of the records that are of none of the cells."""
-    reasons = (reason_ignored(record, cells) for record in records)
-    return dict(Counter(reason for reason in reasons if reason is not None))
+    return dict(Counter(filter(None, (_reason_ignored(record, cells) for record in records))))
 
 
-def reason_ignored(record: RunRecord, cells: Sequence[TableCell]) -> str | None:
-    """Return why a record is of none of the cells, or None where it is of one."""
+def _reason_ignored(record: RunRecord, cells: Sequence[TableCell]) -> str | None:
     wanted = [cell.key for cell in cells]
     if record.key in wanted:
         return None

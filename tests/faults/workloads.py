@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from scripts.reproduction.filled_tables import cells_of
-from scripts.reproduction.tables import load_table
+from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.training import checkpoint
 from tests.faults import points
 from tests.faults.points import Point
@@ -63,7 +62,7 @@ def sweep(folder: Path) -> None:
 
 def records(folder: Path) -> None:
     """Leave the records of Table 6, made by hand."""
-    for cell in cells_of(load_table("6"), "paper"):
+    for cell in table_runs(load_table("6")):
         hand_made.write(folder / "records", cell)
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.corrupted import CorruptedArrays
-from scripts.reproduction.filled_tables import cells_of, filled_table
-from scripts.reproduction.tables import load_table
+from scripts.reproduction.filled_tables import filled_table
+from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import comparison, curves
@@ -109,7 +109,7 @@ def read(folder):
 
 @cache
 def cells(name):
-    return cells_of(load_table(name), "paper")
+    return table_runs(load_table(name))
 
 
 def counted(fuzz, strategy, attempt):
@@ -141,7 +141,7 @@ def test_run_records(fuzz, leave):
         assert RunRecord.read(folder / "again.json") == record
         assert comparison.to_markdown(found.runs, []).count("\n| ") == 3  # the head, the rule and one line
         for name in ("1", "4"):
-            filled = filled_table(name, "paper", cells(name), found)
+            filled = filled_table(load_table(name), "paper", cells(name), found)
             assert "nan" not in filled.markdown()
             filled.latex(), filled.csv()
 
@@ -162,7 +162,7 @@ def test_records_of_corrupted_errors(fuzz, leave):
         record.write(folder / "again.json")
         assert CorruptionRecord.read(folder / "again.json") == record
         assert f"\n| clean | {record.clean_top1_error:.2f} |" in comparison.to_markdown([], found.corrupted)
-        filled = filled_table("4", "paper", cells("4"), found)
+        filled = filled_table(load_table("4"), "paper", cells("4"), found)
         filled.markdown(), filled.latex(), filled.csv()
 
     counted(fuzz, damaged(CORRUPTED), attempt)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import scripts.reproduction.filled_tables
+import scripts.reproduction.tables
 from scripts import benchmark
 from scripts.reproduction.tables import load_table
 from smoothmix.utils.command import status_of
@@ -35,7 +35,7 @@ def make_tables():
 @pytest.fixture(scope="session")
 def composed():
     """Compose the cells of a table once for each preset and overrides, which takes a tenth of a second a row."""
-    known, compose = {}, scripts.reproduction.filled_tables.cells_of
+    known, compose = {}, scripts.reproduction.tables.table_runs
 
     def of(table, preset, overrides=()):
         key = table.name, preset, tuple(overrides)
@@ -55,7 +55,7 @@ def cells(composed):
 @pytest.fixture
 def run(make_tables, composed, tmp_path, monkeypatch, capsys):
     """Run the command on tmp_path/records; return exit status, what it printed and complained."""
-    monkeypatch.setattr(scripts.reproduction.filled_tables, "cells_of", composed)
+    monkeypatch.setattr(scripts.reproduction.tables, "table_runs", composed)
 
     def call(*overrides, folders=("records",)):
         monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,7 @@ from scipy import stats
 import scripts.claims
 import scripts.reproduction.studies
 from scripts.reproduction.claims import KEYS
-from scripts.reproduction.filled_tables import cells_of
-from scripts.reproduction.tables import Table, load_table
+from scripts.reproduction.tables import Table, load_table, table_runs
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.reporting.claims import ENDPOINTS
 
@@ -31,7 +30,7 @@ NAMES = ("dataset", "model", "method", "recipe", "config_hash", "seed")
 @pytest.fixture
 def claims(low_data, tmp_path, monkeypatch, capsys):
     """Run the command in tmp_path; return exit status, what it printed and complained."""
-    monkeypatch.setattr(scripts.reproduction.studies, "cells_of", lambda *_: low_data)
+    monkeypatch.setattr(scripts.reproduction.studies, "table_runs", lambda *_, **__: low_data)
 
     def call(*overrides):
         monkeypatch.chdir(tmp_path)
@@ -48,7 +47,7 @@ def claims(low_data, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def low_data():
-    return cells_of(load_table("low_data"), "paper")
+    return table_runs(load_table("low_data"))
 
 
 def errors(cell):
@@ -145,7 +144,7 @@ def test_a_study_from_records_and_again_from_its_files(claims, low_data, tmp_pat
 def test_a_pilot_of_other_seeds_and_its_plan(claims, low_data, tmp_path):
     for cell in low_data:
         if cell.row in ("Baseline", "SmoothMix_C") and cell.key[-1] < 3:
-            write(tmp_path / "pilot", type(cell)(cell.row, (*cell.key[:-1], cell.key[-1] + 100), (), cell.directory))
+            write(tmp_path / "pilot", replace(cell, key=cell.key._replace(seed=cell.key.seed + 100)))
     status, out, _ = claims("table=low_data", "pilot", "--plan", "--effect", "0.5")
     assert status == 0
     lines = [[cell.strip() for cell in line.split("|")] for line in out.splitlines()]

@@ -11,15 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from scripts.reproduction.filled_tables import cells_of
 from scripts.reproduction.tables import load_table, table_runs
-from smoothmix.config.run_directory import config_hash
 from smoothmix.corruptions import CORRUPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +66,7 @@ class Page(html.parser.HTMLParser):
         self.sources += [given["src"]] if "src" in given else []
 
 
-def write_run(folder, run, cell, corrupted=True):
+def write_run(folder, run, corrupted=True):
     """Leave what a run of the digits leaves: a record, a log, its configuration, errors on corrupted images."""
     error = ERRORS[run.config.method] + 0.3 * run.config.seed + 0.1 * (run.config.seed % 2)
     rows = [
@@ -80,7 +77,7 @@ def write_run(folder, run, cell, corrupted=True):
         rows[2] |= {"test_brier": 0.25, "test_ece": 3.5, "test_adaptive_ece": 3.75}
     start = {"time": "2026-01-01T10:00:00+00:00", "git_commit": "0123456789abcdef" * 2, "device": "H100 <80GB>"}
     starts = [start | {"command": "train.py a=1"}, start | {"command": "train.py a=<2>"}]
-    record = cell.key._asdict() | {"epochs": 3, "best": rows[2], "last": rows[2], "seconds": 5400.0, "starts": starts}
+    record = run.key._asdict() | {"epochs": 3, "best": rows[2], "last": rows[2], "seconds": 5400.0, "starts": starts}
     directory = folder / f"{run.config.method}{run.config.seed}"
     directory.mkdir(parents=True)
     (directory / "summary.json").write_text(json.dumps(record))
@@ -91,7 +88,7 @@ def write_run(folder, run, cell, corrupted=True):
         if run.config.seed == 2:
             del errors["fog"]["3"]
         facts = {"benchmark": "digits_c", "source": "generated (seed 0)", "weights": "best", "clean_top1_error": error}
-        content = cell.key._asdict() | {"epochs": 3} | facts | {"top1_errors": errors}
+        content = run.key._asdict() | {"epochs": 3} | facts | {"top1_errors": errors}
         if run.config.method == "cutmix":
             content |= {"clean_calibration": {"ece": 3.5}, "calibration": {"ece": errors}}
         (directory / "best.digits_c-generate.json").write_text(json.dumps(content))
@@ -114,9 +111,8 @@ def make(folder, *words):
 def folder(tmp_path_factory):
     """Nine runs of digits_claims, one unfinished, and claims."""
     folder = tmp_path_factory.mktemp("report")
-    table = load_table("digits_claims")
-    for run, cell in zip(table_runs(table), cells_of(table, "paper"), strict=True):
-        write_run(folder / "runs", run, cell, corrupted=run.config.method != "identity")
+    for run in table_runs(load_table("digits_claims")):
+        write_run(folder / "runs", run, corrupted=run.config.method != "identity")
     (folder / "runs" / "begun").mkdir()
     (folder / "runs" / "begun" / "config.yaml").write_text("a: 1\n")
     (folder / "runs" / "begun" / "failed.txt").write_text("out of <memory>\n")
@@ -222,12 +218,17 @@ def test_no_run_at_all_is_a_page_with_the_next_command(tmp_path):
     assert {"corruptions", "mixed", "claims"}.isdisjoint(Page(text).ids)
 
 
+def test_runs_of_a_preset_have_tables_of_their_own(tmp_path):
+    write_run(tmp_path / "runs", table_runs(load_table("demo"), "quick")[0])
+    assert make(tmp_path, "runs", "--output", "x.html") == (0, "x.html: 1 finished runs, 0 unfinished\n", "")
+    text = (tmp_path / "x.html").read_text()
+    assert '<details id="demo-quick" open>' in text
+    assert "low_data-quick" not in text  # its rows cannot be scaled down
+
+
 def test_a_hundred_runs_take_less_than_ten_seconds_of_one_core(tmp_path):
-    table = load_table("digits_claims")
-    (cell, *_), several = cells_of(table, "paper"), table_runs(table, seeds=34)
-    for run in several:
-        key = cell.key._replace(method=run.config.method, config_hash=config_hash(run.config), seed=run.config.seed)
-        write_run(tmp_path / "runs", run, replace(cell, key=key))
+    for run in table_runs(load_table("digits_claims"), seeds=34):
+        write_run(tmp_path / "runs", run)
     begun = time.process_time()
     _, out, _ = make(tmp_path, "runs", "--output", "x.html")
     assert time.process_time() - begun < 10
