@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from smoothmix.training.recipe import Settings
+from smoothmix.utils.errors import UserError
 
 PACKAGES = ("wandb", "trackio")
 
@@ -65,5 +66,5 @@ def test_a_package_that_is_not_installed_is_named(make_trainer, monkeypatch, cap
 
 
 def test_an_unknown_tracker_is_refused():
-    with pytest.raises(ValueError, match="logger must be none, wandb or trackio, not 'tensorbord'"):
+    with pytest.raises(UserError, match="logger must be none, wandb or trackio, not 'tensorbord'"):
         Settings(logger="tensorbord").check()
