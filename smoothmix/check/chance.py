@@ -4,7 +4,16 @@ import torch
 from torch import Tensor
 
 from smoothmix.check.bounds import agreement_interval, binomial_interval, largest_rate
-from smoothmix.check.subject import Broken, Operation, Subject, call, one_hot_channels, random_batch, seed_everything
+from smoothmix.check.subject import (
+    Broken,
+    Operation,
+    Subject,
+    are_equal,
+    call,
+    one_hot_channels,
+    random_batch,
+    seed_everything,
+)
 
 ALPHA = 1e-6  # how often a law is broken by chance, at most
 IDLE = 0.3  # at p = 1 at most this part of the draws may change nothing, as a box without pixels does
@@ -19,18 +28,14 @@ def seeded(subject: Subject) -> str:
         seed_everything(globally)
         return [call(operation, images, labels, f"seed {seed}") for _ in range(8)]
 
-    def equal(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -> bool:
-        return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True))
-
     own = subject.takes("generator")
     source = "the generator" if own else "the global generators"
     first = [sequence(seed, seed) for seed in range(5)]
     for seed, results in enumerate(first):
-        again = sequence(seed, seed + 100 * own)
-        if not equal(results, again):
+        if not are_equal(results, sequence(seed, seed + 100 * own)):
             raise Broken(f"8 batches differ from their repetition, with {source} seeded with {seed} both times")
     others = [sequence(seed + 5, seed if own else seed + 5) for seed in range(5)]
-    if all(equal(one, other) for one, other in zip(first, others, strict=True)):
+    if all(map(are_equal, first, others)):
         raise Broken(f"8 batches are the same whatever seed {source} has")
     return f"5 times 8 batches, by {source}"
 

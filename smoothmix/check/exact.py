@@ -15,6 +15,7 @@ from smoothmix.check.subject import (
     Broken,
     Operation,
     Subject,
+    are_equal,
     call,
     describe,
     one_hot_channels,
@@ -36,10 +37,9 @@ def label_weight(subject: Subject) -> str:
     """Compare the targets with the shares of the pixels, where any are left, over shapes, dtypes and modes."""
     worst, batches, refused = 0.0, 0, None
     for (n, height, width), dtype, per_sample, seed in product(SHAPES, DTYPES, subject.modes(), SEEDS):
-        images, context = one_hot_channels(n, height, width, dtype), f"per_sample={per_sample}, seed {seed}"
-        operation = subject.build(seed, num_classes=n + 1, p=(1.0, 0.5)[seed % 2], per_sample=per_sample)
+        images, p = one_hot_channels(n, height, width, dtype), (1.0, 0.5)[seed % 2]
         try:
-            mixed, targets = call(operation, images, torch.arange(n), context)
+            mixed, targets = subject.mix(images, torch.arange(n), seed, num_classes=n + 1, p=p, per_sample=per_sample)
         except Broken as error:  # the matter of another law, unless it is always so
             refused = error
             continue
@@ -50,8 +50,8 @@ def label_weight(subject: Subject) -> str:
         if not difference.max() <= bound:
             row = int(difference.nan_to_num(torch.inf).amax(dim=1).argmax())
             raise Broken(
-                f"image {row} of {describe(images)} ({context}): pixel shares {numbers(shares[row])}, "
-                f"targets {numbers(targets[row])}"
+                f"image {row} of {describe(images)} (per_sample={per_sample}, seed {seed}): pixel shares "
+                f"{numbers(shares[row])}, targets {numbers(targets[row])}"
             )
         worst = max(worst, float(difference.max()) if dtype == torch.float32 else 0)
     if not batches and refused:
@@ -73,8 +73,7 @@ def rounding(subject: Subject) -> str:
     rows = 0
     for dtype, per_sample, seed in product(DTYPES[1:], subject.modes(), range(20)):
         images = one_hot_channels(4, 8, 8, dtype)
-        operation = subject.build(seed, num_classes=4, per_sample=per_sample)
-        mixed, targets = call(operation, images, torch.arange(4), f"per_sample={per_sample}, seed {seed}")
+        mixed, targets = subject.mix(images, torch.arange(4), seed, per_sample=per_sample)
         own = mixed.float().mean(dim=(2, 3)).diagonal()
         # Rows without dropped pixels: there the channels sum to 1 everywhere, but for rounding.
         whole = ((mixed.float().sum(dim=1) - 1).abs() < 2 * torch.finfo(dtype).eps).flatten(1).all(dim=1)
@@ -97,8 +96,7 @@ def row_sum(subject: Subject) -> str:
     images = random_batch(6, 8, 8)[0]
     soft = "soft" not in subject.not_applicable
     for labels, per_sample, seed in product([torch.arange(6) % 5, probabilities][: 1 + soft], subject.modes(), SEEDS):
-        operation = subject.build(seed, num_classes=5, per_sample=per_sample)
-        _, targets = call(operation, images, labels, f"per_sample={per_sample}, seed {seed}")
+        _, targets = subject.mix(images, labels, seed, num_classes=5, per_sample=per_sample)
         off = torch.maximum((targets.float().sum(dim=1) - 1).abs(), -targets.float().amin(dim=1))
         if not off.max() <= TOLERANCE:
             row = int(off.nan_to_num(torch.inf).argmax())
@@ -111,11 +109,9 @@ def row_sum(subject: Subject) -> str:
 
 def any_batch(subject: Subject) -> str:
     """Call the operation with every shape."""
-    for (n, height, width), per_sample in product(SHAPES, subject.modes()):
+    for (n, height, width), per_sample, p in product(SHAPES, subject.modes(), (1.0, 0.0)):
         images = one_hot_channels(n, height, width)
-        for p in (1.0, 0.0):
-            operation = subject.build(0, num_classes=n + 1, p=p, per_sample=per_sample)
-            call(operation, images, torch.arange(n), f"per_sample={per_sample}")
+        subject.mix(images, torch.arange(n), num_classes=n + 1, p=p, per_sample=per_sample)
     return f"{len(SHAPES)} shapes from 1 image to 6 and from 1 x 1 pixel to 16 x 6"
 
 
@@ -141,8 +137,7 @@ def format_kept(subject: Subject) -> str:
         images, labels = random_batch(4, 8, 8)
         images = images.to(dtype).contiguous(memory_format=layout)
         for seed in SEEDS:
-            operation = subject.build(seed, num_classes=4, p=p, per_sample=per_sample)
-            mixed, targets = call(operation, images, labels, f"p={p}, per_sample={per_sample}, seed {seed}")
+            mixed, targets = subject.mix(images, labels, seed, p=p, per_sample=per_sample)
             if mixed.dtype != dtype or not mixed.is_contiguous(memory_format=layout):
                 raise Broken(f"images {describe(images)} came back as {describe(mixed)} (p={p}, seed {seed})")
             if not targets.is_floating_point() or not images.device == mixed.device == targets.device:
@@ -156,11 +151,7 @@ def soft(subject: Subject) -> str:
     generator = torch.Generator().manual_seed(0)
     a, b = torch.rand(2, 6, 6, generator=generator).softmax(dim=2)
     for per_sample, seed in product(subject.modes(), SEEDS):
-
-        def mix(labels: Tensor, seed: int = seed, per_sample: bool = per_sample) -> tuple[Tensor, Tensor]:
-            operation = subject.build(seed, num_classes=6, per_sample=per_sample)
-            return call(operation, images, labels, f"seed {seed}")
-
+        mix = partial(subject.mix, images, seed=seed, per_sample=per_sample)
         blended = 0.3 * mix(a)[1] + 0.7 * mix(b)[1]
         for name, got, expected in (
             ("images mixed with one-hot rows for labels", mix(torch.eye(6))[0], mix(labels)[0]),
@@ -178,34 +169,24 @@ def arguments(subject: Subject) -> str:
     images, labels = random_batch(8, 32, 32)
 
     def outputs(**changed: Any) -> list[tuple[Tensor, Tensor]]:
-        return [
-            call(subject.build(seed, **{"num_classes": 8, "p": 0.5} | changed), images, labels, f"with {changed}")
-            for seed in range(10)
-        ]
+        return [subject.mix(images, labels, seed, **{"p": 0.5} | changed) for seed in range(10)]
 
-    def differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
-        pairs = zip(outputs(**one), outputs(**other), strict=True)
-        return not all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in pairs)
+    def differ(name: str, *values: Any) -> bool:
+        return not are_equal(*(outputs(**{name: value}) for value in values))
 
     columns = outputs(num_classes=9)[0][1].shape[1]
     if columns != 9:
         raise Broken(f"num_classes=9 gives targets with {columns} columns")
-    checked = ["num_classes"]
-    for name, values in {"p": (0.0, 1.0), "per_sample": (False, True)}.items():
-        if subject.takes(name):
-            checked.append(name)
-            if not differ({name: values[0]}, {name: values[1]}):
-                raise Broken(f"{name}={values[0]} and {name}={values[1]} give the same results from 10 seeds")
+    values = {name: two for name, two in {"p": (0.0, 1.0), "per_sample": (False, True)}.items() if subject.takes(name)}
     for name, default in subject.defaults.items():
-        if name in STANDARD:
-            continue
-        checked.append(name)
-        first, *others = subject.variants.get(name) or (default, *_alternatives(subject, name, default))
+        if name not in STANDARD:
+            values[name] = subject.variants.get(name) or (default, *_alternatives(subject, name, default))
+    for name, (first, *others) in values.items():
         if not others:
-            raise Broken(f"no second value to try for {name}={default!r}: pass variants={{{name!r}: (one, other)}}")
-        if not any(differ({name: first}, {name: other}) for other in others):
+            raise Broken(f"no second value to try for {name}={first!r}: pass variants={{{name!r}: (one, other)}}")
+        if not any(differ(name, first, other) for other in others):
             raise Broken(f"{name}={first!r} and {name}={others[0]!r} give the same results from 10 seeds")
-    return ", ".join(checked)
+    return ", ".join(["num_classes", *values])
 
 
 def _alternatives(subject: Subject, name: str, default: Any) -> Iterator[Any]:
@@ -239,21 +220,12 @@ class _Module(nn.Module):
 
 def compiled(subject: Subject) -> str:
     """Compare torch.compile (backend aot_eager, which draws as eager mode does) with eager mode, seed by seed."""
-
-    def compile_it(module: nn.Module, images: Tensor, labels: Tensor) -> Operation:
-        torch.compiler.reset()
-        return torch.compile(module, backend="aot_eager")
-
-    return _same_as_eager(subject, compile_it)
+    return _same_as_eager(subject, lambda module, *batch: torch.compile(module, backend="aot_eager"))
 
 
 def exported(subject: Subject) -> str:
     """Compare torch.export's program with eager mode, seed by seed."""
-
-    def export_it(module: nn.Module, images: Tensor, labels: Tensor) -> Operation:
-        return torch.export.export(module, (images, labels)).module()
-
-    return _same_as_eager(subject, export_it)
+    return _same_as_eager(subject, lambda module, *batch: torch.export.export(module, batch).module())
 
 
 def _same_as_eager(subject: Subject, transform: Callable[[nn.Module, Tensor, Tensor], Operation]) -> str:
@@ -261,6 +233,7 @@ def _same_as_eager(subject: Subject, transform: Callable[[nn.Module, Tensor, Ten
     # A graph draws from the global generator: one of the caller's own cannot be a part of it.
     more: dict[str, Any] = {"generator": None} if subject.takes("generator") else {}
     for per_sample in subject.modes():
+        torch.compiler.reset()
         eager = _Module(subject.build(0, num_classes=4, p=0.75, per_sample=per_sample, **more))
         try:
             with redirect_stderr(io.StringIO()):  # the compilers' own account of what they could not follow

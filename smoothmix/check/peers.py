@@ -38,20 +38,14 @@ def two_labels(num_classes: int, mix: Callable[[Tensor, Tensor], tuple[Tensor, T
     return operation
 
 
-def torchvision_mixup(*, num_classes: int, alpha: float = 1.0) -> Operation:
-    """Build torchvision's v2.MixUp."""
-    from torchvision.transforms.v2 import MixUp
+def _torchvision(name: str) -> Make:
+    def make(*, num_classes: int, alpha: float = 1.0) -> Operation:
+        from torchvision.transforms import v2
 
-    mixup: Operation = MixUp(num_classes=num_classes, alpha=alpha)
-    return mixup
+        operation: Operation = getattr(v2, name)(num_classes=num_classes, alpha=alpha)
+        return operation
 
-
-def torchvision_cutmix(*, num_classes: int, alpha: float = 1.0) -> Operation:
-    """Build torchvision's v2.CutMix."""
-    from torchvision.transforms.v2 import CutMix
-
-    cutmix: Operation = CutMix(num_classes=num_classes, alpha=alpha)
-    return cutmix
+    return make
 
 
 @declare(soft=DENSE, input_kept=IN_PLACE)
@@ -90,15 +84,7 @@ def kornia_mixup(
     *, num_classes: int, p: float = 1.0, per_sample: bool = True, lambda_val: tuple[float, float] = (0.0, 1.0)
 ) -> Operation:
     """Build kornia's RandomMixUpV2."""
-    from kornia.augmentation import RandomMixUpV2
-
-    mixup = RandomMixUpV2(lambda_val, same_on_batch=not per_sample, p=p, data_keys=["input", "class"])
-
-    def mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mixed, rows = mixup(images, labels)
-        return mixed, rows[:, 0], rows[:, 1], 1 - rows[:, 2]
-
-    return two_labels(num_classes, mix)
+    return _kornia("RandomMixUpV2", num_classes, per_sample, p=p, lambda_val=lambda_val)
 
 
 @declare(soft=INDICES, coin=GATE)
@@ -111,14 +97,17 @@ def kornia_cutmix(
     cut_size: tuple[float, float] = (0.0, 1.0),
 ) -> Operation:
     """Build kornia's RandomCutMixV2 as its documentation describes the default lambda: the area of the cut."""
-    from kornia.augmentation import RandomCutMixV2
+    return _kornia("RandomCutMixV2", num_classes, per_sample, p=p, beta=beta, cut_size=cut_size)
 
-    cutmix = RandomCutMixV2(
-        cut_size=cut_size, beta=beta, same_on_batch=not per_sample, p=p, data_keys=["input", "class"]
-    )
+
+def _kornia(name: str, num_classes: int, per_sample: bool, **arguments: Any) -> Operation:
+    from kornia import augmentation
+
+    operation = getattr(augmentation, name)(same_on_batch=not per_sample, data_keys=["input", "class"], **arguments)
 
     def mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mixed, (rows,) = cutmix(images, labels)
+        mixed, rows = operation(images, labels)
+        rows = rows if isinstance(rows, Tensor) else rows[0]  # CutMix has rows for each of its cuts
         return mixed, rows[:, 0], rows[:, 1], 1 - rows[:, 2]
 
     return two_labels(num_classes, mix)
@@ -203,7 +192,7 @@ def openmixup_smoothmix(*, num_classes: int, alpha: float = 1.0) -> Operation:
 
 # By the name of the installed distribution; the rows of the scoreboard.
 PEERS: dict[str, dict[str, Make]] = {
-    "torchvision": {"v2.MixUp": torchvision_mixup, "v2.CutMix": torchvision_cutmix},
+    "torchvision": {"v2.MixUp": _torchvision("MixUp"), "v2.CutMix": _torchvision("CutMix")},
     "timm": {
         "Mixup (batch, elem)": timm_mixup,
         "Mixup (pair)": timm_mixup_pair,

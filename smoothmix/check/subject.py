@@ -48,12 +48,8 @@ class Subject:
         except (TypeError, ValueError):
             raise UserError(f"{name_of(make)} has no signature to read: pass a function make().\n{ADAPT}") from None
         self._open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        named = [
-            parameter
-            for parameter in parameters
-            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ]
-        self.defaults = {parameter.name: parameter.default for parameter in named}
+        named = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.defaults = {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
         required = [name for name, default in self.defaults.items() if default is inspect.Parameter.empty]
         unknown = [name for name in required if name not in STANDARD]
         if unknown or not self.takes("num_classes"):
@@ -78,6 +74,12 @@ class Subject:
         generator = torch.Generator().manual_seed(seed)
         standard = {"num_classes": num_classes, "p": p, "per_sample": per_sample, "generator": generator}
         return self.make(**{name: value for name, value in standard.items() if self.takes(name)} | more)
+
+    def mix(self, images: Tensor, labels: Tensor, seed: int = 0, **arguments: Any) -> tuple[Tensor, Tensor]:
+        """Return what a new operation makes of a batch, see :func:`call`; by default there is one class per image."""
+        operation = self.build(seed, **{"num_classes": len(images)} | arguments)
+        named = [f"{name}={value}" for name, value in arguments.items()]
+        return call(operation, images, labels, ", ".join([*named, f"seed {seed}"]))
 
     def _try(self) -> None:
         """See whether an operation is callable with a batch and returns one.
@@ -125,6 +127,11 @@ def call(operation: Operation, images: Tensor, labels: Tensor, context: str = ""
     if result[0].shape != images.shape or result[1].ndim != 2 or len(result[1]) != len(images):
         raise Broken(f"returned images {describe(result[0])} and targets {describe(result[1])} ({batch})")
     return result[0], result[1]
+
+
+def are_equal(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -> bool:
+    """Return whether two lists of images and targets are the same, to the bit."""
+    return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True))
 
 
 def one_hot_channels(n: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
