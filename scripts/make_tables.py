@@ -27,7 +27,7 @@ def write(args: argparse.Namespace) -> None:
     """Read the records, write a file of each kind for each table, print what was written."""
     from scripts.reproduction.filled_tables import OF_THE_PAPER, filled_table
     from scripts.reproduction.tables import load_table, table_runs
-    from smoothmix.reporting.overview import ignored_line, overview
+    from smoothmix.reporting.paper_tables import ignored_line, overview
     from smoothmix.reporting.records import read_folders
     from smoothmix.reporting.table_cells import ignored_records, match
     from smoothmix.utils.command import shell_command

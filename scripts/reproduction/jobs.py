@@ -8,8 +8,9 @@ from pathlib import Path
 
 from datasets.corrupted_sets import find_set
 from scripts.reproduction.tables import Run, Table, check_source
+from smoothmix.evaluation.generated import unavailable
 from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
-from smoothmix.reporting import commands
+from smoothmix.reporting import table_cells
 from smoothmix.utils.command import override
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import is_held
@@ -21,22 +22,11 @@ STATES = (DONE, RUNNING, QUEUED, UNFINISHED, FAILED, MISSING)
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class Job(Run):
     """A run to train and, where its table says so, to evaluate on corrupted images from `source`: files or generate."""
 
     table: Table
-    run: Run
     source: str
-
-    @property
-    def benchmark(self) -> str | None:
-        """The corrupted benchmark that the run is evaluated on, if any."""
-        return self.table.benchmark
-
-    @property
-    def directory(self) -> Path:
-        """The run directory."""
-        return self.run.directory
 
     @property
     def log(self) -> Path:
@@ -55,7 +45,7 @@ class Job:
         return self.directory / "failed.txt"
 
     def __str__(self) -> str:
-        return f"{self.run.row} seed {self.run.config.seed}"
+        return f"{self.row} seed {self.key.seed}"
 
 
 def jobs_of(table: Table, runs: Iterable[Run], source: str = "") -> list[Job]:
@@ -77,10 +67,10 @@ def jobs_of(table: Table, runs: Iterable[Run], source: str = "") -> list[Job]:
             )
         if run.directory in jobs:
             raise UserError(
-                f"with these overrides {jobs[run.directory].run.row} and {run.row} of table {table.name} are the same "
+                f"with these overrides {jobs[run.directory].row} and {run.row} of table {table.name} are the same "
                 "run; leave out the override that makes them equal"
             )
-        jobs[run.directory] = Job(table, run, source)
+        jobs[run.directory] = Job(**vars(run), table=table, source=source)
     return list(jobs.values())
 
 
@@ -88,10 +78,10 @@ def distinct(jobs: Iterable[Job]) -> list[Job]:
     """Return a job for each run, with the evaluation that any of the tables asks for."""
     found: dict[Path, Job] = {}
     for job in jobs:
-        if job.directory not in found or job.benchmark:
+        if job.directory not in found or job.table.benchmark:
             found[job.directory] = job
     # seed by seed, so that what is done at any time compares all rows alike
-    return sorted(found.values(), key=lambda job: job.run.config.seed)
+    return sorted(found.values(), key=lambda job: job.key.seed)
 
 
 def state(job: Job) -> tuple[str, str]:
@@ -123,7 +113,7 @@ def trained(job: Job) -> bool:
     if not path.exists():
         return False
     record = RunRecord.read(path)
-    if (record.config_hash, record.seed) != job.run.key[-2:]:
+    if (record.config_hash, record.seed) != job.key[-2:]:
         raise UserError(
             f"{path} is the record of another run ({record.recipe}-{record.config_hash}, seed {record.seed}); "
             "move it away"
@@ -152,16 +142,35 @@ def remaining_commands(job: Job) -> list[list[str]]:
     Raises:
         UserError: a record is damaged, or another run's: it has to be moved away first.
     """
-    needed = [] if trained(job) else [_python("train.py", *job.run.overrides)]
+    needed = [] if trained(job) else [_python("train.py", *job.overrides)]
     return needed + ([evaluation_command(job)] if missing_corruptions(job) else [])
 
 
 def evaluation_command(job: Job) -> list[str]:
     """Return the command that evaluates the weights of `job` on its benchmark."""
-    overrides, root = [*job.run.overrides], job.run.config.dataset.options.get("root")
+    overrides, root = [*job.overrides], job.config.dataset.options.get("root")
     if root and not any(given.startswith("dataset.root=") for given in overrides):
         overrides.append(override("dataset.root", root))  # the training may have had its images elsewhere
-    return _python(*commands.evaluate(job.directory, job.table.evaluation, job.source, overrides))
+    return _python(*table_cells.evaluation_command(job.directory, job.table.evaluation, job.source, overrides))
+
+
+def obstacles(jobs: Iterable[Job]) -> list[str]:
+    """Return a sentence about everything that evaluations of `jobs` would miss, with the remedy."""
+    of_jobs = {(job.table.evaluation, job.source, job.config.dataset.options.get("root")) for job in jobs}
+    found: list[str] = []
+    for evaluation, source, root in sorted(of_jobs, key=str):
+        if evaluation is None:
+            continue
+        benchmark, corrupted_set = evaluation.benchmark, find_set(evaluation.benchmark)
+        folder = Path(root or "data", corrupted_set.folder).expanduser()
+        if source == "generate":
+            for name, reason in unavailable(evaluation.corruptions, corrupted_set.constants).items():
+                found.append(f"{name} of {benchmark} cannot be generated on this machine: {reason}")
+        elif not folder.is_dir():
+            found.append(
+                f"there is no folder {folder} with the images of {benchmark}; download it or give source=generate"
+            )
+    return found
 
 
 def _python(script: str, *arguments: str) -> list[str]:

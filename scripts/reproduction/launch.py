@@ -7,8 +7,17 @@ from collections import Counter
 from dataclasses import fields
 
 from scripts.reproduction import slurm, status
-from scripts.reproduction.corrupted_images import obstacles
-from scripts.reproduction.jobs import DONE, FAILED, RUNNING, Job, distinct, jobs_of, remaining_commands, state
+from scripts.reproduction.jobs import (
+    DONE,
+    FAILED,
+    RUNNING,
+    Job,
+    distinct,
+    jobs_of,
+    obstacles,
+    remaining_commands,
+    state,
+)
 from scripts.reproduction.local import run_locally
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.config.schema import RunConfig

@@ -156,7 +156,7 @@ def _gpus(jobs: list[Job]) -> list[str]:
     """Return the visible GPUs as CUDA_VISIBLE_DEVICES names them, none if the jobs ask for the CPU."""
     import torch
 
-    if all(job.run.config.device == "cpu" for job in jobs):
+    if all(job.config.device == "cpu" for job in jobs):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]

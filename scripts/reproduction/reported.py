@@ -18,8 +18,8 @@ from smoothmix.config.run_directory import read
 from smoothmix.config.schema import check
 from smoothmix.evaluation.averages import corruptions_of
 from smoothmix.reporting.audit import audit
+from smoothmix.reporting.mask_figures import mixed_batch
 from smoothmix.reporting.methods import name_of, place_of
-from smoothmix.reporting.mixed_batch import mixed_batch
 from smoothmix.reporting.records import Found
 from smoothmix.reporting.report import Contents, PaperTable
 from smoothmix.reporting.table_cells import match

@@ -20,7 +20,7 @@ def training_name(job: Job) -> str:
 
 def evaluation_name(job: Job) -> str:
     """Return the name of the SLURM job that evaluates it."""
-    return f"{training_name(job)}-{job.benchmark}"
+    return f"{training_name(job)}-{job.table.benchmark}"
 
 
 def queued() -> dict[str, str]:
@@ -54,7 +54,7 @@ def submit(jobs: list[Job], options: list[str]) -> int:
         training = waiting.get(name)
         if not trained(job) and training is None:
             # singleton: of two submitted at the same moment the second waits for the first, and finds the run finished
-            training = _sbatch(job, name, options, ["--dependency=singleton"], [TRAIN, *job.run.overrides])
+            training = _sbatch(job, name, options, ["--dependency=singleton"], [TRAIN, *job.overrides])
             print(f"{job}: training submitted as job {training} ({name})")
             submitted += 1
         if missing_corruptions(job) and evaluation_name(job) not in waiting:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from scripts.reproduction.corrupted_images import obstacles
-from scripts.reproduction.jobs import DONE, FAILED, QUEUED, RUNNING, STATES, Job, distinct, state
+from scripts.reproduction.jobs import DONE, FAILED, QUEUED, RUNNING, STATES, Job, distinct, obstacles, state
 from scripts.reproduction.slurm import evaluation_name, training_name
 from smoothmix.config.run_directory import read, what_counts
 from smoothmix.utils.errors import UserError
@@ -48,7 +47,7 @@ def report(jobs: list[Job], queue: Container[str] = ()) -> str:
     speeds = {job: speed(job, records) for job in jobs}
     rows: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
-        rows.setdefault((job.table.name, job.run.row), []).append(job)
+        rows.setdefault((job.table.name, job.row), []).append(job)
     lines = []
     for (table, row), members in rows.items():
         counts = Counter(states[job][0] for job in members)
@@ -95,7 +94,7 @@ def epochs_left(job: Job) -> int:
         return 0
     metrics = job.directory / "metrics.jsonl"
     done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
-    return job.run.config.recipe.epochs - done
+    return job.config.recipe.epochs - done
 
 
 def read_timed_records(jobs: list[Job]) -> tuple[list[TimedRecord], list[str]]:
@@ -104,7 +103,7 @@ def read_timed_records(jobs: list[Job]) -> tuple[list[TimedRecord], list[str]]:
     The second value is a sentence about each file that is no record, has no configuration beside it, or is not timed.
     """
     records, damaged = [], []
-    for output in sorted({Path(job.run.config.output).expanduser() for job in jobs}):
+    for output in sorted({Path(job.config.output).expanduser() for job in jobs}):
         for path in find_files(output, "summary.json") if output.is_dir() else ():
             try:
                 record, config = RunRecord.read(path), read(path.parent / "config.yaml")
@@ -121,7 +120,7 @@ def speed(job: Job, records: list[TimedRecord]) -> Speed | None:
 
     Records of its own method are preferred; of several devices the one with most records is taken.
     """
-    config = job.run.config.to_dict()
+    config = job.config.to_dict()
     alike = [
         measured.record
         for measured in records

@@ -23,7 +23,7 @@ from smoothmix.utils.records import RunKey
 PRESETS = ("paper", *sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml")))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run(TableCell):
     """One training that a table needs, with its configuration."""
 
@@ -121,17 +121,12 @@ def check_source(source: object) -> None:
 
 
 def _row(label: str, entry: Any) -> Row:
-    if isinstance(entry, str):
-        return Row(tuple(shlex.split(entry)))
-    if (
-        not isinstance(entry, dict)
-        or not isinstance(entry.get("overrides"), str)
-        or not entry.keys() <= {"overrides", "seeds"}
-    ):
+    given = {"overrides": entry} if isinstance(entry, str) else entry
+    known = isinstance(given, dict) and given.keys() <= {"overrides", "seeds"}
+    if not known or not isinstance(given.get("overrides"), str):
         raise UserError(f"row {label} should be its overrides in one line, or a mapping of overrides and seeds")
-    return Row(
-        tuple(shlex.split(entry["overrides"])), _seeds(f"row {label}", entry["seeds"]) if "seeds" in entry else None
-    )
+    seeds = _seeds(f"row {label}", given["seeds"]) if "seeds" in given else None
+    return Row(tuple(shlex.split(given["overrides"])), seeds)
 
 
 def _seeds(place: str, value: Any) -> int:

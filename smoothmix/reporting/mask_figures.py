@@ -1,5 +1,6 @@
-"""Figure 1, how each method mixes two images, and Figure 3, the masks: drawn by the mixing operations themselves."""
+"""Figure 1, how each method mixes two images, Figure 3, the masks, and mixed batches: drawn by the operations."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from smoothmix.mixing.blend import blend, erase, label_weight
 from smoothmix.mixing.cutmix import cutmix_mask
 from smoothmix.mixing.masks import box_mask, gaussian_mask, square_mask
 from smoothmix.reporting.methods import name_of
+from smoothmix.utils.pictures import describe, grid
 
 
 class Example(NamedTuple):
@@ -98,6 +100,23 @@ def gallery(side: int = 64) -> Figure:
         profile.tick_params(labelsize="x-small", labelleft=profile is lower[0])
     lower[0].set_ylabel("share of $x_i$", fontsize="small")
     return figure
+
+
+def mixed_batch(strategy: Any, images: Tensor, labels: Tensor, names: Sequence[str], seed: int = 0) -> bytes | None:
+    """Return a PNG: the images above, what `strategy` makes of them and of their labels below; None if it changes none.
+
+    Args:
+        strategy: ``(images, labels) -> (images, targets)``; one with a probability `p` mixes every image.
+        images: (N, 3, H, W), float32 in [0, 1].
+        labels: (N,).
+        names: of the classes.
+        seed: of the draws.
+    """
+    if hasattr(strategy, "p"):
+        strategy.p = 1.0
+    strategy.generator = torch.Generator().manual_seed(seed)
+    mixed, targets = strategy(images, labels)
+    return None if torch.equal(mixed, images) else grid([images, mixed], describe(targets, names))
 
 
 def _show(axes: Any, picture: Tensor) -> None:

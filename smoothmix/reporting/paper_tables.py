@@ -1,9 +1,10 @@
-"""A table of the paper, filled from records."""
+"""The tables of the paper, filled from records, and their index."""
 
 import math
+import os
 import re
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ import pandas as pd
 from smoothmix.evaluation.averages import means
 from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting import commands, corruption_tables, markup, row_tables
+from smoothmix.reporting import corruption_tables, markup, row_tables
 from smoothmix.reporting.mean import interval
 from smoothmix.reporting.methods import name_of
-from smoothmix.reporting.table_cells import TableCell, match
+from smoothmix.reporting.table_cells import TableCell, evaluation_command, match, train_command
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.records import RunKey, RunRecord
 
@@ -111,7 +112,7 @@ def fill(
     training, evaluating = {}, {}
     for row, seeds in rows.items():
         untrained = [seed.cell for seed in seeds if seed.run is None]
-        training[row] = [commands.train(untrained)] if untrained else []
+        training[row] = [train_command(untrained)] if untrained else []
         # where cells hold commands, what is not trained yet has its command in the first one
         here = [seed for seed in seeds if not seed.done and (paper or seed.run)]
         evaluating[row] = [_evaluate(seed, evaluation, source) for seed in here] if evaluation else []
@@ -165,7 +166,7 @@ def _choose(
 
 def _evaluate(seed: _Seed, evaluation: CorruptedEvaluation, source: str) -> str:
     directory = seed.run.directory if seed.run else seed.cell.directory
-    return shell_command(["python", *commands.evaluate(directory, evaluation, source, seed.cell.overrides)])
+    return shell_command(["python", *evaluation_command(directory, evaluation, source, seed.cell.overrides)])
 
 
 def _numbers(
@@ -221,3 +222,51 @@ def _about_corrupted(numbers: pd.DataFrame, counts: dict[str, tuple[int, int]], 
             for line in overall.dropna(subset="low").itertuples()
         ),
     ]
+
+
+def overview(tables: Sequence[Filled], ignored: Mapping[str, int], folder: Path, readme: Path, command: str) -> str:
+    """Return the index.
+
+    Args:
+        tables: what it lists.
+        ignored: {reason: how many} records that no table uses.
+        folder: where their files are.
+        readme: where the index will be.
+        command: what makes all of it.
+    """
+    place = os.path.relpath(folder, readme.parent)
+    body = []
+    for table in tables:
+        if (folder / f"{table.name}.md").exists():
+            files = " ".join(f"[{kind}]({place}/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
+        else:
+            files = f"`python scripts/reproduce.py table={table.name.removeprefix('table')}`"
+        full = sum(n == wanted for n, wanted in table.counts)
+        runs = "{} of {}".format(*table.runs)
+        body.append([table.title, f"{full} of {len(table.counts)}", runs, files])
+    others = sorted(readme.parent.glob("*/README.md"))
+    parts = [
+        "# Results",
+        f"Made by `{command}`, from the records of finished runs and the paper's numbers; do not edit.",
+        "A row is complete when all of its seeds are there. A run counts in every table that has its row. A page "
+        "lists the commands for missing runs; a table without runs has no page, only the command that fills it.",
+        markup.markdown(pd.DataFrame(body, columns=["table", "complete rows", "runs", "files"])),
+        ignored_line(ignored),
+    ]
+    if others:
+        parts += ["Other measurements:", "\n".join(_entry(path) for path in others)]
+    return "\n\n".join(parts) + "\n"
+
+
+def ignored_line(ignored: Mapping[str, int]) -> str:
+    """Return how many records were not used, and why."""
+    if not ignored:
+        return "No record was ignored."
+    reasons = ", ".join(f"{count} of {reason}" for reason, count in ignored.items())
+    total = sum(ignored.values())
+    return f"{total} record{'s' if total > 1 else ''} of no row of these tables ignored: {reasons}."
+
+
+def _entry(path: Path) -> str:
+    heading = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    return f"- [{heading}]({path.parent.name}/README.md)"

@@ -1,4 +1,4 @@
-"""A table's cells, one per row and seed, and the records that fill them: by what was run, not by where it lies."""
+"""A table's cells, one per row and seed: the records that fill them, by what was run, and the commands that do."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from smoothmix.evaluation.corrupted import CorruptedEvaluation
+from smoothmix.utils.command import override, shell_command
 from smoothmix.utils.records import Record, RunKey, RunRecord
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+# what an evaluation takes over from the overrides of its training
+SHARED = ("device=", "timeout=", "dataset.root=", "dataset.workers=", "dataset.verify=")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableCell:
     """One seed of one row: the `key` of its run, its overrides, the directory it would have."""
 
@@ -25,6 +29,24 @@ def match(records: Iterable[AnyRecord], cells: Sequence[TableCell]) -> dict[RunK
     """Return {key: record} for the cells that have a record."""
     wanted = {cell.key for cell in cells}
     return {record.key: record for record in records if record.key in wanted}
+
+
+def train_command(cells: Sequence[TableCell]) -> str:
+    """Return the command line that trains the `cells`, which are seeds of one row."""
+    *overrides, _ = cells[0].overrides  # the last one is the seed
+    seeds = ",".join(str(cell.key[-1]) for cell in cells)
+    return shell_command(["python", "train.py", *(["-m"] if len(cells) > 1 else []), *overrides, f"seed={seeds}"])
+
+
+def evaluation_command(
+    directory: Path, evaluation: CorruptedEvaluation, source: str, overrides: Iterable[str]
+) -> list[str]:
+    """Return script and arguments that evaluate a run on corrupted images from `source`: files or generate.
+
+    Of the `overrides` of its training it takes over what an evaluation takes as well.
+    """
+    shared = [given for given in overrides if given.startswith(SHARED)]
+    return ["eval_corruption.py", override("run", str(directory)), *evaluation.overrides(source), *shared]
 
 
 def ignored_records(records: Iterable[RunRecord], cells: Sequence[TableCell]) -> dict[str, int]:

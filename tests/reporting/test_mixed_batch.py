@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from smoothmix import Cutout, Identity
-from smoothmix.reporting.mixed_batch import mixed_batch
+from smoothmix.reporting.mask_figures import mixed_batch
 
 
 def test_the_picture_shows_the_images_and_what_becomes_of_them():

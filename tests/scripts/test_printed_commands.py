@@ -58,7 +58,7 @@ def test_the_printed_commands_are_those_of_the_runs(tmp_path, capsys):
     lines = iter(words_of(capsys.readouterr().out.splitlines()))
     for job in jobs:
         assert run_directory(check(composed(next(lines)))) == job.directory
-        if job.benchmark:
+        if job.table.benchmark:
             evaluation = composed(next(lines))
             assert Path(evaluation.run) == job.directory
             assert (evaluation.source, evaluation.dataset.root) == ("generate", f"{tmp_path}/{AWKWARD}")

@@ -32,7 +32,7 @@ def demo(tmp_path):
 
 
 def record(job, **changes):
-    config = job.run.config
+    config = job.config
     facts = {
         "dataset": config.dataset.name,
         "model": config.model.name,
@@ -60,7 +60,7 @@ def leave():
     def summary(job, **changes):
         job.directory.mkdir(parents=True, exist_ok=True)
         (job.directory / "summary.json").write_text(json.dumps(record(job, **changes)))
-        (job.directory / "config.yaml").write_text(yaml.safe_dump(job.run.config.to_dict()))
+        (job.directory / "config.yaml").write_text(yaml.safe_dump(job.config.to_dict()))
 
     def checkpoint(job, epochs=0):
         job.directory.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from scripts.reproduction.corrupted_images import obstacles
-from scripts.reproduction.jobs import distinct, jobs_of, missing_corruptions, remaining_commands, state
+from scripts.reproduction.jobs import distinct, jobs_of, missing_corruptions, obstacles, remaining_commands, state
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.config.run_directory import run_directory
 from smoothmix.corruptions import CORRUPTIONS
@@ -117,10 +116,10 @@ def test_commands_name_the_run_itself(table_6):
         (command,) = remaining_commands(job)
         assert os.path.abspath(command[0]) == sys.executable
         assert command[1].endswith("train.py")
-        assert command[-1] == f"seed={job.run.config.seed}"
-        again = table_runs(load_table("6"), overrides=tuple(command[3:-1]), seeds=job.run.config.seed + 1)
+        assert command[-1] == f"seed={job.config.seed}"
+        again = table_runs(load_table("6"), overrides=tuple(command[3:-1]), seeds=job.config.seed + 1)
         assert job.directory in [run.directory for run in again]
-        assert run_directory(job.run.config) == job.directory
+        assert run_directory(job.config) == job.directory
 
 
 def test_the_evaluation_looks_for_images_where_the_overrides_say():
@@ -135,11 +134,11 @@ def test_a_run_of_two_tables_is_one_job_with_the_evaluation():
     once = distinct(jobs)
     assert len(jobs) == 24
     assert len(once) == len({job.directory for job in jobs}) == 20
-    assert {str(job) for job in once if job.benchmark} == {
+    assert {str(job) for job in once if job.table.benchmark} == {
         f"{row} seed {seed}" for row in ("cutmix", "smoothmix_c") for seed in (0, 1)
     }
     assert len(distinct(reversed(jobs))) == 20
-    assert sum(job.benchmark is not None for job in distinct(reversed(jobs))) == 4
+    assert sum(job.table.benchmark is not None for job in distinct(reversed(jobs))) == 4
 
 
 def test_overrides_that_contradict_the_table_are_one_sentence():
@@ -154,7 +153,7 @@ def test_overrides_that_contradict_the_table_are_one_sentence():
 
 def test_a_corruption_that_cannot_be_generated_is_named_and_waited_for(demo, leave, monkeypatch):
     monkeypatch.setattr(
-        "scripts.reproduction.corrupted_images.unavailable", lambda *_: {"frost": "install photographs"}
+        "scripts.reproduction.jobs.unavailable", lambda *_: {"frost": "install photographs"}
     )
     leave.summary(demo[0])
     evaluate(demo[0], [name for name in CORRUPTIONS if name != "frost"])

@@ -58,7 +58,7 @@ def test_each_missing_run_is_submitted_once(table_6, leave, cluster, capsys):
             f"--job-name={training_name(job)}",
             "--dependency=singleton",
         ]
-        + [str(ROOT / "scripts/slurm/train.sbatch"), *job.run.overrides]
+        + [str(ROOT / "scripts/slurm/train.sbatch"), *job.overrides]
         for job in (jobs[0], jobs[2], jobs[3])
     ]
     assert submitted() == expected
