@@ -7,8 +7,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from smoothmix.config.command_line import compose
 from smoothmix.config.load_run import load_run
 from smoothmix.config.options import LoadOptions
 from smoothmix.utils.errors import UserError
-from tests.commands import ENVIRONMENT, ROOT, here, python
+from tests.commands import ROOT, Command, here, python
 
 QUICK = ["recipe.batch_size=128", "recipe.epochs=2", "recipe.decay_epochs=[1]", "model.depth=8", "model.alpha=3"]
 FEW = "dataset.val_split=1200"  # 237 images to train on
@@ -137,8 +135,7 @@ def test_a_sweep_continues_after_a_bad_job_and_reports_it(tmp_path):
 
 
 def test_a_signal_ends_a_whole_sweep_within_seconds(tmp_path):
-    command = [sys.executable, "train.py", "-m", *QUICK, FEW, "recipe.epochs=5000", "seed=0,1", f"output={tmp_path}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = Command("train.py", "-m", *QUICK, FEW, "recipe.epochs=5000", "seed=0,1", f"output={tmp_path}")
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
@@ -178,10 +175,10 @@ def state_of(output):
 def kill_at_random_moments(output, kills, seed, *overrides):
     """Start the same command again and again, each time killed at a random moment; return where it stood on disk."""
     rng = random.Random(seed)
-    command = [sys.executable, "train.py", *QUICK, f"output={output}", *overrides]
+    command = ["train.py", *QUICK, f"output={output}", *overrides]
     positions = []
     for _ in range(kills):
-        process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+        process = Command(*command)
         epochs = (line for line in process.stdout if line.startswith("epoch "))
         next(epochs)
         before = time.monotonic()
@@ -192,7 +189,7 @@ def kill_at_random_moments(output, kills, seed, *overrides):
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
         last = torch.load(the_run(output) / "last.pt", weights_only=True)
         positions.append((last["epoch"], last["step"]))
-    assert python("train.py", *QUICK, f"output={output}", *overrides).returncode == 0
+    assert python(*command).returncode == 0
     return positions
 
 

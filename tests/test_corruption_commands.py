@@ -5,8 +5,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -18,7 +16,7 @@ import smoothmix.evaluation.robustness as robustness
 from models import PyramidNet
 from smoothmix.config.command_line import compose
 from smoothmix.utils.errors import UserError
-from tests.commands import ENVIRONMENT, ROOT, here, python
+from tests.commands import Command, here, python, ranks
 from tests.datasets.test_cifar import write_cifar100
 from tests.models.test_published import random_weights, save, their_shapes
 
@@ -146,8 +144,7 @@ def test_killed_it_resumes_and_ends_with_the_same_record(run, trained, tmp_path)
     (whole / "best.pt").symlink_to(trained / "best.pt")
     evaluate(f"run={whole}", *asked)
 
-    command = [sys.executable, "eval_corruption.py", f"run={run}", *asked]
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    process = Command("eval_corruption.py", f"run={run}", *asked)
     record, until = run / "best.digits_c-generate.json", time.monotonic() + 60
     while not record.exists() and time.monotonic() < until:
         time.sleep(0.002)
@@ -171,8 +168,7 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
     asked = ["benchmark=digits_c", "corruptions=[contrast,gaussian_noise]", "device=cpu", f"source={source}"]
     asked += [f"files={digits_c}", "batch_size=100"]
     evaluate(f"run={alone}", *asked)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "eval_corruption.py"]
-    done = python(*torchrun, f"run={run}", *asked)
+    done = ranks(2, "eval_corruption.py", f"run={run}", *asked)
     assert done.returncode == 0, done.stderr
     assert errors(run, source) == errors(alone, source)
     assert json.loads((run / f"best.digits_c-{source}.json").read_text())["world_size"] == 2

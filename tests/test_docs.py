@@ -4,11 +4,9 @@ import ast
 import inspect
 import json
 import math
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +19,7 @@ import yaml
 import smoothmix
 from scripts.benchmarks import hours, memory
 from smoothmix.reporting.methods import METHODS
+from tests.commands import python
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["configs", "datasets", "models", "scripts", "smoothmix", "tests", "pyproject.toml", "train.py"]
@@ -66,14 +65,11 @@ def test_the_worked_example_of_adding_a_method(copy):
     for path in written:
         if path.endswith(".py"):
             ast.parse((copy / path).read_text())
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     printed = []
     assert len(commands) == 3
     for program, *arguments in commands:
         assert program == "python"
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True, timeout=300
-        )
+        done = python(*arguments, folder=copy)
         assert done.returncode == 0, done.stdout + done.stderr
         printed.append(done.stdout)
     assert "3 passed" in printed[0]

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,9 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.commands import Command, python
 from tests.training.test_lost_ranks import process_of
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -36,11 +34,6 @@ def options(tmp_path):
     ]
 
 
-def start(*command, **pipes):
-    settings = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=settings, text=True, **pipes)
-
-
 def stop_workers_after_an_epoch(process, folder):
     """Send SIGSTOP to what the function `process` says has workers, once the run has metrics; return the workers."""
     until = time.monotonic() + 120
@@ -57,7 +50,7 @@ def stop_workers_after_an_epoch(process, folder):
 
 
 def test_a_signal_while_no_batch_comes_saves_and_the_run_resumes_to_the_same_weights(options, tmp_path):
-    process = start("train.py", *options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = Command("train.py", *options, merged=True)
     workers = stop_workers_after_an_epoch(lambda: process.pid, tmp_path / "outputs")
     time.sleep(2)  # what was prefetched is used up
     process.send_signal(signal.SIGTERM)
@@ -68,7 +61,7 @@ def test_a_signal_while_no_batch_comes_saves_and_the_run_resumes_to_the_same_wei
     assert not any(Path("/proc", str(worker), "fd").exists() for worker in workers)
 
     for again in (options, [*options[:-1], f"output={tmp_path / 'unbroken'}"]):
-        assert start("train.py", *again, stdout=subprocess.DEVNULL).wait(300) == 0
+        assert python("train.py", *again).returncode == 0
     (one,), (other,) = (list((tmp_path / name).rglob("last.pt")) for name in ("outputs", "unbroken"))
     one, other = (torch.load(path, weights_only=True)["model"] for path in (one, other))
     assert one.keys() == other.keys()
@@ -85,11 +78,8 @@ command("train", train.main)
 
 @pytest.mark.slow
 def test_a_rank_whose_workers_deliver_nothing_says_so_and_ends_and_the_other_names_it(options, tmp_path):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
-    process = start(
-        *launcher, sys.executable, "-c", SHORT_LIMIT, *options, "recipe.epochs=1000",
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
+    process = Command(*torchrun, sys.executable, "-c", SHORT_LIMIT, *options, "recipe.epochs=1000")
     workers = stop_workers_after_an_epoch(lambda: process_of(1, process.pid), tmp_path / "outputs")
     stopped = time.monotonic()
     _, complaint = process.communicate(timeout=60)

@@ -23,7 +23,7 @@ from datasets.corrupted_sets import CORRUPTED
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.command import status_of
 from smoothmix.utils.distributed import Ranks
-from tests.commands import ENVIRONMENT, ROOT, python
+from tests.commands import ENVIRONMENT, ROOT, Command, python
 
 SCRIPT = ROOT / "scripts" / "make_corruptions.py"
 # several dozen milliseconds a cell: time enough to be killed in
@@ -96,7 +96,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, script, monkeyp
         130, "", ["interrupted"]
     )  # fmt: skip
 
-    process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT)
+    process = Command(*command(folder)[1:])
     wait_until(lambda: list(folder.glob(".parts/*-*.npy")))
     workers = children(process.pid)
     process.kill()  # and not its workers
@@ -110,7 +110,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, script, monkeyp
     damaged = max(kept)
     damaged.write_bytes(damaged.read_bytes()[:-1])
 
-    process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT)
+    process = Command(*command(folder)[1:])
     wait_until(lambda: "process" in (folder / ".lock").read_text() and children(process.pid))
     assert run_main(script, monkeypatch, *command(folder)[2:]) == 2
     assert capsys.readouterr().err.startswith(f"error: {folder} is in use by process {process.pid} on ")
@@ -286,8 +286,7 @@ def test_killed_and_started_again_imagenet_c_is_whole(tmp_path):
 
     def start(output):
         options = ["--output", output, "--workers", "2", "--corruptions", "contrast"]
-        command = [sys.executable, SCRIPT, "imagenet_c", "--root", tmp_path / "imagenet", *options]
-        return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT)
+        return Command(SCRIPT, "imagenet_c", "--root", tmp_path / "imagenet", *options)
 
     def images(output):
         return {path.relative_to(output): path.read_bytes() for path in output.rglob("*.JPEG") if path.is_file()}

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from functools import partial
 
 import pytest
 
@@ -17,18 +17,12 @@ from scripts.reproduction.jobs import jobs_of
 from scripts.reproduction.launch import launch
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.utils.errors import UserError
+from tests.commands import ROOT, Command, python
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = ("dataset=digits", "model.depth=8", "model.alpha=3")
 
 
-def command(*overrides):
-    return [sys.executable, ROOT / "scripts" / "reproduce.py", *overrides]
-
-
-def reproduce(*overrides, **environment):
-    settings = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    return subprocess.run(command(*overrides), cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300)
+reproduce = partial(python, "scripts/reproduce.py")
 
 
 def quick_jobs(output, table="7", seeds=1):
@@ -56,7 +50,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
     third.directory.mkdir(parents=True)
     (third.directory / "summary.json").write_text('{"seed": ')
     overrides = ("table=7", "preset=quick", *TINY, f"output={tmp_path}")
-    process = subprocess.Popen(command(*overrides), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = Command("scripts/reproduce.py", *overrides)
     wait_for(lambda: (second.directory / ".lock").exists())
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -136,7 +130,7 @@ def test_no_slurm_is_one_sentence(tmp_path):
 @pytest.mark.slow
 def test_two_at_once_train_every_run_once(tmp_path):
     overrides = ("table=7", "preset=quick", *TINY, f"output={tmp_path}")
-    both = [subprocess.Popen(command(*overrides), cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [Command("scripts/reproduce.py", *overrides) for _ in range(2)]
     said = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert all(trained_once(job) for job in quick_jobs(tmp_path))
@@ -146,7 +140,7 @@ def test_two_at_once_train_every_run_once(tmp_path):
 @pytest.mark.slow
 def test_sigterm_saves_and_the_next_start_resumes(tmp_path):
     overrides = ("table=6", *TINY, "model=pyramidnet8", "recipe=demo", "seeds=1", f"output={tmp_path}", "jobs=2")
-    process = subprocess.Popen(command(*overrides), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = Command("scripts/reproduce.py", *overrides)
     wait_for(lambda: len(list(tmp_path.rglob("metrics.jsonl"))) == 2 and len(list(tmp_path.rglob("last.pt"))) == 2)
     process.terminate()
     said = process.communicate(timeout=60)[0]

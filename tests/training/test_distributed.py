@@ -1,40 +1,29 @@
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-
+from tests.commands import ROOT, Command, python, ranks
 
 QUICK = ["recipe.decay_epochs=[]", "recipe.epochs=1", "model.alpha=3"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def launcher(ranks):
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-
-
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 STEPS = Path(__file__).with_name("two_ranks.py")
 
 
-def torchrun(ranks, *arguments, script=STEPS):
-    command = [*launcher(ranks), str(script), *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+def steps(count, *arguments):
+    return ranks(count, STEPS, *arguments, PYTHONPATH=ROOT)
 
 
 @pytest.mark.parametrize("augment", ["none", pytest.param("augmix", marks=pytest.mark.slow)])
 def test_two_ranks_take_the_steps_of_one_process(tmp_path, augment):
     """Weights and loss after two epochs, the last batch of each being partial; the network has no BatchNorm."""
     states = []
-    for ranks in (1, 2):
-        done = torchrun(ranks, "steps", tmp_path / str(ranks), 2, augment)
+    for count in (1, 2):
+        done = steps(count, "steps", tmp_path / str(count), 2, augment)
         assert done.returncode == 0, done.stderr
-        states.append(torch.load(tmp_path / str(ranks) / "last.pt", weights_only=True))
+        states.append(torch.load(tmp_path / str(count) / "last.pt", weights_only=True))
     one, two = states
     assert (one["world_size"], two["world_size"]) == (1, 2)
     for name, tensor in one["model"].items():
@@ -48,26 +37,26 @@ GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs"
 
 
 @pytest.mark.parametrize(
-    ("ranks", "device"),
+    ("count", "device"),
     [(2, "cpu"), pytest.param(3, "cpu", marks=pytest.mark.slow), pytest.param(2, "cuda", marks=GPUS)],
 )
-def test_the_step_of_the_graph_has_the_numbers_of_distributed_data_parallel(tmp_path, ranks, device):
+def test_the_step_of_the_graph_has_the_numbers_of_distributed_data_parallel(tmp_path, count, device):
     """Of three ranks the sums may be taken in another order, which bf16 rounds to other numbers now and then."""
-    done = torchrun(ranks, "forms", tmp_path, 2, "none", device)
+    done = steps(count, "forms", tmp_path, 2, "none", device)
     assert done.returncode == 0, done.stderr
     states = torch.load(tmp_path / "states.pt", weights_only=True)
     for precision, tolerance in (("fp32", 1e-5), ("bf16", 1e-2)):
         expected, graph = states["eager", precision], states["graph", precision]
         assert all(torch.equal(state["0.weight"], graph[0]["0.weight"]) for state in graph)
         for name, tensor in expected[0].items():
-            if (ranks, device) == (2, "cpu"):
+            if (count, device) == (2, "cpu"):
                 assert torch.equal(graph[0][name], tensor), name
             torch.testing.assert_close(graph[0][name], tensor, rtol=tolerance, atol=tolerance)
 
 
 def test_manifold_mixup_on_two_ranks(tmp_path):
     """Each rank draws layers of its own, and the weights stay the same on both."""
-    done = torchrun(2, "manifold", tmp_path / "run")
+    done = steps(2, "manifold", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     one, two = torch.load(tmp_path / "run" / "gathered.pt", weights_only=True)
     assert torch.isfinite(one["weights"]).all()
@@ -79,9 +68,9 @@ def test_manifold_mixup_on_two_ranks(tmp_path):
 
 def test_one_and_three_ranks_count_the_same_errors(tmp_path):
     results = []
-    for ranks in (1, 3):  # 3 does not divide 23 images
-        out = tmp_path / f"{ranks}.pt"
-        done = torchrun(ranks, "evaluate", out)
+    for count in (1, 3):  # 3 does not divide 23 images
+        out = tmp_path / f"{count}.pt"
+        done = steps(count, "evaluate", out)
         assert done.returncode == 0, done.stderr
         results.append(torch.load(out, weights_only=True))
     one, three = results
@@ -94,17 +83,17 @@ def test_one_and_three_ranks_count_the_same_errors(tmp_path):
 def test_a_sweep_on_two_ranks_and_its_evaluation(tmp_path):
     """Through the real commands."""
     options = ["mixing=identity,cutmix", "recipe.batch_size=256", f"output={tmp_path}"]
-    done = torchrun(2, "-m", *QUICK, *options, script=ROOT / "train.py")
+    done = python(*TORCHRUN, "train.py", "-m", *QUICK, *options)
     assert done.returncode == 0, done.stderr
     records = sorted(tmp_path.rglob("summary.json"))
     assert len(records) == 2
 
-    refused = torchrun(2, *QUICK, "recipe.batch_size=255", options[2], script=ROOT / "train.py")
+    refused = ranks(2, "train.py", *QUICK, "recipe.batch_size=255", options[2])
     assert refused.returncode != 0
     assert "recipe.batch_size=255 cannot be shared evenly by 2 ranks" in refused.stderr
-    assert "Traceback" not in refused.stderr.split("elastic")[0]
+    assert "Traceback" not in refused.stderr
 
-    done = torchrun(2, f"run={records[0].parent}", script=ROOT / "eval.py")
+    done = ranks(2, "eval.py", f"run={records[0].parent}")
     assert done.returncode == 0, done.stderr
     error = json.loads(records[0].read_text())["best"]["test_top1_error"]
     assert f"top-1 error {error:.2f}%" in done.stdout
@@ -113,9 +102,8 @@ def test_a_sweep_on_two_ranks_and_its_evaluation(tmp_path):
 
 def stop_in_the_middle(script, output, *overrides):
     """Start two ranks, send SIGTERM to torchrun after the first epoch, and return the checkpoint they left."""
-    command = [*launcher(2), str(script), *QUICK, f"output={output}", *overrides]
-    environment = ENVIRONMENT | {"SMOOTHMIX_STOPPED": f"{output}.stopped"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    command = [*TORCHRUN, script, *QUICK, f"output={output}", *overrides]
+    process = Command(*command, PYTHONPATH=ROOT, SMOOTHMIX_STOPPED=f"{output}.stopped")
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
@@ -135,7 +123,7 @@ LONGER = ["mixing=smoothmix_c", "recipe.epochs=8", "evaluate_every=8", "recipe.b
 def unbroken(tmp_path_factory):
     """Return the last checkpoint of two ranks that nobody disturbed."""
     output = tmp_path_factory.mktemp("unbroken")
-    done = torchrun(2, *QUICK, *LONGER, f"output={output}", script=ROOT / "train.py")
+    done = ranks(2, "train.py", *QUICK, *LONGER, f"output={output}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/8") == 1  # rank 0 only
     (path,) = output.rglob("last.pt")
@@ -153,7 +141,7 @@ def test_two_ranks_stopped_by_sigterm_go_on_to_the_unbroken_end(tmp_path, unbrok
     stopped = stop_in_the_middle(script, tmp_path, *LONGER)
     assert stopped["epoch"] < 8
     assert len(stopped["streams"]) == 2
-    done = torchrun(2, *QUICK, *LONGER, f"output={tmp_path}", script=script)
+    done = ranks(2, script, *QUICK, *LONGER, f"output={tmp_path}", PYTHONPATH=ROOT)
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.rglob("last.pt")
     resumed = torch.load(path, weights_only=True)
@@ -162,8 +150,8 @@ def test_two_ranks_stopped_by_sigterm_go_on_to_the_unbroken_end(tmp_path, unbrok
 
 
 def test_another_number_of_ranks_goes_on_from_an_epochs_end_and_is_marked(tmp_path):
-    for ranks, epochs in ((1, 1), (2, 3)):
-        done = torchrun(ranks, "steps", tmp_path, epochs)
+    for count, epochs in ((1, 1), (2, 3)):
+        done = steps(count, "steps", tmp_path, epochs)
         assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["world_sizes"] == [1, 2]
@@ -173,6 +161,6 @@ def test_another_number_of_ranks_goes_on_from_an_epochs_end_and_is_marked(tmp_pa
 def test_a_mistake_that_only_one_rank_sees_ends_them_all(tmp_path):
     """Rank 0 alone makes the folder: in a sweep the others must not wait for it forever."""
     (tmp_path / "digits").write_text("in the way")
-    done = torchrun(2, "-m", *QUICK, "seed=0,1", f"output={tmp_path}", script=ROOT / "train.py")
+    done = ranks(2, "train.py", "-m", *QUICK, "seed=0,1", f"output={tmp_path}")
     assert done.returncode != 0
     assert "error [rank 0]: cannot write to" in done.stderr

@@ -7,19 +7,15 @@ parameters, batch norms and dropout.
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from smoothmix.training import checkpoint
 from smoothmix.utils.environment import environment
+from tests.commands import ROOT, python
 
-ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "run_before_redesign"
 TRAIN = ["model.name=densenet", "model._target_=torchvision.models.DenseNet", "~model.depth", "~model.alpha"]
 TRAIN += ["~model.bottleneck", "+model.growth_rate=2", "+model.block_config=[1,1]", "+model.num_init_features=4"]
@@ -34,10 +30,7 @@ PIXELATE = [91.38888888888889, 91.38888888888889, 93.05555555555556, 91.94444444
 
 
 def command(*arguments):
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
+    done = python(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,8 +1,5 @@
 """Layers that change as the training goes on, and those that draw, on several ranks."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +10,7 @@ from models import PyramidNet
 from models.dropblock import DropBlock
 from smoothmix import Identity
 from smoothmix.training.trainer import set_progress
-
-ROOT = Path(__file__).parents[2]
+from tests.commands import ROOT, ranks
 
 
 class Listener(nn.Module):
@@ -54,12 +50,7 @@ def test_a_scheduled_dropblock_follows_the_trainer(make_trainer, monkeypatch):
 
 @pytest.mark.slow
 def test_two_ranks_draw_for_themselves_and_keep_the_same_weights(tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    script = Path(__file__).with_name("regularisers_on_ranks.py")
-    done = subprocess.run(
-        [*launcher, str(script), str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = ranks(2, Path(__file__).with_name("regularisers_on_ranks.py"), tmp_path, PYTHONPATH=ROOT)
     assert done.returncode == 0, done.stderr
     results = torch.load(tmp_path / "results.pt", weights_only=True)
     assert len(results) == 3

@@ -3,8 +3,6 @@
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -17,9 +15,8 @@ from smoothmix import Identity
 from smoothmix.training import checkpoint
 from smoothmix.utils.command import Stopped
 from smoothmix.utils.errors import UserError
+from tests.commands import Command
 from tests.training.runs import assert_same_run
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
@@ -96,11 +93,8 @@ def test_sigterm_ends_a_run_whose_workers_hang(tmp_path):
         Image.new("RGB", (40, 40), (30 * i, 0, 200 * (name == "bee"))).save(path)
     options = [f"dataset.root={tmp_path / 'images'}", "dataset.image_size=32", "dataset.resize=32", "device=cpu"]
     options += ["recipe.epochs=1000", "recipe.batch_size=4", "model.depth=8", "model.alpha=3", "dataset.workers=2"]
-    command = [sys.executable, "train.py", "dataset=folder", "dataset.name=two", *options, "recipe.decay_epochs=[]"]
-    process = subprocess.Popen(
-        [*command, f"output={tmp_path / 'runs'}"],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    options += ["dataset=folder", "dataset.name=two", "recipe.decay_epochs=[]", f"output={tmp_path / 'runs'}"]
+    process = Command("train.py", *options)
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
