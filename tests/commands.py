@@ -79,7 +79,8 @@ def _interpret(arguments, folder, environment, stdout, stderr):
     os.chdir(folder)
     os.dup2(stdout.fileno(), 1)
     os.dup2(os.open(stderr, os.O_WRONLY) if stderr else 1, 2)
-    sys.stdout, sys.stderr = open(1, "w", encoding="utf-8"), open(2, "w", encoding="utf-8", buffering=1)
+    sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
     for module in ("tests", __name__):  # where this function is from
         del sys.modules[module]
     sys.path = [path for path in sys.path if path and Path(path) != ROOT]
