@@ -1,1 +1,1 @@
-"""Errors on clean images."""
+"""What a trained network gets wrong: clean, corrupted and occluded images, calibration, attention."""

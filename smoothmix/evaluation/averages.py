@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.calibration import MEASURES
@@ -72,23 +72,21 @@ def incomplete(errors: Errors, names: Iterable[str]) -> list[str]:
 def means(errors: Errors) -> dict[str, float]:
     """Return the mean over the severities of each corruption of which all five are there."""
     return {
-        name: _mean([cells[severity] for severity in SEVERITIES]) for name, cells in errors.items() if complete(cells)
+        name: fmean(cells[severity] for severity in SEVERITIES) for name, cells in errors.items() if complete(cells)
     }
 
 
 def category_means(errors: Errors) -> dict[str, float]:
     """Return the mean over the corruptions of each category that has any."""
-    over_severities = means(errors)
-    members = {
-        category: [error for name, error in over_severities.items() if CORRUPTIONS[name].category == category]
-        for category in CATEGORIES
-    }
-    return {category: _mean(values) for category, values in members.items() if values}
+    members: dict[str, list[float]] = {category: [] for category in CATEGORIES}
+    for name, error in means(errors).items():
+        members[CORRUPTIONS[name].category].append(error)
+    return {category: fmean(values) for category, values in members.items() if values}
 
 
 def mean_of_category_means(errors: Errors) -> float:
     """Return what the SmoothMix paper calls Average.All in Table 5: categories weigh alike, whatever their size."""
-    return _mean(list(category_means(errors).values()))
+    return fmean(category_means(errors).values())
 
 
 def mean_corruption_error(errors: Errors) -> float:
@@ -97,7 +95,7 @@ def mean_corruption_error(errors: Errors) -> float:
     Raises:
         KeyError: one of the 75 cells is missing.
     """
-    return 100 * _mean([_total(errors[name]) / sum(ALEXNET[name]) for name in BENCHMARK])
+    return 100 * fmean(_total(errors[name]) / sum(ALEXNET[name]) for name in BENCHMARK)
 
 
 def relative_mean_corruption_error(errors: Errors, clean: float) -> float:
@@ -107,8 +105,8 @@ def relative_mean_corruption_error(errors: Errors, clean: float) -> float:
         KeyError: one of the 75 cells is missing.
     """
     n = len(SEVERITIES)
-    return 100 * _mean(
-        [(_total(errors[name]) - n * clean) / (sum(ALEXNET[name]) - n * ALEXNET_CLEAN) for name in BENCHMARK]
+    return 100 * fmean(
+        (_total(errors[name]) - n * clean) / (sum(ALEXNET[name]) - n * ALEXNET_CLEAN) for name in BENCHMARK
     )
 
 
@@ -121,11 +119,11 @@ def summarize(errors: Errors, clean: float, with_alexnet: bool) -> dict[str, flo
     over_severities = means(errors)
     rows = {f"mean of {category}": error for category, error in category_means(errors).items()}
     if over_severities:
-        rows[f"mean over {len(over_severities)} corruptions"] = _mean(list(over_severities.values()))
+        rows[f"mean over {len(over_severities)} corruptions"] = fmean(over_severities.values())
         rows["mean of the category means"] = mean_of_category_means(errors)
     if over_severities.keys() >= set(BENCHMARK):
         if len(over_severities) > len(BENCHMARK):
-            rows["mean over the 15 corruptions of the benchmark"] = _mean([over_severities[name] for name in BENCHMARK])
+            rows["mean over the 15 corruptions of the benchmark"] = fmean(over_severities[name] for name in BENCHMARK)
         if with_alexnet:
             rows["mCE"] = mean_corruption_error(errors)
             rows["relative mCE"] = relative_mean_corruption_error(errors, clean)
@@ -175,7 +173,3 @@ def calibration_table(clean: Mapping[str, float], calibration: Mapping[str, Erro
 
 def _total(cells: Mapping[int, float]) -> float:
     return sum(cells[severity] for severity in SEVERITIES)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

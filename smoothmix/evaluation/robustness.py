@@ -93,19 +93,15 @@ def resumed(path: Path, identity: Mapping[str, object], device: torch.device) ->
     Raises:
         UserError: the file cannot be read, or is of something else (the differing fields are named).
     """
-    errors: Cells = {}
-    calibration: dict[str, Cells] = {}
-    starts = []
-    if path.exists():
-        stored = CorruptionRecord.read(path)
-        differing = sorted(name for name, value in identity.items() if getattr(stored, name) != value)
-        if differing:
-            raise UserError(
-                f"{path} is the record of another evaluation: {', '.join(differing)} differ; move it away to start over"
-            )
-        errors, calibration, starts = stored.top1_errors, stored.calibration, stored.starts
-    starts = [*starts, start(device, errors=sum(map(len, errors.values())))]
-    return {"top1_errors": errors, "calibration": calibration, "starts": starts}
+    if not path.exists():
+        return {"top1_errors": {}, "calibration": {}, "starts": [start(device, errors=0)]}
+    stored = CorruptionRecord.read(path)
+    if differing := sorted(name for name, value in identity.items() if getattr(stored, name) != value):
+        raise UserError(
+            f"{path} is the record of another evaluation: {', '.join(differing)} differ; move it away to start over"
+        )
+    starts = [*stored.starts, start(device, errors=sum(map(len, stored.top1_errors.values())))]
+    return {"top1_errors": stored.top1_errors, "calibration": stored.calibration, "starts": starts}
 
 
 def lock(path: Path) -> IO[str]:
@@ -151,13 +147,11 @@ def evaluate_cells(
     images: int,
     ranks: Ranks,
     record: CorruptionRecord,
-    after_cell: Callable[[], None],
     channels_last: bool = False,
 ) -> None:
-    """Fill `record` with the errors of each corruption of `names` at all severities.
+    """Fill `record` with the errors of each corruption of `names` at all severities; rank 0 writes it after each.
 
     ``batches(name, severity)`` are this rank's, as :func:`evaluate` takes them. Cells that `record` holds are skipped.
-    `after_cell` is called on rank 0.
 
     Raises:
         UserError: a cell has not `images` images.
@@ -173,7 +167,7 @@ def evaluate_cells(
             )
         record.add(name, severity, result)
         if ranks.is_main:
-            after_cell()
+            record.write(record.path)
 
 
 def evaluate_benchmark(
@@ -216,5 +210,5 @@ def evaluate_benchmark(
             extra={**facts, "images": images, "world_size": ranks.world_size},
             path=path,
         )
-        evaluate_cells(model, batches, names, images, ranks, record, lambda: record.write(path), channels_last)
+        evaluate_cells(model, batches, names, images, ranks, record, channels_last)
     return record

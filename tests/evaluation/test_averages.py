@@ -169,9 +169,13 @@ def test_the_table_of_calibration():
     assert len(averages.calibration_table(clean, {}).splitlines()) == 2
     twice = {name: 2 * value for name, value in clean.items()}
     of_one = averages.calibration_table(twice, {"loss": calibration["loss"]}).splitlines()
-    assert of_one[0] == lines[0] == (
-        f"{'calibration, mean over severities 1 to 5':<44}"
-        f"{'NLL':>18}{'Brier score':>18}{'ECE (%)':>18}{'adaptive ECE (%)':>18}"
+    assert (
+        of_one[0]
+        == lines[0]
+        == (
+            f"{'calibration, mean over severities 1 to 5':<44}"
+            f"{'NLL':>18}{'Brier score':>18}{'ECE (%)':>18}{'adaptive ECE (%)':>18}"
+        )
     )
     assert of_one[1].split() == ["clean", "1.000", "0.500", "6.00", "7.00"]
     assert of_one[2].split() == ["fog", "1.000", "nan", "nan", "nan"]

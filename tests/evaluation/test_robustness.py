@@ -21,13 +21,12 @@ IDENTITY = {
 
 
 def begin(path, identity=IDENTITY):
-    return CorruptionRecord(
-        **identity, **resumed(path, identity, CPU.device), clean_top1_error=1.5, extra={"images": 10}
-    )
+    begun = resumed(path, identity, CPU.device)
+    return CorruptionRecord(**identity, **begun, clean_top1_error=1.5, extra={"images": 10}, path=path)
 
 
-def evaluate(record, path, cells):
-    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, record, lambda: record.write(path))
+def evaluate(record, cells):
+    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, record)
 
 
 class Even(nn.Module):
@@ -53,7 +52,7 @@ class Cells:
 
 def test_each_cell_has_its_error(tmp_path):
     record, cells = begin(tmp_path / "r.json"), Cells()
-    evaluate(record, tmp_path / "r.json", cells)
+    evaluate(record, cells)
     expected = {severity: 10.0 * severity for severity in range(1, 6)}
     assert record.top1_errors == {"fog": expected, "snow": expected}
     assert CorruptionRecord.read(tmp_path / "r.json") == record
@@ -83,11 +82,11 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_cell(tmp_path):
             return super().__call__(name, severity)
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(begin(path), path, Interrupted())
+        evaluate(begin(path), Interrupted())
     cells = Cells()
-    evaluate(begin(path), path, cells)
+    evaluate(begin(path), cells)
     assert cells.asked == [("snow", 3), ("snow", 4), ("snow", 5)]
-    evaluate(begin(tmp_path / "whole.json"), tmp_path / "whole.json", Cells())
+    evaluate(begin(tmp_path / "whole.json"), Cells())
     stored, whole = CorruptionRecord.read(path), CorruptionRecord.read(tmp_path / "whole.json")
     assert [start["errors"] for start in stored.starts] == [0, 7]
     assert len(whole.starts) == 1
@@ -101,7 +100,7 @@ def test_an_older_record_goes_on_and_has_calibration_from_then_on(tmp_path):
     path.write_text(json.dumps(older | {"top1_errors": {"fog": {"1": 12.5}}}))
     assert math.isnan(CorruptionRecord.read(path).measured("ece")[0])
     record, cells = begin(path), Cells()
-    evaluate(record, path, cells)
+    evaluate(record, cells)
     assert ("fog", 1) not in cells.asked
     assert record.top1_errors["fog"][1] == 12.5
     assert sorted(record.measured("ece")[1]["fog"]) == [2, 3, 4, 5]
@@ -132,20 +131,19 @@ def test_a_record_of_other_weights_is_refused_and_left_alone(tmp_path):
     assert path.read_text() == before
 
 
+WRONG = [
+    *({"top1_errors": errors} for errors in ({"fog": 3}, {"fog": {"x": 1}}, {"fog": {"1": None}}, {"dust": {}})),
+    *({"calibration": wrong} for wrong in (3, {"ece": 3}, {"ece": {"fog": {"1": "x"}}}, {"sharpness": {}})),
+    *({"clean_calibration": {"ece": None}}, {"starts": 3}, {"starts": ["x"]}),
+]
+
+
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", "\x00\x80"]
-    + [
-        json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {"fog": cells}})
-        for cells in (3, {"x": 1}, {"1": None})
-    ]
-    + [json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {"dust": {}}})]
-    + [
-        json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {}, "calibration": calibration})
-        for calibration in (3, {"ece": 3}, {"ece": {"fog": {"1": "x"}}}, {"sharpness": {}})
-    ]
-    + [json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {}, "clean_calibration": {"ece": None}})]
-    + [json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {}, "starts": starts}) for starts in (3, ["x"])],
+    [
+        *("", "[]", "{}", "\x00\x80"),
+        *(json.dumps({**IDENTITY, "clean_top1_error": 1.5, "top1_errors": {}} | wrong) for wrong in WRONG),
+    ],
 )
 def test_a_damaged_record_is_one_sentence(tmp_path, content):
     path = tmp_path / "r.json"
@@ -164,5 +162,5 @@ def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
 def test_a_cell_of_another_size_is_refused(tmp_path):
     record = begin(tmp_path / "r.json")
     with pytest.raises(UserError, match="fog at severity 1 has 9 images, but the clean test set has 10"):
-        evaluate_cells(Even(), Cells(9), ["fog"], 10, CPU, record, lambda: None)
+        evaluate_cells(Even(), Cells(9), ["fog"], 10, CPU, record)
     assert (record.top1_errors, record.calibration) == ({}, {})
