@@ -1,9 +1,7 @@
 """The tool: our strategies pass, reports tell what they found, and bad operations get a sentence."""
 
 import random
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy
 import pytest
@@ -17,8 +15,6 @@ from smoothmix.check.exact import arguments
 from smoothmix.check.subject import Broken, Subject
 from smoothmix.utils.command import status_of
 from smoothmix.utils.errors import UserError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -143,22 +139,6 @@ def test_a_target_that_cannot_be_checked_is_a_sentence_and_exit_status_2(command
     status, printed, error = command(target)
     assert (status, printed) == (2, "")
     assert sentence in error
-
-
-def test_the_command_prints_a_report_with_torch_alone():
-    """As on a machine without any other package."""
-    script = (
-        "import runpy, sys\n"
-        "for name in ('numpy', 'torchvision', 'timm', 'scipy', 'kornia'): sys.modules[name] = None\n"
-        "sys.argv[1:] = ['smoothmix:LabelSmoothing', '--not-applicable', 'pairs', 'it has none']\n"
-        "runpy.run_module('smoothmix.check', run_name='__main__')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 1, done.stderr  # labels are not the shares of pixels
-    assert done.stdout.startswith("LabelSmoothing: FAILED")
-    assert "it has none" in done.stdout
 
 
 def test_reasons_of_an_adapter_are_taken():

@@ -2,8 +2,6 @@
 
 import csv
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -170,31 +168,3 @@ def test_the_nearer_benchmark_gives_the_constants(side, benchmark):
 def test_images_that_have_no_constants(side):
     with pytest.raises(UserError, match=f"images of {side} pixels cannot be corrupted"):
         constants_for(side)
-
-
-TORCH_ALONE = """
-import sys
-for name in ("numpy", "cv2", "PIL", "scipy", "imagecorruptions", "torchvision", "pandas", "tqdm"):
-    sys.modules[name] = None  # as on a machine without them
-import torch
-from smoothmix.corruptions import CORRUPTIONS, corrupt
-
-images = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
-images[..., 16:] = 200
-refused = []
-for name in CORRUPTIONS:
-    try:
-        corrupt(images, name, 3, generator=torch.Generator().manual_seed(0))
-    except ImportError as error:
-        assert "run `pip install" in str(error), error
-        refused.append(name)
-print(",".join(refused))
-"""
-
-
-def test_torch_alone_imports_them_and_says_what_each_of_the_others_needs():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", TORCH_ALONE], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "frost,spatter,jpeg_compression"
