@@ -1,30 +1,21 @@
-"""Exactness: what is not mixed is the input, bit for bit, and hard masks copy pixels."""
+"""Exactness: what is not mixed is the input, bit for bit, hard masks copy pixels, and a CPU gives the bits of a GPU."""
 
 from importlib import import_module
 
 import pytest
 import torch
 
-from smoothmix import (
-    CenterGaussian,
-    CutMix,
-    Cutout,
-    HideAndSeek,
-    Identity,
-    LabelSmoothing,
-    Mixup,
-    SmoothMixC,
-    SmoothMixS,
-)
-from smoothmix.mixing import blend, label_weight, to_targets
+from smoothmix import CutMix, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS, box_mask
+from smoothmix.mixing import blend, label_weight, mix_images, to_targets
+from smoothmix.mixing.blend import _box
+from tests.mixing.strategies import ALL, seeded
 
 BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
-ALL = [CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS]
 
 
-def awkward_images(dtype):
+def awkward_images(dtype, n=5):
     """Random numbers with values that arithmetic does not carry through: NaN, infinities, -0, subnormals, maxima."""
-    images = torch.randn(5, 3, 9, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+    images = torch.randn(n, 3, 9, 7, generator=seeded()).to(dtype)
     info = torch.finfo(dtype)
     specials = torch.tensor(
         [float("nan"), float("inf"), -float("inf"), -0.0, 0.0, info.smallest_normal / 2, info.max, info.min],
@@ -50,8 +41,7 @@ def test_unmixed_is_bit_for_bit_the_input(method, per_sample, dtype, memory_form
 
 def test_the_coin_leaves_some_samples_exactly_alone():
     images, labels = awkward_images(torch.bfloat16).repeat(20, 1, 1, 1), torch.arange(100)
-    generator = torch.Generator().manual_seed(0)
-    mixed, targets = SmoothMixC(num_classes=100, p=0.5, per_sample=True, generator=generator)(images, labels)
+    mixed, targets = SmoothMixC(num_classes=100, p=0.5, per_sample=True, generator=seeded())(images, labels)
     untouched = targets.diagonal() == 1
     assert 30 < untouched.sum() < 70
     assert torch.equal(mixed[untouched].view(torch.int16), images[untouched].view(torch.int16))
@@ -61,7 +51,7 @@ def test_the_coin_leaves_some_samples_exactly_alone():
 @pytest.mark.parametrize("dtype", list(BITS))
 def test_cutmix_copies_pixels(dtype):
     images = awkward_images(dtype)
-    cutmix = CutMix(num_classes=5, p=1.0, per_sample=True, generator=torch.Generator().manual_seed(4))
+    cutmix = CutMix(num_classes=5, p=1.0, per_sample=True, generator=seeded(4))
     state = cutmix.generator.get_state()
     mixed, _ = cutmix(images, torch.arange(5))
     cutmix.generator.set_state(state)
@@ -73,7 +63,7 @@ def test_cutmix_copies_pixels(dtype):
 
 
 def test_blend_equals_a_loop():
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     images, mask = torch.randn(3, 2, 4, 5, generator=generator), torch.rand(3, 1, 4, 5, generator=generator)
     targets, partner = torch.rand(3, 6, generator=generator), torch.tensor([2, 1, 0])
     mixed, mixed_targets = blend(images, targets, partner, mask)
@@ -141,3 +131,48 @@ def test_where_values_may_not_be_read_a_label_outside_the_classes_makes_the_loss
     for method in (Identity, LabelSmoothing, SmoothMixC):
         _, targets = method(num_classes=3)(images, labels)
         assert torch.nn.functional.cross_entropy(torch.zeros(3, 3), targets).isnan()
+
+
+def same_bits(left, right):
+    """Equal values, signs of zeros included; a NaN equals a NaN."""
+    return (
+        torch.equal(left.nan_to_num(7.0), right.nan_to_num(7.0))
+        and torch.equal(left.isnan(), right.isnan())
+        and (torch.equal(left.signbit() & ~left.isnan(), right.signbit() & ~right.isnan()))
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("method", [CutMix, Mixup, SmoothMixC, SmoothMixS])
+def test_the_same_bits_as_on_a_gpu(method, per_sample, memory_format, dtype):
+    images = awkward_images(dtype, 6).contiguous(memory_format=memory_format)
+    partner = torch.tensor([3, 1, 5, 0, 2, 4])
+    before = images.clone()
+    kinds = set()
+    for seed in range(20):
+        strategy = method(num_classes=6, p=0.8, per_sample=per_sample, generator=seeded(seed))
+        mask = strategy.draw_mask(images).to(dtype)
+        kinds.add((bool((mask == 0).any()), bool((mask == 1).any()), bool(((mask > 0) & (mask < 1)).any())))
+        mixed, _ = blend(images, torch.eye(6), partner, mask)
+        assert same_bits(mixed, mix_images(images, partner, mask))
+        assert mixed.is_contiguous(memory_format=memory_format)
+    assert len(kinds) > 1 or per_sample  # masks with and without zeros, ones, or values between
+    assert same_bits(images, before)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.3])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 9, 7), (6, 1, 1, 1), (6, 1, 9, 7), (1, 1, 9, 1)])
+def test_constant_masks(shape, value):
+    images, partner = awkward_images(torch.float32, 6), torch.tensor([3, 1, 5, 0, 2, 4])
+    mask = torch.full(shape, value)
+    mixed, _ = blend(images, torch.eye(6), partner, mask)
+    assert same_bits(mixed, mix_images(images, partner, mask))
+
+
+def test_the_box_holds_what_is_true_and_no_more():
+    mask = box_mask((20, 30), (torch.tensor([6.0, 9.0]), torch.tensor([10.0, 20.0])), (4, 6))
+    assert _box(mask == 1) == (..., slice(4, 11), slice(7, 23))  # of both samples
+    assert _box(mask[:1] == 1) == (..., slice(4, 8), slice(7, 13))
+    assert _box(mask == 2) == (..., slice(0), slice(0))

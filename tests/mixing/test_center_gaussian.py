@@ -6,10 +6,7 @@ import pytest
 import torch
 
 from smoothmix import CenterGaussian, SmoothMixC, gaussian_mask
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.mixing.strategies import seeded
 
 
 @pytest.mark.parametrize("spread", [4.0, 12.0])

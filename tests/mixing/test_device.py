@@ -8,22 +8,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from smoothmix import (
-    CenterGaussian,
-    CutMix,
-    Cutout,
-    HideAndSeek,
-    Identity,
-    LabelSmoothing,
-    ManifoldMixup,
-    Mixup,
-    SmoothMixC,
-    SmoothMixS,
-)
+from smoothmix import CutMix, Cutout, HideAndSeek, Identity, LabelSmoothing, ManifoldMixup, Mixup, SmoothMixC
+from tests.mixing.strategies import ALL
 
 BLEND = import_module("smoothmix.mixing.blend")  # the package has a function of that name
-METHODS = (CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS)
-ALONE = [method(num_classes=4, p=0.5, per_sample=per_sample) for method in METHODS for per_sample in (False, True)] + [
+ALONE = [method(num_classes=4, p=0.5, per_sample=per_sample) for method in ALL for per_sample in (False, True)] + [
     Mixup(num_classes=4, alpha=0.2),
     CutMix(num_classes=4, alpha=0.2),
 ]

@@ -5,19 +5,9 @@ import math
 import pytest
 import torch
 
-from smoothmix import (
-    CenterGaussian,
-    CutMix,
-    Cutout,
-    HideAndSeek,
-    Identity,
-    LabelSmoothing,
-    Mixup,
-    SmoothMixC,
-    SmoothMixS,
-)
+from smoothmix import CenterGaussian, CutMix, Cutout, HideAndSeek, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS
+from tests.mixing.strategies import ALL
 
-ALL = [CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS]
 IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 
 
@@ -55,7 +45,9 @@ def test_common_arguments(method, arguments, sentence):
         (lambda: SmoothMixS(num_classes=3, sigma=(0.1, 0.2, 0.3)), r"sigma is \(0\.1, 0\.2, 0\.3\): pass"),
         (lambda: SmoothMixS(num_classes=3, sigma=0.3), r"sigma is 0\.3: pass"),
         (lambda: Mixup(num_classes=3, alpha=0), r"alpha is 0: pass .* a finite number above 0\."),
+        (lambda: Mixup(num_classes=3, alpha=0.0), r"alpha is 0\.0: pass"),
         (lambda: Mixup(num_classes=3, alpha=math.nan), r"alpha is nan: pass"),
+        (lambda: CutMix(num_classes=3, alpha=0.0), r"alpha is 0\.0: pass"),
         (lambda: CutMix(num_classes=3, alpha=-1.0), r"alpha is -1\.0: pass"),
         (lambda: CutMix(num_classes=3, alpha=math.inf), r"alpha is inf: pass"),
         (lambda: Cutout(num_classes=3, size=0), r"size is 0: pass the side of the hole in pixels"),
@@ -77,6 +69,7 @@ def test_common_arguments(method, arguments, sentence):
         (lambda: HideAndSeek(num_classes=3, hide_prob=1.5), r"hide_prob is 1\.5: pass .* between 0 and 1\."),
         (lambda: HideAndSeek(num_classes=3, hide_prob=math.nan), r"hide_prob is nan: pass"),
         (lambda: LabelSmoothing(num_classes=3, smoothing=-0.1), r"smoothing is -0\.1: pass .* between 0 and 1\."),
+        (lambda: LabelSmoothing(num_classes=3, smoothing=1.1), r"smoothing is 1\.1: pass"),
         (lambda: LabelSmoothing(num_classes=3, smoothing=math.nan), r"smoothing is nan: pass"),
     ],
 )
@@ -110,7 +103,7 @@ def test_batches(method, images, labels, error, sentence):
         method(num_classes=3)(images, labels)
 
 
-@pytest.mark.parametrize("method", [method for method in ALL if method is not Identity])
+@pytest.mark.parametrize("method", [method for method in ALL if method.__name__ != "Identity"])
 def test_generator_of_another_device(method):
     strategy = method(num_classes=3, generator=torch.Generator())
     sentence = r"the generator is on cpu and the images on meta: build it with torch\.Generator\(device='meta'\)\."

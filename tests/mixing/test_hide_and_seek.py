@@ -6,10 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothmix import HideAndSeek
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.mixing.strategies import seeded
 
 
 def slow_masks(sides, hide_prob, choices, coins, size):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from smoothmix import LabelSmoothing
+from tests.mixing.strategies import seeded
 
 
 @given(
@@ -17,7 +18,7 @@ from smoothmix import LabelSmoothing
     seed=st.integers(0, 2**31),
 )
 def test_targets_are_the_formula_and_torchs_loss(n, classes, smoothing, soft, seed):
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     labels = torch.randint(classes, (n,), generator=generator)
     if soft:
         labels = torch.rand(n, classes, generator=generator).softmax(1)
@@ -39,7 +40,7 @@ def test_the_papers_numbers():
 
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_the_coin_leaves_labels_whole(per_sample):
-    strategy = LabelSmoothing(num_classes=4, p=0.3, per_sample=per_sample, generator=torch.Generator().manual_seed(0))
+    strategy = LabelSmoothing(num_classes=4, p=0.3, per_sample=per_sample, generator=seeded())
     images, labels = torch.zeros(100, 1, 2, 2), torch.zeros(100, dtype=torch.long)
     whole = torch.stack([strategy(images, labels)[1][:, 0] == 1 for _ in range(500)]).float()
     assert whole.mean().item() == pytest.approx(0.7, abs=0.06)

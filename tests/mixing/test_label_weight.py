@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from smoothmix import CenterGaussian, CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
 from smoothmix.mixing import blend, gaussian_mask
+from tests.mixing.strategies import seeded
 
 MIXING = [
     lambda **kwargs: Mixup(alpha=1.0, **kwargs),
@@ -53,7 +54,7 @@ def pixel_share(images):
 @example(MIXING[1], 1, 5, 5, 1.0, False, torch.float32, torch.contiguous_format, 0)
 def test_label_weight_is_pixel_share(build, n, height, width, p, per_sample, dtype, memory_format, seed):
     images = one_hot_channel_images(n, height, width, dtype, memory_format)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     mixed, targets = build(num_classes=n, p=p, per_sample=per_sample, generator=generator)(images, torch.arange(n))
     assert mixed.shape == images.shape
     assert mixed.dtype == dtype
@@ -68,7 +69,7 @@ def test_label_weight_is_pixel_share(build, n, height, width, p, per_sample, dty
 def test_strategies_do_mix(build, per_sample):
     """Guards the test above: it would hold for a strategy that never mixes."""
     images = one_hot_channel_images(64, 32, 32)
-    generator = torch.Generator().manual_seed(1)
+    generator = seeded(1)
     mixed, targets = build(num_classes=64, p=1.0, per_sample=per_sample, generator=generator)(images, torch.arange(64))
     own = targets.diagonal()
     assert ((targets > 0).sum(1) <= 2).all()
@@ -98,7 +99,7 @@ def test_swapped_label_weights_would_be_seen():
 )
 def test_cutout_keeps_the_label_whole(n, size, height, width, per_sample, seed):
     images = torch.full((n, 3, height, width), 2.0)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     cutout = Cutout(num_classes=4, size=size, per_sample=per_sample, generator=generator)
     labels = torch.arange(n) % 4
     cut, targets = cutout(images, labels)
@@ -112,7 +113,7 @@ def test_cutout_keeps_the_label_whole(n, size, height, width, per_sample, seed):
 
 
 def test_cutout_hole_has_its_size_and_leaves_the_image():
-    cutout = Cutout(num_classes=2, size=16, generator=torch.Generator().manual_seed(0))
+    cutout = Cutout(num_classes=2, size=16, generator=seeded())
     area = (1 - cutout.sample(20_000, (32, 32), "cpu")).sum(dim=(1, 2, 3))
     assert area.max() == 16 * 16
     assert area.min() == 8 * 8  # centred on a corner
@@ -125,7 +126,7 @@ def test_soft_labels_are_mixed_like_hard_ones(build):
     images, labels = torch.randn(6, 3, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
 
     def run(labels):
-        return build(num_classes=3, p=1.0, per_sample=True, generator=torch.Generator().manual_seed(3))(images, labels)
+        return build(num_classes=3, p=1.0, per_sample=True, generator=seeded(3))(images, labels)
 
     hard_images, hard = run(labels)
     for soft_labels in (torch.eye(3)[labels], torch.eye(3, dtype=torch.float64)[labels], torch.eye(3).long()[labels]):
@@ -138,7 +139,7 @@ def test_soft_labels_are_mixed_like_hard_ones(build):
 
 def test_soft_cross_entropy_is_the_two_weighted_ones():
     """Training on the mixed targets is the usual lam * CE(y_i) + (1 - lam) * CE(y_j)."""
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded()
     strategy = SmoothMixC(num_classes=10, p=1.0, per_sample=True, generator=generator)
     images, labels, logits = torch.randn(8, 3, 16, 16), torch.randint(10, (8,)), torch.randn(8, 10)
     state = generator.get_state()

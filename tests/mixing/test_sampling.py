@@ -4,24 +4,12 @@ import inspect
 
 import pytest
 import torch
+from torch import nn
 
-from smoothmix import (
-    CenterGaussian,
-    CutMix,
-    Cutout,
-    HideAndSeek,
-    Identity,
-    LabelSmoothing,
-    Mixup,
-    SmoothMixC,
-    SmoothMixS,
-)
-
-ALL = [CenterGaussian, Cutout, CutMix, HideAndSeek, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS]
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+import smoothmix
+from smoothmix import CenterGaussian, CutMix, Cutout, HideAndSeek, ManifoldMixup, Mixup, SmoothMixC, SmoothMixS
+from smoothmix.mixing import SmoothMix, Strategy
+from tests.mixing.strategies import ALL, seeded
 
 
 @pytest.mark.parametrize(
@@ -137,21 +125,22 @@ def test_defaults():
         method: {name: parameter.default for name, parameter in inspect.signature(method).parameters.items()}
         for method in ALL
     }
-    assert {method: (values["p"], values["per_sample"]) for method, values in defaults.items()} == {
-        CenterGaussian: (0.5, False),
-        Cutout: (1.0, True),
-        CutMix: (0.5, False),
-        HideAndSeek: (1.0, True),
-        Identity: (1.0, False),
-        LabelSmoothing: (1.0, False),
-        Mixup: (1.0, False),
-        SmoothMixC: (0.5, False),
-        SmoothMixS: (0.5, False),
+    of_batches = {method.__name__: values["p"] for method, values in defaults.items() if not values["per_sample"]}
+    assert of_batches == {
+        "CenterGaussian": 0.5,
+        "CutMix": 0.5,
+        "SmoothMixC": 0.5,
+        "SmoothMixS": 0.5,
+        "Identity": 1.0,
+        "LabelSmoothing": 1.0,
+        "Mixup": 1.0,
     }
+    assert defaults[Cutout]["p"] == defaults[HideAndSeek]["p"] == 1.0
+    assert defaults[Cutout]["per_sample"] is defaults[HideAndSeek]["per_sample"] is True
     assert defaults[SmoothMixC]["sigma"] == defaults[CenterGaussian]["sigma"] == (0.25, 0.5)
     hide_and_seek = defaults[HideAndSeek]
     assert (hide_and_seek["grids"], hide_and_seek["image_size"]) == ((0, 16, 32, 44, 56), 224)
-    assert (hide_and_seek["hide_prob"], defaults[LabelSmoothing]["smoothing"]) == (0.5, 0.1)
+    assert (hide_and_seek["hide_prob"], defaults[smoothmix.LabelSmoothing]["smoothing"]) == (0.5, 0.1)
     assert (defaults[SmoothMixS]["sigma"], defaults[SmoothMixS]["k"]) == ((0.0, 1.0), 0.2)
     assert (defaults[CutMix]["alpha"], defaults[Mixup]["alpha"], defaults[Cutout]["size"]) == (1.0, 1.0, 16)
     assert all(values["generator"] is None for values in defaults.values())
@@ -218,3 +207,65 @@ def test_repr_shows_the_arguments():
     )
     assert "sigma=(0.0, 1.0), k=0.2" in repr(SmoothMixS(num_classes=2, sigma=[0, 1]))
     assert repr(Cutout(num_classes=9, size=8)) == "Cutout(num_classes=9, p=1.0, per_sample=True, size=8)"
+
+
+@pytest.fixture
+def double_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double_by_default")
+@pytest.mark.parametrize("method", [*ALL, ManifoldMixup])
+def test_masks_are_float32_of_one_shape(method):
+    strategy = method(num_classes=2, generator=seeded())
+    masks = strategy.sample(3, (4, 5), "cpu")
+    assert masks.dtype == torch.float32
+    constant = method.__name__ in ("Identity", "LabelSmoothing", "ManifoldMixup", "Mixup")
+    assert masks.shape == ((3, 1, 1, 1) if constant else (3, 1, 4, 5))
+    assert masks.min() >= 0
+    assert masks.max() <= 1
+    assert method.__name__ != "Identity" or (masks == 1).all()
+
+
+@pytest.mark.usefixtures("double_by_default")
+@pytest.mark.parametrize("alpha", [1.0, 0.3])
+def test_draws_are_float32(alpha):
+    strategy = Mixup(num_classes=2)
+    assert strategy.beta(2, alpha, "cpu").dtype == torch.float32
+    assert strategy.uniform(2, 0, 1, "cpu").dtype == torch.float32
+    assert strategy.whole(2, 5, "cpu").dtype == torch.int64
+    assert strategy.draw_partner(torch.zeros(2, 1, 1, 1)).dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "words"),
+    [
+        (Strategy, {}, "Strategy must say how to draw"),
+        (SmoothMix, {"sigma": (0, 1)}, "SmoothMix must say what its mask"),
+    ],
+)
+def test_an_unfinished_method_says_what_is_missing(method, more, words):
+    with pytest.raises(NotImplementedError, match=words):
+        method(num_classes=2, p=1.0, per_sample=False, **more).sample(1, (2, 2), "cpu")
+
+
+def test_a_planned_layer_is_the_next_calls():
+    strategy = ManifoldMixup(num_classes=2, stages=("a", "b"), generator=seeded())
+    strategy.attach(nn.ModuleDict({"a": nn.Identity(), "b": nn.Identity()}))
+    for layer in (0, 2, 0):
+        strategy.draw_layer = lambda layer=layer: layer
+        assert strategy.plan() == layer
+        strategy.draw_layer = lambda: 1  # would be drawn if nothing were planned
+        images = torch.randn(16, 1, 2, 2)
+        mixed, _ = strategy(images, torch.arange(16) % 2)
+        assert torch.equal(mixed, images) == (layer != 0)
+        strategy._pending = None
+
+
+def test_the_smallest_values_that_are_allowed():
+    HideAndSeek(num_classes=1, p=0, image_size=2, hide_prob=0, grids=(1,)).sample(1, (1, 1), "cpu")
+    Cutout(num_classes=1, p=0, size=1).sample(1, (1, 1), "cpu")
+    SmoothMixS(num_classes=1, p=0, k=0).sample(1, (1, 1), "cpu")
+    CenterGaussian(num_classes=1, p=0, spread=0).sample(1, (1, 1), "cpu")

@@ -6,6 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from smoothmix.mixing import blend, cutmix_mask
+from tests.mixing.strategies import seeded
 
 v2 = pytest.importorskip("torchvision.transforms.v2")
 
@@ -13,7 +14,7 @@ N, CLASSES = 5, 4
 
 
 def batch(height, width):
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded()
     return torch.randn(N, 3, height, width, generator=generator), torch.tensor([0, 3, 1, 2, 3])
 
 

@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from smoothmix import ManifoldMixup, SmoothMixC
+from tests.mixing.strategies import seeded
 
 EPOCHS, WORKERS, BATCHES = 2, 2, 4
-DATA = TensorDataset(torch.randn(2 * BATCHES, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8))
+DATA = TensorDataset(torch.randn(2 * BATCHES, 3, 8, 8, generator=seeded()), torch.arange(8))
 
 
 class Mixed:
@@ -28,14 +29,14 @@ class Mixed:
 
 def weights(seed, loader_seed=0, **options):
     """The label weights of all batches, epoch by epoch: (epochs, batches)."""
-    strategy = SmoothMixC(num_classes=8, p=1.0, generator=torch.Generator().manual_seed(seed))
+    strategy = SmoothMixC(num_classes=8, p=1.0, generator=seeded(seed))
     strategy.draw_partner = Swap()
     loader = DataLoader(
         DATA,
         batch_size=2,
         collate_fn=Mixed(strategy),
         num_workers=WORKERS,
-        generator=torch.Generator().manual_seed(loader_seed),
+        generator=seeded(loader_seed),
         **options,
     )
     epochs = []
@@ -69,9 +70,9 @@ def test_workers_that_are_spawned_draw_what_forked_ones_do():
 
 
 def test_the_generator_is_seeded_once_in_a_worker(monkeypatch):
-    strategy = SmoothMixC(num_classes=8, generator=torch.Generator().manual_seed(5))
-    own = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(5)))
-    twin = SmoothMixC(num_classes=8, generator=torch.Generator().manual_seed(own ^ 11))
+    strategy = SmoothMixC(num_classes=8, generator=seeded(5))
+    own = int(torch.randint(2**62, (), generator=seeded(5)))
+    twin = SmoothMixC(num_classes=8, generator=seeded(own ^ 11))
     with monkeypatch.context() as worker:
         worker.setattr("smoothmix.mixing.strategy.get_worker_info", lambda: SimpleNamespace(seed=11))
         found = [strategy(*DATA.tensors) for _ in range(3)]
@@ -80,8 +81,8 @@ def test_the_generator_is_seeded_once_in_a_worker(monkeypatch):
 
 
 def test_in_the_main_process_the_generator_is_left_as_it_is():
-    strategy = SmoothMixC(num_classes=8, generator=torch.Generator().manual_seed(5))
-    other = SmoothMixC(num_classes=8, generator=torch.Generator().manual_seed(5))
+    strategy = SmoothMixC(num_classes=8, generator=seeded(5))
+    other = SmoothMixC(num_classes=8, generator=seeded(5))
     images, labels = DATA.tensors
     collated = Mixed(other)(list(zip(images, labels, strict=True)))
     for found, expected in zip(strategy(images, labels), collated, strict=True):
@@ -90,7 +91,7 @@ def test_in_the_main_process_the_generator_is_left_as_it_is():
 
 @pytest.mark.parametrize("twin", [copy.deepcopy, lambda strategy: pickle.loads(pickle.dumps(strategy))])
 def test_a_copy_draws_on_from_the_same_state(twin):
-    strategy = SmoothMixC(num_classes=8, generator=torch.Generator().manual_seed(5))
+    strategy = SmoothMixC(num_classes=8, generator=seeded(5))
     strategy(*DATA.tensors)
     other = twin(strategy)
     assert repr(other) == repr(strategy)
