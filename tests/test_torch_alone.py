@@ -1,7 +1,10 @@
 """Strategies, corruptions and the check of laws import nothing but torch and the standard library."""
 
+import subprocess
+import sys
+
 import smoothmix
-from tests.commands import python
+from tests.commands import ROOT
 
 SCRIPT = """
 import builtins, runpy, sys
@@ -63,7 +66,8 @@ runpy.run_module("smoothmix.check", run_name="__main__")
 
 
 def test_works_with_torch_alone():
-    done = python("-W", "ignore", "-c", SCRIPT)
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     refused, report = done.stdout.split("LabelSmoothing: FAILED")  # labels are not the shares of pixels
     assert refused.split() == ["frost", "spatter", "jpeg_compression"]
     assert "it has none" in report

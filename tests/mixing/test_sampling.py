@@ -243,7 +243,7 @@ def test_draws_are_float32(alpha):
     ("method", "more", "words"),
     [
         (Strategy, {}, "Strategy must say how to draw"),
-        (SmoothMix, {"sigma": (0, 1)}, "SmoothMix must say what its mask"),
+        (SmoothMix, {"sigma": (0, 1)}, "SmoothMix must say what"),
     ],
 )
 def test_an_unfinished_method_says_what_is_missing(method, more, words):
