@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-LIBRARIES = ["torch._dynamo", "torch.utils.tensorboard", "torchvision.transforms.v2", "timm", "sklearn.datasets"]
+LIBRARIES = ["torch._dynamo", "torch.utils.tensorboard", "torchvision.transforms.v2", "timm"]
 LIBRARIES += ["hydra", "pandas", "matplotlib.figure", "scipy.stats", "statsmodels.api", "cv2"]
 SERVER = multiprocessing.get_context("forkserver")
 

@@ -24,7 +24,7 @@ from tests.faults.points import Hits, Point
 from tests.faults.workloads import WORKLOADS, Workload, copy, state
 
 SLOW_TO_IMPORT = [
-    *["hydra", "pandas", "sklearn.datasets", "tensorboard.compat.proto.event_pb2", "torch._dynamo", "datasets"],
+    *["hydra", "pandas", "tensorboard.compat.proto.event_pb2", "torch._dynamo", "datasets"],
     *["models", "smoothmix.training.trainer", "smoothmix.corruptions", "smoothmix.evaluation.generated"],
 ]
 RANDOM = "at a random moment"

@@ -65,7 +65,7 @@ def test_ctrl_c_while_it_imports_torch(path):
     assert interrupted("torch", path, *arguments) == (-signal.SIGINT, "", "")
 
 
-@pytest.mark.parametrize(("script", "module"), [("eval.py", "smoothmix.config.load_run"), ("train.py", "sklearn"),
+@pytest.mark.parametrize(("script", "module"), [("eval.py", "smoothmix.config.load_run"), ("train.py", "datasets"),
                                                 ("scripts/summarize.py", "pandas")])  # fmt: skip
 def test_ctrl_c_while_it_imports_what_its_work_needs(script, module, tmp_path):
     status, said, complaint = interrupted(module, ROOT / script, *([f"output={tmp_path}"] * (script == "train.py")))
