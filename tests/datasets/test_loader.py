@@ -159,10 +159,11 @@ def test_what_a_signal_handler_raises_ends_the_wait(started):
         assert worker.exitcode == -signal.SIGKILL
 
 
-def test_a_killed_worker_is_one_sentence(started):
+@pytest.mark.parametrize(("name", "cause"), [("SIGKILL", "most likely .* memory"), ("SIGBUS", "/dev/shm is full")])
+def test_a_killed_worker_is_one_sentence(started, name, cause):
     epoch, (first, _) = started
-    os.kill(first.pid, signal.SIGKILL)
-    with pytest.raises(UserError, match=r"^a data worker \(process \d+\) was killed by SIGKILL: most likely .* memory"):
+    os.kill(first.pid, signal.Signals[name])
+    with pytest.raises(UserError, match=rf"^a data worker \(process \d+\) was killed by {name}: {cause}"):
         list(epoch)
 
 
