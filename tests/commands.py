@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from multiprocessing import forkserver
 from pathlib import Path
@@ -124,12 +124,12 @@ def ranks(count, *arguments, **environment):
     return subprocess.CompletedProcess(commands[0].args, status, out, complaints)
 
 
-def here(script, *arguments):
-    """Do what `python SCRIPT ARGUMENTS` does, in this process; return it as a completed process."""
+def here(script, *arguments, folder="."):
+    """Do what `python SCRIPT ARGUMENTS` does in `folder`, in this process; return it as a completed process."""
     argv, out, complaint = [str(script), *map(str, arguments)], StringIO(), StringIO()
     with (
         patch.object(sys, "argv", argv), patch.object(sys, "path", [*sys.path]),
-        redirect_stdout(out), redirect_stderr(complaint),
+        redirect_stdout(out), redirect_stderr(complaint), chdir(folder),
     ):  # fmt: skip
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")
@@ -137,3 +137,9 @@ def here(script, *arguments):
         except SystemExit as stop:
             status = stop.code or 0
     return subprocess.CompletedProcess(argv, status, out.getvalue(), complaint.getvalue())
+
+
+def said(script, *arguments, folder="."):
+    """Return the exit status, what is printed and what is complained of in :func:`here`."""
+    done = here(script, *arguments, folder=folder)
+    return done.returncode, done.stdout, done.stderr

@@ -1,9 +1,7 @@
 """The commands benchmark.py, and make_tables.py on hand-made records; the runs of a table are composed once."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,25 +9,7 @@ import scripts.reproduction.tables
 from scripts import benchmark
 from scripts.reproduction.tables import load_table
 from smoothmix.utils.command import status_of
-
-ROOT = Path(__file__).parents[2]
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def hand_made():
-    return load(Path(__file__).with_name("hand_made.py"))
-
-
-@pytest.fixture(scope="session")
-def make_tables():
-    return load(ROOT / "scripts" / "make_tables.py")
+from tests.commands import said
 
 
 @pytest.fixture(scope="session")
@@ -53,19 +33,12 @@ def cells(composed):
 
 
 @pytest.fixture
-def run(make_tables, composed, tmp_path, monkeypatch, capsys):
-    """Run the command on tmp_path/records; return exit status, what it printed and complained."""
+def run(composed, tmp_path, monkeypatch):
+    """Run make_tables.py on tmp_path/records; return exit status, what it printed and complained."""
     monkeypatch.setattr(scripts.reproduction.tables, "table_runs", composed)
 
     def call(*overrides, folders=("records",)):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["make_tables.py", *folders, "--output", "tables", *overrides])
-        try:
-            make_tables.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
+        return said("scripts/make_tables.py", *folders, "--output", "tables", *overrides, folder=tmp_path)
 
     return call
 

@@ -4,8 +4,6 @@ import csv
 import json
 import re
 
-NAMES = ("dataset", "model", "method", "recipe", "config_hash", "seed")
-
 
 def errors_of(cell):
     """Some errors that belong to a cell alone: best and last, top-1 and top-5."""
@@ -17,7 +15,7 @@ def errors_of(cell):
 def write(folder, cell, **changes):
     """Leave the record of a cell's run in `folder`."""
     values = errors_of(cell)
-    record = dict(zip(NAMES, cell.key, strict=True)) | {"epochs": 300, "selected_on": "test"}
+    record = cell.key._asdict() | {"epochs": 300, "selected_on": "test"}
     for when in ("best", "last"):
         record[when] = {"epoch": 7, "seconds": 1.5, **{f"test_top{k}_error": values[when, k] for k in (1, 5)}}
     directory = folder / "-".join(map(str, cell.key[2:]))
@@ -29,9 +27,9 @@ def write(folder, cell, **changes):
 def write_corrupted(directory, cell, benchmark, errors, kind="files", **changes):
     """Leave a record of corrupted images beside that of the run."""
     source = "published files" if kind == "files" else "generated (seed 0)"
-    record = dict(zip(NAMES, cell.key, strict=True)) | {"benchmark": benchmark, "weights": "best", "source": source}
-    record |= {"epochs": 300, "clean_top1_error": 5.0, "top1_errors": errors}
-    (directory / f"best.{benchmark}-{kind}.json").write_text(json.dumps(record | changes))
+    record = cell.key._asdict() | {"benchmark": benchmark, "weights": "best", "source": source}
+    record |= {"epochs": 300, "clean_top1_error": 5.0, "top1_errors": errors} | changes
+    (directory / f"{record['weights']}.{benchmark}-{kind}.json").write_text(json.dumps(record))
 
 
 def read_csv(path):

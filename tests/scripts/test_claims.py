@@ -2,47 +2,30 @@
 
 import json
 import math
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-import scripts.claims
 import scripts.reproduction.studies
 from scripts.reproduction.claims import KEYS
 from scripts.reproduction.tables import Table, load_table, table_runs
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.reporting.claims import ENDPOINTS
-
-ROOT = Path(__file__).parents[2]
-NAMES = ("dataset", "model", "method", "recipe", "config_hash", "seed")
+from tests.commands import ROOT, python, said
+from tests.scripts import hand_made
 
 
 @pytest.fixture
-def claims(low_data, tmp_path, monkeypatch, capsys):
+def claims(low_data, tmp_path, monkeypatch):
     """Run the command in tmp_path; return exit status, what it printed and complained."""
     monkeypatch.setattr(scripts.reproduction.studies, "table_runs", lambda *_, **__: low_data)
-
-    def call(*overrides):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["claims.py", *overrides])
-        try:
-            scripts.claims.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return call
+    return lambda *arguments: said("scripts/claims.py", *arguments, folder=tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +43,10 @@ def errors(cell):
 
 def write(folder, cell, corrupted=True, weights="last", **changes):
     last, best, mean = errors(cell)
-    place = folder / "-".join(map(str, cell.key[2:]))
-    place.mkdir(parents=True)
-    identity = dict(zip(NAMES, cell.key, strict=True)) | {"epochs": 3}
     row = {"test_top5_error": 3.0, "test_loss": 1.5, "train_loss": 0.1}
-    record = {"best": row | {"test_top1_error": best}, "last": row | {"test_top1_error": last}}
     facts = {"seconds": 60.0, "device": "drawn", "precision": "fp32", "git_commit": "0123456789abcdef", "parameters": 7}
-    (place / "summary.json").write_text(json.dumps(identity | record | facts | changes))
+    facts |= {"best": row | {"test_top1_error": best}, "last": row | {"test_top1_error": last}}
+    place = hand_made.write(folder, cell, **facts | changes)
     log = [{"epoch": 1, "train_loss": 1.0}]
     for epoch, worse in ((2, 5), (3, 0)):
         log.append({"epoch": epoch, "train_loss": 0.1, "test_top1_error": last + worse, "test_loss": 1})
@@ -78,14 +58,8 @@ def write(folder, cell, corrupted=True, weights="last", **changes):
             name: {str(level): mean - shift + noise + 2 * (level - 3) for level in range(1, 6)}
             for name, noise in noises.items()
         }
-        evaluation = {
-            "benchmark": "cifar100_c",
-            "weights": weights,
-            "source": "generated (seed 0), 2000 of 10000 images",
-        }
-        evaluation |= {"clean_top1_error": last + 1, "top1_errors": cells}
-        (place / f"{weights}.cifar100_c-generate-2000.json").write_text(json.dumps(identity | evaluation))
-    return place
+        changes = {"source": "generated (seed 0), 2000 of 10000 images", "clean_top1_error": last + 1}
+        hand_made.write_corrupted(place, cell, "cifar100_c", cells, "generate-2000", weights=weights, **changes)
 
 
 def test_a_study_from_records_and_again_from_its_files(claims, low_data, tmp_path):
@@ -167,11 +141,8 @@ def test_only_the_weights_of_the_table_count(claims, low_data, tmp_path):
 def test_mistakes(claims, low_data, tmp_path):
     write(tmp_path / "runs", low_data[0], corrupted=False)
     assert claims("low_data", "runs")[0] == 2
-    assert claims("table=low_date", "runs") == (
-        2,
-        "",
-        "error: there is no table low_date; did you mean low_data?\n",
-    )
+    complaint = "error: there is no table low_date; did you mean low_data?\n"
+    assert claims("table=low_date", "runs") == (2, "", complaint)
     assert "table 1 has no claims; add them to configs/table/1.yaml" in claims("table=1", "runs")[2]
     assert "there is no folder outputs or results here" in claims("table=low_data")[2]
     assert "there is no folder nowhere" in claims("table=low_data", "nowhere")[2]
@@ -197,9 +168,7 @@ def test_the_commands_of_the_page_on_claims(tmp_path):
     printed = []
     for line in re.findall(r"^    python scripts/(.*)$", text, re.M):
         program, *arguments = shlex.split(line)
-        command = [sys.executable, ROOT / "scripts" / program, *arguments]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = python(ROOT / "scripts" / program, *arguments, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         printed.append(done.stdout)
     run, judged, planned, written, again = printed

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts import hand_made
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "reproduce": ["table=6", "--status"],
@@ -24,7 +26,7 @@ def command(name, tmp_path):
 
 
 @pytest.fixture
-def records(tmp_path, cells, hand_made):
+def records(tmp_path, cells):
     for cell in cells("6")[:2]:
         hand_made.write(tmp_path / "runs" / "é", cell, device="Gerät ±")
 

@@ -1,28 +1,21 @@
 """The report: what it says of hand-made runs, and what a real browser makes of it."""
 
-import contextlib
 import html.parser
-import importlib.util
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.corruptions import CORRUPTIONS
+from tests.commands import ROOT, said
+from tests.scripts import hand_made
 
-ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("make_report", ROOT / "scripts" / "make_report.py")
-make_report = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(make_report)
 ERRORS = {"identity": 20.0, "cutmix": 17.0, "smoothmix_c": 16.5}
 
 # appended to a copy of the page: what the browser made of it, as its title
@@ -68,43 +61,32 @@ class Page(html.parser.HTMLParser):
 
 def write_run(folder, run, corrupted=True):
     """Leave what a run of the digits leaves: a record, a log, its configuration, errors on corrupted images."""
-    error = ERRORS[run.config.method] + 0.3 * run.config.seed + 0.1 * (run.config.seed % 2)
+    method, seed = run.key.method, run.key.seed
+    error = ERRORS[method] + 0.3 * seed + 0.1 * (seed % 2)
     rows = [
         {"epoch": epoch, "test_loss": 1.0, "test_top1_error": error + 10 / epoch, "test_top5_error": 2.0}
         for epoch in range(1, 4)
     ]
-    if run.config.method == "cutmix":  # the others are older
+    if method == "cutmix":  # the others are older
         rows[2] |= {"test_brier": 0.25, "test_ece": 3.5, "test_adaptive_ece": 3.75}
     start = {"time": "2026-01-01T10:00:00+00:00", "git_commit": "0123456789abcdef" * 2, "device": "H100 <80GB>"}
     starts = [start | {"command": "train.py a=1"}, start | {"command": "train.py a=<2>"}]
-    record = run.key._asdict() | {"epochs": 3, "best": rows[2], "last": rows[2], "seconds": 5400.0, "starts": starts}
-    directory = folder / f"{run.config.method}{run.config.seed}"
-    directory.mkdir(parents=True)
-    (directory / "summary.json").write_text(json.dumps(record))
+    facts = {"epochs": 3, "best": rows[2], "last": rows[2], "seconds": 5400.0, "starts": starts}
+    directory = hand_made.write(folder, run, **facts)
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (directory / "config.yaml").write_text(yaml.safe_dump(run.config.to_dict()))
     if corrupted:
         errors = {name: {str(s): error + s + place for s in range(1, 6)} for place, name in enumerate(CORRUPTIONS)}
-        if run.config.seed == 2:
+        if seed == 2:
             del errors["fog"]["3"]
-        facts = {"benchmark": "digits_c", "source": "generated (seed 0)", "weights": "best", "clean_top1_error": error}
-        content = run.key._asdict() | {"epochs": 3} | facts | {"top1_errors": errors}
-        if run.config.method == "cutmix":
-            content |= {"clean_calibration": {"ece": 3.5}, "calibration": {"ece": errors}}
-        (directory / "best.digits_c-generate.json").write_text(json.dumps(content))
+        known = {"clean_calibration": {"ece": 3.5}, "calibration": {"ece": errors}} if method == "cutmix" else {}
+        facts = {"epochs": 3, "clean_top1_error": error, **known}
+        hand_made.write_corrupted(directory, run, "digits_c", errors, "generate", **facts)
 
 
 def make(folder, *words):
     """Run make_report.py in `folder`; return its exit status, stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["make_report.py", *words])
-        try:
-            make_report.main()
-        except SystemExit as stop:
-            return stop.code, out.getvalue(), err.getvalue()
-    return 0, out.getvalue(), err.getvalue()
+    return said("scripts/make_report.py", *words, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -182,16 +164,15 @@ def test_everything_else_is_said(page):
 
 def test_the_rest_is_shown_when_something_cannot_be_read(folder, tmp_path):
     shutil.copytree(folder / "runs", tmp_path / "runs")
-    (tmp_path / "runs" / "cutmix0" / "summary.json").write_text("{")
-    (tmp_path / "runs" / "cutmix1" / "metrics.jsonl").write_text("{")
-    (tmp_path / "runs" / "cutmix2" / "best.digits_c-generate.json").write_text("[]")
+    cutmix = sorted((tmp_path / "runs").glob("cutmix-*"))
+    (cutmix[0] / "summary.json").write_text("{")
+    (cutmix[1] / "metrics.jsonl").write_text("{")
+    (cutmix[2] / "best.digits_c-generate.json").write_text("[]")
     (tmp_path / "runs" / "claims.csv").write_bytes(b"")
     status, out, err = make(tmp_path, "runs", "--output", "x.html")
     assert status == 2
     assert "8 finished runs" in out
-    sentences = err.splitlines()
-    assert len(sentences) == 4
-    for sentence, name in zip(sorted(sentences), sorted(["claims.csv", "cutmix0", "cutmix1", "cutmix2"]), strict=True):
+    for sentence, name in zip(sorted(err.splitlines()), ["claims.csv", *(run.name for run in cutmix)], strict=True):
         assert sentence.startswith(f"error: runs/{name}")
     text = (tmp_path / "x.html").read_text()
     assert text.count("Not counted: ") == 4

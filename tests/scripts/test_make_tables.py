@@ -2,21 +2,20 @@
 
 import re
 import statistics
-import sys
-from pathlib import Path
 
 import pytest
 from scipy import stats
 
 from scripts.reproduction.tables import load_table
 from smoothmix.corruptions import CORRUPTIONS
+from tests.commands import ROOT, said
+from tests.scripts import hand_made
 
-ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "results" / "paper"
 
 
 @pytest.mark.parametrize("name", ["1", "2", "3", "6", "7", "8"])
-def test_a_complete_table_has_the_means_of_its_records(name, cells, run, tmp_path, hand_made):
+def test_a_complete_table_has_the_means_of_its_records(name, cells, run, tmp_path):
     for cell in cells(name):
         hand_made.write(tmp_path / "records" / "anywhere", cell)
     assert run("--table", name)[0] == 0
@@ -65,7 +64,7 @@ def test_a_complete_table_has_the_means_of_its_records(name, cells, run, tmp_pat
 
 
 @pytest.mark.parametrize(("name", "benchmark"), [("4", "cifar100_c"), ("5", "imagenet_c")])
-def test_tables_of_corrupted_images(name, benchmark, cells, run, tmp_path, hand_made):
+def test_tables_of_corrupted_images(name, benchmark, cells, run, tmp_path):
     printed = hand_made.read_csv(PAPER / f"table{name}.csv")
     members = list(dict.fromkeys((r["category"], r["corruption"]) for r in printed if r["corruption"] != "average"))
     made = {}
@@ -116,7 +115,7 @@ def test_tables_of_corrupted_images(name, benchmark, cells, run, tmp_path, hand_
     assert "eval_corruption.py" not in page
 
 
-def test_a_part_of_the_seeds(cells, run, tmp_path, hand_made):
+def test_a_part_of_the_seeds(cells, run, tmp_path):
     cutmix = [cell for cell in cells("6") if cell.row == "CutMix"]
     for cell in (cutmix[0], cutmix[3]):
         hand_made.write(tmp_path / "records", cell)
@@ -133,7 +132,7 @@ def test_a_part_of_the_seeds(cells, run, tmp_path, hand_made):
     assert r"\texttt{python train.py -m experiment=cifar100/\allowbreak{}cutmix seed=1,2,4}" in tex
 
 
-def test_every_table_of_a_part_of_the_runs(cells, run, tmp_path, hand_made):
+def test_every_table_of_a_part_of_the_runs(cells, run, tmp_path):
     names = [str(number) for number in range(1, 9)]
     kept, evaluated = set(), {"4": "cifar100_c", "5": "imagenet_c"}
     for name in names:
@@ -179,7 +178,7 @@ def test_every_table_of_a_part_of_the_runs(cells, run, tmp_path, hand_made):
             assert rows[row]["top-1: ours, best epoch"] == "; ".join(filter(None, [expected, command])), (name, row)
 
 
-def test_one_run_serves_three_tables(cells, run, tmp_path, hand_made):
+def test_one_run_serves_three_tables(cells, run, tmp_path):
     cell = next(cell for cell in cells("6") if cell.row == "CutMix")
     directory = hand_made.write(tmp_path / "records" / "deep" / "er", cell)
     hand_made.write_corrupted(directory, cell, "cifar100_c", {"fog": {1: 20.0, 2: 21.0, 3: 22.0, 4: 23.0, 5: 24.0}})
@@ -195,7 +194,7 @@ def test_one_run_serves_three_tables(cells, run, tmp_path, hand_made):
     assert f"python eval_corruption.py run={directory.relative_to(tmp_path)} benchmark=cifar100_c    # CutMix" in page
 
 
-def test_generated_images_are_used_and_named_where_the_published_are_missing(cells, run, tmp_path, hand_made):
+def test_generated_images_are_used_and_named_where_the_published_are_missing(cells, run, tmp_path):
     cell = cells("5")[0]
     directory = hand_made.write(tmp_path / "records", cell)
     hand_made.write_corrupted(directory, cell, "imagenet_c", {"fog": dict.fromkeys(range(1, 6), 40.0)}, "generate")
@@ -203,7 +202,7 @@ def test_generated_images_are_used_and_named_where_the_published_are_missing(cel
     assert "Corrupted images: generated (seed 0)." in (tmp_path / "tables" / "table5.md").read_text()
 
 
-def test_the_quick_tables_hold_quick_runs_only_and_say_so(cells, run, tmp_path, hand_made):
+def test_the_quick_tables_hold_quick_runs_only_and_say_so(cells, run, tmp_path):
     for cell in cells("2", "quick"):
         hand_made.write(tmp_path / "records", cell)
     hand_made.write(tmp_path / "records", cells("2")[0])
@@ -219,7 +218,7 @@ def test_the_quick_tables_hold_quick_runs_only_and_say_so(cells, run, tmp_path, 
     assert cell == f"{hand_made.errors_of(first)['best', 1]:.2f} (1)"
 
 
-def test_the_demo_has_a_column_of_corrupted_images(cells, run, tmp_path, hand_made):
+def test_the_demo_has_a_column_of_corrupted_images(cells, run, tmp_path):
     for number, cell in enumerate(cells("demo")):
         directory = hand_made.write(tmp_path / "records", cell)
         errors = {name: {s: 10.0 * number + s + place for s in range(1, 6)} for place, name in enumerate(CORRUPTIONS)}
@@ -238,11 +237,9 @@ def test_the_demo_has_a_column_of_corrupted_images(cells, run, tmp_path, hand_ma
     assert "over 19 corruptions" in (tmp_path / "tables" / "demo.md").read_text()
 
 
-def test_by_default_nothing_that_is_committed_changes(cells, run, tmp_path, hand_made, monkeypatch, make_tables):
+def test_by_default_nothing_that_is_committed_changes(cells, run, tmp_path):
     hand_made.write(tmp_path / "outputs" / "here", cells("6")[0])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["make_tables.py"])
-    make_tables.main()
+    assert said("scripts/make_tables.py", folder=tmp_path)[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
     made = {path.name for path in (tmp_path / "outputs" / "tables").iterdir()}
     pages = {f"table{name}.{kind}" for name in "146" for kind in ("md", "tex", "csv")}  # Table 1 and 4 have the row too

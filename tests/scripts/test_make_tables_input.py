@@ -1,21 +1,20 @@
 """What make_tables.py is given: which records it takes, which it refuses, and what may stand on its command line."""
 
 import hashlib
-import subprocess
-import sys
-from pathlib import Path
+import json
 
 import pytest
 
 from smoothmix.corruptions import CORRUPTIONS
+from tests.commands import ROOT, python
+from tests.scripts import hand_made
 
-ROOT = Path(__file__).parents[2]
 ALL = [str(number) for number in range(1, 9)]
 TABLES = sorted(path.stem for path in (ROOT / "configs" / "table").glob("*.yaml"))
 CORRUPTED = {"4": "cifar100_c", "5": "imagenet_c"}
 
 
-def test_records_of_another_preset_or_recipe_are_ignored(cells, run, tmp_path, hand_made):
+def test_records_of_another_preset_or_recipe_are_ignored(cells, run, tmp_path):
     paper, quick = cells("2")[0], cells("2", "quick")[0]
     hand_made.write(tmp_path / "records" / "a", quick)
     hand_made.write(tmp_path / "records" / "b", paper, recipe="cifar_cutmix")
@@ -28,7 +27,7 @@ def test_records_of_another_preset_or_recipe_are_ignored(cells, run, tmp_path, h
     assert f"4 records of no row of these tables ignored: {reasons}1 of seed 9." in out
 
 
-def test_runs_with_overrides_are_found_with_these_overrides(cells, run, tmp_path, hand_made):
+def test_runs_with_overrides_are_found_with_these_overrides(cells, run, tmp_path):
     overrides = ["precision=bf16", "channels_last=true"]
     for cell in cells("6", "paper", overrides):
         hand_made.write(tmp_path / "records", cell)
@@ -39,7 +38,7 @@ def test_runs_with_overrides_are_found_with_these_overrides(cells, run, tmp_path
     assert "unknown key precison" in run("--table", "6", "--overrides", "precison=bf16")[2]
 
 
-def test_corrupted_errors_of_an_unfinished_run_or_of_other_weights_are_not_shown(cells, run, tmp_path, hand_made):
+def test_corrupted_errors_of_an_unfinished_run_or_of_other_weights_are_not_shown(cells, run, tmp_path):
     cell = cells("demo")[0]
     directory = hand_made.write(tmp_path / "records", cell)
     errors = {name: dict.fromkeys("12345", 77.0) for name in CORRUPTIONS}
@@ -62,56 +61,35 @@ def test_corrupted_errors_of_an_unfinished_run_or_of_other_weights_are_not_shown
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_copies_are_fine_and_contradictions_are_not(name, cells, run, tmp_path, hand_made):
-    cell = cells(name)[-1]
-    first = hand_made.write(tmp_path / "records" / "a", cell)
-    second = hand_made.write(tmp_path / "records" / "b", cell)
+def test_copies_are_fine_and_contradictions_and_corrupt_records_are_named(name, cells, run, tmp_path):
+    cell, benchmark = cells(name)[-1], CORRUPTED.get(name, "digits_c")
+    folders = [hand_made.write(tmp_path / "records" / place, cell) for place in "ab"]
+    for folder in folders:
+        hand_made.write_corrupted(folder, cell, benchmark, {"fog": {1: 10.0}})
     status, out, _ = run("--table", name)
     assert status == 0
     assert f"table{name}.md .tex .csv: {0 if name in CORRUPTED else 1} of {len(cells(name))} runs" in out
     hand_made.write(tmp_path / "records" / "b", cell, last={"test_top1_error": 50.0, "test_top5_error": 9.0})
+    hand_made.write_corrupted(folders[1], cell, benchmark, {"fog": {1: 11.0}})
     status, _, complaint = run("--table", name)
     assert status == 2
-    for path in (first, second):
-        assert str(path.relative_to(tmp_path) / "summary.json") in complaint
-    assert f"seed {cell.key[5]}" in complaint
+    for sentence, file in zip(
+        complaint.splitlines(), ("summary.json", f"best.{benchmark}-files.json"), strict=True
+    ):
+        assert all(str(folder.relative_to(tmp_path) / file) in sentence for folder in folders)
+        assert f"seed {cell.key[5]}" in sentence
+
+    hand_made.write_corrupted(folders[1], cell, benchmark, {"fog": {1: 10.0}})
+    wrong = json.dumps(cell.key._asdict() | {"epochs": 3, "best": {"test_top1_error": "low"}}).encode()
+    for file, what in (("summary.json", "a run record"), (f"best.{benchmark}-files.json", "a record of corrupted err")):
+        for text in (b"{", b"[]", b'{"dataset": "cifar10"}', b"\xff", wrong):
+            (folders[1] / file).write_bytes(text)
+            status, _, complaint = run("--table", name)
+            assert status == 2
+            assert f"error: {(folders[1] / file).relative_to(tmp_path)} is not {what}" in complaint
+        (folders[1] / file).unlink()
     assert complaint.count("\n") == 1
-
-
-@pytest.mark.parametrize("name", CORRUPTED)
-def test_contradicting_and_corrupt_records_of_corrupted_images(name, cells, run, tmp_path, hand_made):
-    cell = cells(name)[0]
-    for place, error in (("a", 10.0), ("b", 11.0)):
-        directory = hand_made.write(tmp_path / "records" / place, cell)
-        hand_made.write_corrupted(directory, cell, CORRUPTED[name], {"fog": {1: error}})
-    status, _, complaint = run("--table", name)
-    assert status == 2
-    assert complaint.count(f"best.{CORRUPTED[name]}-files.json") == 2
-    damaged = directory / f"best.{CORRUPTED[name]}-files.json"
-    for text in ("{", "[]", '{"top1_errors": {}}'):
-        damaged.write_text(text)
-        status, _, complaint = run("--table", name)
-        assert status == 2
-        assert complaint.startswith(f"error: {damaged.relative_to(tmp_path)} ")
-        assert complaint.count("\n") == 1
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_a_corrupt_record_is_named(name, cells, run, tmp_path, hand_made):
-    directory = hand_made.write(tmp_path / "records", cells(name)[0])
-    for text in (b"{", b"[]", b'{"dataset": "cifar10"}', b"\xff"):
-        (directory / "summary.json").write_bytes(text)
-        status, _, complaint = run("--table", name)
-        assert status == 2
-        assert complaint.startswith("error: records/")
-        assert "summary.json is not a run record" in complaint
-        assert complaint.count("\n") == 1
     assert len(list((tmp_path / "tables").iterdir())) == 3  # what is whole is shown all the same
-
-
-def test_a_record_without_numbers_is_corrupt(cells, run, tmp_path, hand_made):
-    hand_made.write(tmp_path / "records", cells("2")[0], best={"test_top1_error": "low", "test_top5_error": 1.0})
-    assert run("--table", "2")[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -127,7 +105,7 @@ def test_mistakes_are_one_sentence(overrides, folders, sentence, run, tmp_path):
     assert run(*overrides, folders=folders) == (2, "", f"error: {sentence}\n")
 
 
-def test_folders_may_stand_behind_any_option(cells, run, tmp_path, hand_made):
+def test_folders_may_stand_behind_any_option(cells, run, tmp_path):
     hand_made.write(tmp_path / "records", cells("6")[0])
     given = ["--table", "6", "records"], ["records", "--table", "6"], ["--table", "6", "records", "--preset=paper"]
     for overrides in given:
@@ -146,5 +124,5 @@ def test_help_is_there_without_torch():
         "try: runpy.run_path('scripts/make_tables.py', run_name='__main__')\n"
         "except SystemExit: print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = python("-c", code)
     assert done.stdout.endswith("False\n"), done.stderr
