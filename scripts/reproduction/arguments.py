@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overrides", metavar="KEY=VALUE", nargs="+", default=[], help="given to every run, as in precision=bf16"
     )
-    parser.add_argument(
-        "--source", choices=SOURCES, help="of corrupted images (default: files where there are any)"
-    )
+    parser.add_argument("--source", choices=SOURCES, help="of corrupted images (default: files where there are any)")
 
 
 def run(parser: argparse.ArgumentParser, task: Callable[[argparse.Namespace], int | None]) -> None:

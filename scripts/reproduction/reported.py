@@ -57,9 +57,7 @@ def contents(
     )
 
 
-def _table(
-    name: str, preset: str, found: Found, overrides: Sequence[str], sources: Sequence[str]
-) -> PaperTable | None:
+def _table(name: str, preset: str, found: Found, overrides: Sequence[str], sources: Sequence[str]) -> PaperTable | None:
     """Return the table `name`, with its content where it has a run; None for a preset's table without one."""
     table, of_paper = load_table(name), preset == "paper"
     if not of_paper and not any(record.recipe == preset for record in found.runs):

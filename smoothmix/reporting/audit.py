@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import torch
 from scipy import stats
 
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.evaluation.averages import ALEXNET, mean_corruption_error
+from smoothmix.mixing.masks import box_mask, square_mask
 from smoothmix.reporting.corruption_tables import read_paper
-from smoothmix.reporting.mask_shares import mean_share_of_cutmix, mean_share_of_square
 
 CONFIRMED, REFUTED, INSIGNIFICANT, DOUBTFUL, UNPRINTED = VERDICTS = (
     "confirmed",
@@ -69,50 +71,33 @@ def _cited(table: dict[int, pd.DataFrame]) -> Iterator[Row]:
     rows = pd.concat([table[number] for number in (1, 2, 3)])
     others = rows[~rows.index.str.startswith("SmoothMix")]
     own = int((others["origin"] == "theirs").sum())
-    yield Row(
-        "All models are implemented and experimented: the rows of other methods are own runs",
-        "Sec. 4, Tables 1 to 3",
-        f"{len(others)} rows",
-        f"{len(others) - own} equal numbers published before, digit for digit",
-        CONFIRMED if own == len(others) else DOUBTFUL,
-    )
+    claim = "All models are implemented and experimented: the rows of other methods are own runs"
+    found = f"{len(others) - own} equal numbers published before, digit for digit"
+    verdict = CONFIRMED if own == len(others) else DOUBTFUL
+    yield Row(claim, "Sec. 4, Tables 1 to 3", f"{len(others)} rows", found, verdict)
 
 
 def _cifar(table1: pd.DataFrame, table2: pd.DataFrame) -> Iterator[Row]:
     depth = tuple(table1.loc["Stochdepth", ["top1", "top5"]])
-    copied = " (equal to its label smoothing row)" if depth == CUTMIX_LABEL_SMOOTHING else ""
-    yield Row(
-        "Stochastic depth, cited from Table 5 of the CutMix paper",
-        "Table 1",
-        f"{depth[0]:.2f} / {depth[1]:.2f}{copied}",
-        f"{CUTMIX_STOCHASTIC_DEPTH[0]:.2f} / {CUTMIX_STOCHASTIC_DEPTH[1]:.2f}",
-        _verdict(depth == CUTMIX_STOCHASTIC_DEPTH),
-    )
+    printed, published = (" / ".join(f"{error:.2f}" for error in pair) for pair in (depth, CUTMIX_STOCHASTIC_DEPTH))
+    printed += " (equal to its label smoothing row)" if depth == CUTMIX_LABEL_SMOOTHING else ""
+    claim = "Stochastic depth, cited from Table 5 of the CutMix paper"
+    yield Row(claim, "Table 1", printed, published, _verdict(depth == CUTMIX_STOCHASTIC_DEPTH))
     c, s = table1.loc["SmoothMix_C"], table1.loc["SmoothMix_S"]
     yield _best("CIFAR-100: state of the art, top-1", "Sec. 1, 4.1.2 and 5", table1["top1"], "SmoothMix_C")
     yield _best("CIFAR-100: state of the art, top-5", "Sec. 4.1.2", table1["top5"], "SmoothMix_C")
     worse = table1.loc[["Cutout", "DropBlock"], "top1"]
-    yield Row(
-        "SmoothMix_S is better than Cutout and DropBlock and behind SmoothMix_C",
-        "Sec. 4.1.2",
-        f"{s.top1:.2f}",
-        f"against {', '.join(f'{error:.2f}' for error in worse)}, and {c.top1:.2f}",
-        _verdict(s.top1 < worse.min() and s.top1 > c.top1),
-    )
+    claim = "SmoothMix_S is better than Cutout and DropBlock and behind SmoothMix_C"
+    found = f"against {_listed(worse)}, and {c.top1:.2f}"
+    yield Row(claim, "Sec. 4.1.2", f"{s.top1:.2f}", found, _verdict(c.top1 < s.top1 < worse.min()))
     c10 = table2.loc["SmoothMix_C", "top1"]
     yield _best("CIFAR-10: state of the art, top-1", "Sec. 1 and 5", table2["top1"], "SmoothMix_C")
     yield _number("CIFAR-10: loss against CutMix", "Sec. 4.1.2", 0.1, c10 - table2.loc["Cutmix", "top1"])
-    yield _number(
-        "CIFAR-10: gain over the baseline", "Sec. 4.1.2", 0.87, table2.loc["Baseline(PyramidNet-200)", "top1"] - c10
-    )
+    gain = table2.loc["Baseline(PyramidNet-200)", "top1"] - c10
+    yield _number("CIFAR-10: gain over the baseline", "Sec. 4.1.2", 0.87, gain)
     others = table2.loc[["Cutout", "Mixup", "Manifold mixup"], "top1"]
-    yield Row(
-        "CIFAR-10: better than Cutout, Mixup and Manifold Mixup",
-        "Sec. 4.1.2",
-        f"{c10:.2f}",
-        f"against {', '.join(f'{error:.2f}' for error in others)}",
-        _verdict(c10 < others.min()),
-    )
+    claim = "CIFAR-10: better than Cutout, Mixup and Manifold Mixup"
+    yield Row(claim, "Sec. 4.1.2", f"{c10:.2f}", f"against {_listed(others)}", _verdict(c10 < others.min()))
 
 
 def _imagenet(table3: pd.DataFrame) -> Iterator[Row]:
@@ -127,48 +112,29 @@ def _several_runs(table: dict[int, pd.DataFrame]) -> Iterator[Row]:
     stable, location, size = table[6], table[7], table[8]
     cutmix, ours, five = stable.loc["CutMix"], stable.loc["SmoothMix_C"], size.loc["SmoothMix(sigma=[8,16])"]
     headline, cited = table[1].loc["SmoothMix_C", "top1"], table[1].loc["Cutmix", "top1"]
-    yield Row(
-        "CIFAR-100: SmoothMix_C, as a mean over runs like the row above it, equals CutMix",
-        "Table 1",
-        f"{headline:.2f} against {cited:.2f}",
-        f"{five.top1:.2f} is the mean of its five runs and {five.best:.2f} their best; "
-        "CutMix's is a mean of three. Both as means of five (Table 6): "
-        f"{ours.top1:.2f} against {cutmix.top1:.2f}",
-        _verdict(headline == five.top1),
+    means = f"{ours.top1:.2f} against {cutmix.top1:.2f}"
+    claim = "CIFAR-100: SmoothMix_C, as a mean over runs like the row above it, equals CutMix"
+    found = (
+        f"{five.top1:.2f} is the mean of its five runs and {five.best:.2f} their best; CutMix's is a mean of three. "
+        f"Both as means of five (Table 6): {means}"
     )
+    yield Row(claim, "Table 1", f"{headline:.2f} against {cited:.2f}", found, _verdict(headline == five.top1))
     t, p = welch(cutmix.top1, cutmix["std"], ours.top1, ours["std"])
-    yield Row(
-        "SmoothMix_C has the smaller mean error in five runs each",
-        "Sec. 4.2.3, Table 6",
-        f"{ours.top1:.2f} against {cutmix.top1:.2f}",
-        f"Welch t = {t:.2f}, p = {p:.2f}",
-        _significant(t > 0, p),
-    )
+    claim, found = "SmoothMix_C has the smaller mean error in five runs each", f"Welch t = {t:.2f}, p = {p:.2f}"
+    yield Row(claim, "Sec. 4.2.3, Table 6", means, found, _significant(t > 0, p))
     ratio = (cutmix["std"] / ours["std"]) ** 2
     p = 2 * float(stats.f.sf(ratio, RUNS - 1, RUNS - 1))
-    yield Row(
-        "SmoothMix_C is more stable over five runs",
-        "Sec. 4.2.3, Table 6",
-        f"{ours['std']:.3f} against {cutmix['std']:.3f}",
-        f"ratio of variances F = {ratio:.2f}, p = {p:.2f}",
-        _significant(ratio > 1, p),
-    )
+    claim, printed = "SmoothMix_C is more stable over five runs", f"{ours['std']:.3f} against {cutmix['std']:.3f}"
+    found = f"ratio of variances F = {ratio:.2f}, p = {p:.2f}"
+    yield Row(claim, "Sec. 4.2.3, Table 6", printed, found, _significant(ratio > 1, p))
     population = ours["std"] * math.sqrt((RUNS - 1) / RUNS)
-    yield Row(
-        "The same five runs: Table 6 prints the sample deviation, Tables 7 and 8 the population's",
-        "Tables 6 to 8",
-        f"{ours['std']:.3f} and {five['std']:.2f}",
-        f"{ours['std']:.3f} x sqrt(4/5) = {population:.3f}; the means are {ours.top1:.2f} and {five.top1:.2f}",
-        _verdict(abs(population - five["std"]) <= ROUNDING),
-    )
+    claim = "The same five runs: Table 6 prints the sample deviation, Tables 7 and 8 the population's"
+    found = f"{ours['std']:.3f} x sqrt(4/5) = {population:.3f}; the means are {ours.top1:.2f} and {five.top1:.2f}"
+    verdict = _verdict(abs(population - five["std"]) <= ROUNDING)
+    yield Row(claim, "Tables 6 to 8", f"{ours['std']:.3f} and {five['std']:.2f}", found, verdict)
     spreads = location["top1"].iloc[1:]
-    yield Row(
-        "The wider the centres spread, the smaller the mean error",
-        "Sec. 4.3, Table 7",
-        "sigma = 4, 12, uniform",
-        ", ".join(f"{error:.2f}" for error in spreads),
-        _verdict(bool(spreads.is_monotonic_decreasing)),
-    )
+    claim, verdict = "The wider the centres spread, the smaller the mean error", spreads.is_monotonic_decreasing
+    yield Row(claim, "Sec. 4.3, Table 7", "sigma = 4, 12, uniform", _listed(spreads), _verdict(verdict))
     fixed = size.drop(index=["Baseline(PyramidNet-200)", five.name])
     extremes = fixed.sort_values("top1").iloc[[-1, 0]]
     # Tables 7 and 8 print deviations of divisor n
@@ -176,21 +142,14 @@ def _several_runs(table: dict[int, pd.DataFrame]) -> Iterator[Row]:
         extremes["top1"], extremes["std"] * math.sqrt(RUNS / (RUNS - 1)), strict=True
     )
     t, p = welch(high, std_high, low, std_low)
-    yield Row(
-        "Fixed sizes of the mask give comparable errors",
-        "Sec. 4.3, Table 8",
-        ", ".join(f"{error:.2f}" for error in fixed["top1"]),
-        f"largest difference {high - low:.2f}, {'not ' * (p >= 0.05)}significant (Welch t = {t:.2f}, p = {p:.2f})",
-        _verdict(p >= 0.05),
-    )
+    claim = "Fixed sizes of the mask give comparable errors"
+    significant = f"{'not ' * (p >= 0.05)}significant (Welch t = {t:.2f}, p = {p:.2f})"
+    found = f"largest difference {high - low:.2f}, {significant}"
+    yield Row(claim, "Sec. 4.3, Table 8", _listed(fixed["top1"]), found, _verdict(p >= 0.05))
     for title, column in (("mean", "top1"), ("best run", "best")):
-        yield Row(
-            f"Randomised sigma is better than every fixed one ({title} of five)",
-            "Sec. 4.3, Table 8",
-            f"{five[column]:.2f}",
-            f"the best fixed one, {fixed[column].idxmin()}, has {fixed[column].min():.2f}",
-            _verdict(five[column] < fixed[column].min()),
-        )
+        claim, best = f"Randomised sigma is better than every fixed one ({title} of five)", fixed[column].min()
+        found = f"the best fixed one, {fixed[column].idxmin()}, has {best:.2f}"
+        yield Row(claim, "Sec. 4.3, Table 8", f"{five[column]:.2f}", found, _verdict(five[column] < best))
 
 
 def _cifar_c(table4: pd.DataFrame) -> Iterator[Row]:
@@ -227,22 +186,11 @@ def _imagenet_c(table5: pd.DataFrame) -> Iterator[Row]:
         yield _largest(f"ImageNet-C: 15 row averages of {title}", rows - table["average"])
         averages = printed.xs("average", level="corruption").drop(index="")
         yield _largest(f"ImageNet-C: 24 category averages of {title}", (averages - by_category).stack())
-        yield _largest(
-            f"ImageNet-C: Average.All of {title} at each level, as means of the 4 category means",
-            total[method] - by_category.mean(),
-        )
-        yield _number(
-            f"ImageNet-C: Average.All of {title} is the mean of the 4 category means",
-            "Table 5",
-            total.loc["average", method],
-            by_category["average"].mean(),
-        )
-        yield _number(
-            f"ImageNet-C: Average.All of {title} is the mean over the 15 corruptions",
-            "Table 5",
-            total.loc["average", method],
-            table["average"].mean(),
-        )
+        claim, overall = f"ImageNet-C: Average.All of {title}", total.loc["average", method]
+        of_categories = f"{claim} at each level, as means of the 4 category means"
+        yield _largest(of_categories, total[method] - by_category.mean())
+        for of_what, mean in (("of the 4 category means", by_category), ("over the 15 corruptions", table)):
+            yield _number(f"{claim} is the mean {of_what}", "Table 5", overall, mean["average"].mean())
         mce = mean_corruption_error(
             {name: {int(severity): error for severity, error in row.items()} for name, row in errors[method].iterrows()}
         )
@@ -257,17 +205,14 @@ def _imagenet_c(table5: pd.DataFrame) -> Iterator[Row]:
     yield _number("ImageNet-C: better on how many of 15", "Sec. 4.2.2", 9, wins)
     over_levels = pd.DataFrame({method: table.mean(axis=1) for method, table in errors.items()})
     yield from _noise_and_blur("ImageNet-C", "Sec. 4.2.2, Table 5", over_levels, category)
-    noise = {method: errors[method].loc["gaussian_noise", "5"] for method in TITLES}
-    alexnet = ALEXNET["gaussian_noise"][4]
-    yield Row(
-        "ImageNet-C: Gaussian noise of level 5",
-        "Table 5",
-        " and ".join(f"{error:.2f}" for error in noise.values()),
-        f"AlexNet has {alexnet:.2f}, and shot noise of level 5 gives "
-        + " and ".join(f"{errors[method].loc['shot_noise', '5']:.2f}" for method in TITLES)
-        + ": likely a fault in the data",
-        CONFIRMED if max(noise.values()) < alexnet else DOUBTFUL,
+    noise, alexnet = max(errors[method].loc["gaussian_noise", "5"] for method in TITLES), ALEXNET["gaussian_noise"][4]
+    printed, shot = (
+        " and ".join(f"{errors[method].loc[name, '5']:.2f}" for method in TITLES)
+        for name in ("gaussian_noise", "shot_noise")
     )
+    found = f"AlexNet has {alexnet:.2f}, and shot noise of level 5 gives {shot}: likely a fault in the data"
+    verdict = CONFIRMED if noise < alexnet else DOUBTFUL
+    yield Row("ImageNet-C: Gaussian noise of level 5", "Table 5", printed, found, verdict)
 
 
 def _noise_and_blur(title: str, where: str, errors: pd.DataFrame, category: pd.Series) -> Iterator[Row]:
@@ -282,35 +227,49 @@ def _noise_and_blur(title: str, where: str, errors: pd.DataFrame, category: pd.S
 
 def _equations() -> Iterator[Row]:
     s, cutmix = mean_share_of_square(k=0.2, side=32), mean_share_of_cutmix(side=32)
-    yield Row(
-        "SmoothMix_S blends as much as the conventional methods",
-        "Sec. 3.3",
-        "the same amount",
-        f"mean share of the second image on 32 x 32: {s:.3f} against {cutmix:.3f} (CutMix)",
-        _verdict(abs(s - cutmix) < 0.01),
-    )
-    yield Row(
-        "Mixing happens 'if probability > p', with p = 1 on ImageNet",
-        "Alg. 1, Sec. 4.1.1",
-        "every batch",
-        "no batch: a number in [0, 1) is never above 1; the sense asks for < p",
-        REFUTED,
-    )
-    yield Row(
-        "The label is lambda y_i + (1 - lambda) y_i",
-        "Eq. 4",
-        "weights lambda and 1 - lambda",
-        "weights 1 and 0 as printed; Algorithm 1 has y_j in the second place",
-        REFUTED,
-    )
+    claim, verdict = "SmoothMix_S blends as much as the conventional methods", _verdict(abs(s - cutmix) < 0.01)
+    found = f"mean share of the second image on 32 x 32: {s:.3f} against {cutmix:.3f} (CutMix)"
+    yield Row(claim, "Sec. 3.3", "the same amount", found, verdict)
+    claim = "Mixing happens 'if probability > p', with p = 1 on ImageNet"
+    found = "no batch: a number in [0, 1) is never above 1; the sense asks for < p"
+    yield Row(claim, "Alg. 1, Sec. 4.1.1", "every batch", found, REFUTED)
+    claim, printed = "The label is lambda y_i + (1 - lambda) y_i", "weights lambda and 1 - lambda"
+    found = "weights 1 and 0 as printed; Algorithm 1 has y_j in the second place"
+    yield Row(claim, "Eq. 4", printed, found, REFUTED)
     sigma, k = 0.5, 0.2
-    yield Row(
-        "The smooth border is proportional to the patch (half-width for sigma = 0.5, k = 0.2, in image sides)",
-        "Sec. 3.3, Eq. 5",
-        f"{k * sigma:.2f} (k sigma)",
-        f"{k:.2f} by the slope 1/(2k), whatever sigma is, and {sigma / k:.2f} by the limits sigma/k",
-        _verdict(k * sigma == k == sigma / k),
-    )
+    claim = "The smooth border is proportional to the patch (half-width for sigma = 0.5, k = 0.2, in image sides)"
+    found = f"{k:.2f} by the slope 1/(2k), whatever sigma is, and {sigma / k:.2f} by the limits sigma/k"
+    yield Row(claim, "Sec. 3.3, Eq. 5", f"{k * sigma:.2f} (k sigma)", found, _verdict(k * sigma == k == sigma / k))
+
+
+@cache
+def mean_share_of_square(k: float, side: int, steps: int = 400) -> float:
+    """Return the mean share of the masked image under SmoothMix_S, sigma ~ U(0, `side`), by the midpoint rule.
+
+    The mask is a product of two independent, equally distributed profiles, so for each sigma its mean is the square of
+    a profile's.
+    """
+    points = (torch.arange(steps) + 0.5) * side / steps
+    ones = torch.ones_like(points)
+    # a row of pixels through the centre: there the vertical profile is 1
+    rows = [square_mask((1, side), (0.5 * ones, points), sigma * ones, k) for sigma in points]
+    return torch.stack([row.double().mean() ** 2 for row in rows]).mean().item()
+
+
+@cache
+def mean_share_of_cutmix(side: int, steps: int = 4000) -> float:
+    """Return the mean area that CutMix pastes: lambda ~ U(0, 1), whole centres, the box cut off at the border."""
+    centers = torch.arange(side).float()
+    width = torch.floor((1 - (torch.arange(steps) + 0.5) / steps).sqrt() * side)
+    areas = {
+        value: box_mask((1, side), (0.5, centers), (1.0, float(value))).double().mean() ** 2
+        for value in range(side + 1)
+    }
+    return torch.stack([areas[int(value)] for value in width]).mean().item()
+
+
+def _listed(errors: "pd.Series[float]") -> str:
+    return ", ".join(f"{error:.2f}" for error in errors)
 
 
 def _verdict(holds: bool) -> str:

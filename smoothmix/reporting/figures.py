@@ -88,7 +88,6 @@ def corruption_bars(records: list[CorruptionRecord], title: str) -> Figure:
 def severity_curves(records: list[CorruptionRecord], title: str) -> Figure:
     """Draw the mean error at each severity, over the corruptions of each category that all `records` hold."""
     errors = _errors(records)
-    errors["category"] = errors["corruption"].map(lambda name: CORRUPTIONS[name].category)
     categories = [name for name in CATEGORIES if name in set(errors["category"])]
     figure = Figure(figsize=(max(8, 2 + 2.6 * len(categories)), 3.6), layout="constrained")
     panels = figure.subplots(1, len(categories), squeeze=False)[0]
@@ -110,7 +109,6 @@ def severity_curves(records: list[CorruptionRecord], title: str) -> Figure:
 def category_curves(record: CorruptionRecord) -> Figure:
     """Draw the mean error at each severity over the corruptions of each category, from the clean error at 0 on."""
     errors = _errors([record])
-    errors["category"] = errors["corruption"].map(lambda name: CORRUPTIONS[name].category)
     table = errors.groupby(["severity", "category"])["error"].mean().unstack("category")
     table.loc[0] = record.clean_top1_error
     figure = Figure(figsize=(6, 3.6), layout="constrained")
@@ -128,16 +126,16 @@ def _colours(records: Sequence[CorruptionRecord]) -> dict[str, Any]:
 
 
 def _errors(records: list[CorruptionRecord]) -> pd.DataFrame:
-    """Return (method, seed, corruption, severity, error) of the corruptions that every record holds in full."""
+    """Return (method, corruption, category, severity, error) of the corruptions that every record holds in full."""
     in_full = [{name for name, cells in record.top1_errors.items() if complete(cells)} for record in records]
     common = set.intersection(*in_full)
     if not common:
         raise UserError("no corruption is complete in every record; run eval_corruption.py again to resume")
     rows = [
-        {"method": label, "corruption": name, "severity": severity, "error": record.top1_errors[name][severity]}
+        (label, name, CORRUPTIONS[name].category, severity, record.top1_errors[name][severity])
         for label, of_label in labelled(records).items()
         for record in of_label
         for name in sorted(common)
         for severity in SEVERITIES
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["method", "corruption", "category", "severity", "error"])

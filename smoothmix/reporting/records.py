@@ -1,7 +1,7 @@
 """Finding the records beneath folders: each run once, and a sentence about everything that cannot be counted."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -50,8 +50,15 @@ def read_folders(folders: Sequence[Path]) -> Found:
                 found.corrupted.append(record)
         except UserError as error:
             found.problems.append(str(error))
-    found.runs = _one_precision(_distinct(found.runs, found.problems), found.problems)
-    found.corrupted = _distinct(found.corrupted, found.problems)
+    errors = [("best", 1), ("best", 5), ("last", 1), ("last", 5)]
+    runs = _distinct(
+        found.runs, lambda run: run.key, lambda run: [run.error(when, k) for when, k in errors], found.problems
+    )
+    found.runs = _one_precision(runs, found.problems)
+    found.corrupted = _distinct(
+        found.corrupted, lambda one: (one.key, one.benchmark, one.source, one.weights), lambda one: one.top1_errors,
+        found.problems,
+    )  # fmt: skip
     return found
 
 
@@ -78,14 +85,19 @@ def _reason(directory: Path) -> str:
     return f"running or interrupted after {epochs} epoch{'' if epochs == 1 else 's'}; the same command resumes it"
 
 
-def _distinct(records: Sequence[AnyRecord], problems: list[str]) -> list[AnyRecord]:
+def _distinct(
+    records: Iterable[AnyRecord],
+    identity: Callable[[AnyRecord], Hashable],
+    results: Callable[[AnyRecord], object],
+    problems: list[str],
+) -> list[AnyRecord]:
     """Return one record for each run and evaluation; none of those that contradict each other."""
-    by_key: dict[tuple[object, ...], list[AnyRecord]] = {}
+    by_key: dict[Hashable, list[AnyRecord]] = {}
     for record in records:
-        by_key.setdefault(_identity(record), []).append(record)
+        by_key.setdefault(identity(record), []).append(record)
     kept = []
     for first, *others in by_key.values():
-        differing = [other for other in others if _results(other) != _results(first)]
+        differing = [other for other in others if results(other) != results(first)]
         if differing:
             problems.append(
                 f"{first.path} and {differing[0].path} are records of the same run ({first.method}, seed {first.seed}) "
@@ -94,19 +106,6 @@ def _distinct(records: Sequence[AnyRecord], problems: list[str]) -> list[AnyReco
         else:
             kept.append(first)
     return kept
-
-
-def _identity(record: Record) -> tuple[object, ...]:
-    if isinstance(record, CorruptionRecord):
-        return (*record.key, record.benchmark, record.source, record.weights)
-    return tuple(record.key)
-
-
-def _results(record: Record) -> object:
-    if isinstance(record, CorruptionRecord):
-        return record.top1_errors
-    assert isinstance(record, RunRecord)
-    return [record.error(when, k) for when in ("best", "last") for k in (1, 5)]
 
 
 def _one_precision(records: Sequence[RunRecord], problems: list[str]) -> list[RunRecord]:

@@ -17,7 +17,7 @@ else *undecided*. Claims without runs count among the primary ones.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,16 +62,13 @@ def judge(runs: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
         to see, at the level of Holm's first step if the claim is primary.
     """
     rows, values = [], []
-    levels, tables = _levels(claims), by_row(runs, claims)
-    for claim in claims:
-        table = tables[claim.endpoint]
-        comparisons = {other: compare(claim, *pairs(table, claim.row, other)) for other in _others(claim)}
+    for claim, level, comparisons in _compared(runs, claims):
         values.append(_verdict(claim, list(comparisons.values())))
         for other, comparison in comparisons.items():
             rows.append(
                 _identity(claim, other)
                 | {key: getattr(comparison, key) for key in ("n", "effect", "low", "high")}
-                | {"p": values[-1][0], "detectable": detectable(claim, comparison, levels[claim.id])}
+                | {"p": values[-1][0], "detectable": detectable(claim, comparison, level)}
             )
     judged = pd.DataFrame(rows)
     p_holm = _holm(claims, [p for p, _ in values])
@@ -98,17 +95,26 @@ def plan(runs: pd.DataFrame, claims: Sequence[Claim], effect: float) -> pd.DataF
         too few pairs), for a power of 80 % at the level of Holm's first step if the claim is primary.
     """
     rows = []
-    levels, tables = _levels(claims), by_row(runs, claims)
-    for claim in claims:
-        for other in _others(claim):
-            comparison = compare(claim, *pairs(tables[claim.endpoint], claim.row, other))
+    for claim, level, comparisons in _compared(runs, claims):
+        for other, comparison in comparisons.items():
             aim = HALF if claim.stable else claim.within or claim.margin or effect
             rows.append(
                 _identity(claim, other)
                 | {"n": comparison.n, "deviation": comparison.deviation, "effect": aim}
-                | {"seeds": _seeds(claim, comparison, aim, levels[claim.id])}
+                | {"seeds": _seeds(claim, comparison, aim, level)}
             )
     return pd.DataFrame(rows)
+
+
+def _compared(
+    runs: pd.DataFrame, claims: Sequence[Claim]
+) -> Iterator[tuple[Claim, float, dict[str | float, Comparison]]]:
+    """Yield each claim, the level that it is tested at first, and its comparisons to each row, or to the number."""
+    tables, primary = by_row(runs, claims), sum(claim.primary for claim in claims)
+    for claim in claims:
+        others = claim.to if isinstance(claim.to, tuple) else (claim.to,)
+        compared = {other: compare(claim, *pairs(tables[claim.endpoint], claim.row, other)) for other in others}
+        yield claim, ALPHA / primary if claim.primary else ALPHA, compared
 
 
 def by_row(runs: pd.DataFrame, claims: Iterable[Claim]) -> dict[str, pd.DataFrame]:
@@ -205,11 +211,6 @@ def _one_sided(claim: Claim, alpha: float) -> tuple[float, float]:
     return (alpha, (1 + POWER) / 2) if claim.within is not None else (alpha / 2, POWER)
 
 
-def _levels(claims: Iterable[Claim]) -> dict[str, float]:
-    primary = sum(claim.primary for claim in claims)
-    return {claim.id: ALPHA / primary if claim.primary else ALPHA for claim in claims}
-
-
 def _verdict(claim: Claim, comparisons: Sequence[Comparison]) -> tuple[float, str]:
     """Return the p of a claim and the verdict that it has if that is small enough."""
     n = min(comparison.n for comparison in comparisons)
@@ -233,10 +234,6 @@ def _holm(claims: Sequence[Claim], values: Sequence[float]) -> dict[str, float]:
         for (name, p), value in zip(primary, corrected, strict=True):
             adjusted[name] = math.nan if math.isnan(p) else float(value)
     return adjusted
-
-
-def _others(claim: Claim) -> Sequence[str | float]:
-    return claim.to if isinstance(claim.to, tuple) else (claim.to,)
 
 
 def _identity(claim: Claim, other: str | float) -> dict[str, object]:

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from smoothmix import CutMix, SmoothMixS
-from smoothmix.reporting.audit import VERDICTS, audit, welch
+from smoothmix.reporting.audit import VERDICTS, audit, mean_share_of_cutmix, mean_share_of_square, welch
 from smoothmix.reporting.markup import markdown
-from smoothmix.reporting.mask_shares import mean_share_of_cutmix, mean_share_of_square
 
 RESULTS = Path(__file__).parents[2] / "results"
 PAPER = RESULTS / "paper"
@@ -128,8 +127,7 @@ def test_welch_by_the_formula():
 
 
 @pytest.mark.parametrize(
-    ("strategy", "exact"),
-    [(SmoothMixS, mean_share_of_square(0.2, 32)), (CutMix, mean_share_of_cutmix(32))],
+    ("strategy", "exact"), [(SmoothMixS, mean_share_of_square(0.2, 32)), (CutMix, mean_share_of_cutmix(32))]
 )
 def test_mean_shares_are_those_of_the_strategies(strategy, exact):
     mix = strategy(num_classes=2, generator=torch.Generator().manual_seed(0))

@@ -11,10 +11,9 @@ from scipy import stats
 
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.averages import BENCHMARK
-from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.comparison import CorruptionSetting, by_setting, compare, compare_corrupted, to_markdown
 from smoothmix.reporting.methods import METHODS, place_of
-from smoothmix.utils.records import RunRecord
+from tests.reporting.made import corrupted, run
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -22,13 +21,7 @@ BASELINE = [20.1, 20.4, 19.9, 20.6, 20.2]
 
 
 def runs(method, errors, **changes):
-    identity = {"dataset": "cifar100", "model": "m", "method": method, "recipe": "r", "config_hash": method}
-    made = []
-    for seed, error in enumerate(errors):
-        epochs = {when: {"test_top1_error": error + shift, "test_top5_error": 1.0}
-                  for when, shift in (("best", -0.5), ("last", 0.0))}  # fmt: skip
-        made.append(RunRecord(**identity | {"seed": seed, "epochs": 3} | epochs | changes))
-    return made
+    return [run(method, error, **{"seed": seed} | changes) for seed, error in enumerate(errors)]
 
 
 def lines(*records):
@@ -121,11 +114,10 @@ def committed(name):
     for line in errors.to_dict("records"):
         epochs = {when: {f"test_top{k}_error": line[f"{when}_top{k}"] for k in (1, 5)} for when in ("best", "last")}
         facts = {"dataset": name, "model": "pyramidnet8", "recipe": "short_cifar", "seed": line["seed"]}
-        (run,) = runs(line["method"], [0.0], **facts | epochs)
-        corrupted = [record(line["method"], line["best_top1"], names=())] if "fog" in line else []
-        for one in corrupted:
+        evaluated = [record(line["method"], line["best_top1"], names=())] if "fog" in line else []
+        for one in evaluated:
             one.top1_errors.update({name: dict.fromkeys(range(1, 6), line[name]) for name in CORRUPTIONS})
-        yield run, corrupted
+        yield run(line["method"], **facts | epochs), evaluated
 
 
 @pytest.mark.parametrize("name", ["cifar100_short", "cifar100_subset"])
@@ -138,15 +130,9 @@ def test_a_committed_table_is_the_one_that_the_committed_errors_make(name):
         assert table.strip() in (RESULTS / name / "README.md").read_text()
 
 
-def record(method, clean, error=30.0, names=tuple(CORRUPTIONS), seed=0, **changes):
-    """Errors of `error` + severity on each of `names`."""
-    content = {
-        "dataset": "digits", "benchmark": "digits_c", "source": "generated files (seed 0)", "model": "pyramidnet8",
-        "recipe": "demo", "epochs": 12, "weights": "best", "method": method, "config_hash": method, "seed": seed,
-        "clean_top1_error": clean,
-        "top1_errors": {name: {str(severity): error + severity for severity in range(1, 6)} for name in names},
-    }  # fmt: skip
-    return CorruptionRecord.parse(content | changes)
+def record(method, clean, error=30.0, names=tuple(CORRUPTIONS), **changes):
+    facts = {"dataset": "digits", "benchmark": "digits_c", "source": "generated files (seed 0)", "model": "pyramidnet8"}
+    return corrupted(method, error, names, clean_top1_error=clean, **facts | {"recipe": "demo", "epochs": 12} | changes)
 
 
 def test_both_averages_over_corruptions_and_seeds():
@@ -176,7 +162,7 @@ def test_both_averages_over_corruptions_and_seeds():
 
 
 def test_calibration_on_corrupted_images():
-    known = {"clean_calibration": {"ece": 2.0}, "calibration": {"ece": {"fog": {str(s): 3.0 + s for s in range(1, 6)}}}}
+    known = {"clean_calibration": {"ece": 2.0}, "calibration": {"ece": {"fog": {s: 3.0 + s for s in range(1, 6)}}}}
     records = [record("identity", 5.0), record("cutmix", 5.0, **known)]
     (found,) = compare_corrupted(records, "ece").values()
     assert list(found.index) == ["clean", "fog", "mean over corruptions", "mean of category means"]

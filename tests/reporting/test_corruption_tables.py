@@ -4,18 +4,15 @@ import pandas as pd
 import pytest
 
 from smoothmix.evaluation.averages import ALEXNET
-from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.corruption_tables import compare, read_paper, text
 from smoothmix.reporting.markup import markdown
+from tests.reporting.made import corrupted
 
 PAPER = Path(__file__).parents[2] / "results" / "paper"
 
 
 def record(method, errors, seed=0):
-    names = dict.fromkeys(("dataset", "model", "recipe", "config_hash", "benchmark", "source", "weights"), "x")
-    return CorruptionRecord(
-        **names, method=method, seed=seed, epochs=3, clean_top1_error=5.0, top1_errors=errors
-    )
+    return corrupted(method, top1_errors=errors, seed=seed)
 
 
 def value(table, corruption, method, severity="average", category=None):

@@ -6,7 +6,7 @@ import pytest
 
 from smoothmix.reporting.curves import learning_curves, read_log
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.records import RunRecord
+from tests.reporting import made
 
 
 def run(folder, method, seed, errors, config_hash=None):
@@ -16,9 +16,7 @@ def run(folder, method, seed, errors, config_hash=None):
         {"epoch": epoch, "test_top1_error": error, "test_loss": error / 50} for epoch, error in enumerate(errors, 1)
     ]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    names = {"dataset": "d", "model": "m", "recipe": "r", "method": method, "config_hash": config_hash or method}
-    epoch = {"test_top1_error": 1.0, "test_top5_error": 1.0}
-    return RunRecord(**names, seed=seed, epochs=2, best=epoch, last=epoch, path=directory / "summary.json")
+    return made.run(method, seed=seed, config_hash=config_hash or method, path=directory / "summary.json")
 
 
 def test_learning_curves_show_means_and_deviations(tmp_path):

@@ -4,25 +4,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS
-from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting.figures import (
-    FOREGROUND,
-    colour_of,
-    corruption_bars,
-    save,
-    severity_curves,
-    svg,
-)
+from smoothmix.reporting.figures import FOREGROUND, colour_of, corruption_bars, save, severity_curves, svg
 from smoothmix.reporting.methods import METHODS
 from smoothmix.utils.errors import UserError
-
-
-def corrupted(method, error, seed=0, names=tuple(CORRUPTIONS), config_hash="1234abcd"):
-    errors = {name: {severity: error + severity for severity in range(1, 6)} for name in names}
-    return CorruptionRecord(
-        **dict.fromkeys(("dataset", "model", "recipe", "benchmark", "source", "weights"), "x"),
-        method=method, config_hash=config_hash, seed=seed, epochs=3, clean_top1_error=5.0, top1_errors=errors,
-    )  # fmt: skip
+from tests.reporting.made import corrupted
 
 
 def test_every_method_has_a_colour_of_its_own():
@@ -55,7 +40,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_bars_are_means_over_severities_and_seeds():
-    records = [corrupted("cutmix", 20.0), corrupted("cutmix", 30.0, 1), corrupted("smoothmix_c", 10.0)]
+    records = [corrupted("cutmix", 20.0), corrupted("cutmix", 30.0, seed=1), corrupted("smoothmix_c", 10.0)]
     records[0].top1_errors["fog"] = dict.fromkeys(range(1, 6), 5.0)
     axes = corruption_bars(records, "title").axes[0]
     names = [label.get_text() for label in axes.get_xticklabels()]
@@ -92,7 +77,7 @@ def test_severity_curves_are_means_over_a_category():
 def test_two_settings_of_a_method_have_bars_of_their_own():
     figure = corruption_bars([corrupted("cutmix", 7.0), corrupted("cutmix", 87.0, config_hash="other")], "title")
     bars = {container.get_label(): container[0].get_height() for container in figure.axes[0].containers}
-    assert bars == {"CutMix (1234abcd)": 10.0, "CutMix (other)": 90.0}
+    assert bars == {"CutMix (cutmix)": 10.0, "CutMix (other)": 90.0}
 
 
 def test_a_figure_for_a_page_has_the_colours_of_its_text():

@@ -1,27 +1,21 @@
 """Which records are found, which are counted, and what is said about the others."""
 
-import json
 import os
 
 import pytest
 
 from smoothmix.reporting.records import read_folders
 from smoothmix.utils.errors import UserError
-
-ERRORS = {"test_top1_error": 10.0, "test_top5_error": 2.0}
-NAMES = {"dataset": "cifar100", "model": "pyramidnet200", "method": "cutmix", "recipe": "cifar", "config_hash": "a"}
+from tests.reporting import made
 
 
 def leave(folder, seed, **changes):
     folder.mkdir(parents=True, exist_ok=True)
-    record = NAMES | {"seed": seed, "epochs": 300, "best": ERRORS, "last": ERRORS} | changes
-    (folder / "summary.json").write_text(json.dumps(record))
+    made.run(seed=seed, **changes).write(folder / "summary.json")
 
 
 def leave_corrupted(folder, errors, **changes):
-    record = NAMES | {"seed": 0, "epochs": 300, "benchmark": "cifar100_c", "source": "published files"}
-    record |= {"weights": "best", "clean_top1_error": 10.0, "top1_errors": errors} | changes
-    (folder / "best.cifar100_c-files.json").write_text(json.dumps(record))
+    made.corrupted(top1_errors=errors, **changes).write(folder / "best.cifar100_c-files.json")
 
 
 def test_every_record_is_found_once_and_hidden_folders_are_skipped(tmp_path):
@@ -96,7 +90,7 @@ def test_seeds_of_a_setting_in_two_precisions_are_not_mixed(tmp_path):
 
 def test_contradicting_records_do_not_count(tmp_path):
     leave(tmp_path / "a", 0)
-    leave(tmp_path / "b", 0, last={**ERRORS, "test_top1_error": 11.0})
+    leave(tmp_path / "b", 0, error=11.0)
     leave(tmp_path / "c", 1)
     leave_corrupted(tmp_path / "a", {"fog": {"1": 20.0}})
     leave_corrupted(tmp_path / "b", {"fog": {"1": 21.0}})

@@ -12,15 +12,20 @@ def errors_of(cell):
     return {("best", 1): 10 + number, ("best", 5): 2 + number / 3, ("last", 1): 11 + number, ("last", 5): 2.5 + number}
 
 
+def record(cell, **changes):
+    """Return the record of a cell's run."""
+    values = errors_of(cell)
+    facts = {"epochs": 300, "selected_on": "test"}
+    for when in ("best", "last"):
+        facts[when] = {"epoch": 7, "seconds": 1.5, **{f"test_top{k}_error": values[when, k] for k in (1, 5)}}
+    return cell.key._asdict() | facts | changes
+
+
 def write(folder, cell, **changes):
     """Leave the record of a cell's run in `folder`."""
-    values = errors_of(cell)
-    record = cell.key._asdict() | {"epochs": 300, "selected_on": "test"}
-    for when in ("best", "last"):
-        record[when] = {"epoch": 7, "seconds": 1.5, **{f"test_top{k}_error": values[when, k] for k in (1, 5)}}
     directory = folder / "-".join(map(str, cell.key[2:]))
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "summary.json").write_text(json.dumps(record | changes))
+    (directory / "summary.json").write_text(json.dumps(record(cell, **changes)))
     return directory
 
 

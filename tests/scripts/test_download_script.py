@@ -1,21 +1,19 @@
 """scripts/download.py with the corruption archives: names, parts, places."""
 
 import hashlib
-import importlib.util
 import io
 import sys
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from datasets.corrupted_sets import ARCHIVES
 from datasets.download import Archive
+from scripts import download
 from smoothmix.utils.command import status_of
 
-ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = {  # md5 by address
     "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1": "56bf5dcef84df0e2308c6dcbcbbd8499",
     "https://zenodo.org/records/3555552/files/CIFAR-100-C.tar?download=1": "11f0ed0f1191edbf9fa23466ae6021d3",
@@ -28,15 +26,7 @@ PUBLISHED = {  # md5 by address
 
 
 @pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location("download_script", ROOT / "scripts" / "download.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def zenodo(script, monkeypatch):
+def zenodo(monkeypatch):
     """Serve tiny archives in the published layouts; return the list of files that are asked for."""
     bodies, asked = {}, []
 
@@ -68,15 +58,21 @@ def zenodo(script, monkeypatch):
             bodies[archive.name] = buffer.getvalue()
             url = f"http://127.0.0.1:{server.server_port}/{archive.name}?download=1"
             served[name][part] = Archive(url, hashlib.md5(buffer.getvalue()).hexdigest(), archive.holds)
-    monkeypatch.setattr(script, "ARCHIVES", served)
+    monkeypatch.setattr(download, "ARCHIVES", served)
     yield asked
     server.shutdown()
     server.server_close()
 
 
-def run(script, monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["download.py", *arguments])
-    return status_of(script.main) or 0
+@pytest.fixture
+def run(tmp_path, zenodo, monkeypatch):
+    """Return a function that downloads to tmp_path, and returns the exit status."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["download.py", *arguments, "--root", str(tmp_path)])
+        return status_of(download.main) or 0
+
+    return call
 
 
 def test_the_archives_are_the_published_ones():
@@ -91,9 +87,9 @@ def test_the_archives_are_the_published_ones():
 
 
 @pytest.mark.parametrize(("name", "folder"), [("cifar10_c", "CIFAR-10-C"), ("cifar100_c", "CIFAR-100-C")])
-def test_cifar_c(tmp_path, script, monkeypatch, zenodo, capsys, name, folder):
+def test_cifar_c(tmp_path, run, zenodo, capsys, name, folder):
     for _ in range(2):
-        assert run(script, monkeypatch, name, "--root", str(tmp_path)) == 0
+        assert run(name) == 0
         assert capsys.readouterr().out == f"{folder} is in {tmp_path / folder}\n"
     assert zenodo == [f"/{folder}.tar?download=1"]
     assert len(list((tmp_path / folder).iterdir())) == 20
@@ -101,21 +97,21 @@ def test_cifar_c(tmp_path, script, monkeypatch, zenodo, capsys, name, folder):
     assert (tmp_path / f"{folder}.tar").is_file()
 
 
-def test_parts_of_imagenet_c(tmp_path, script, monkeypatch, zenodo):
+def test_parts_of_imagenet_c(tmp_path, run, zenodo):
     folder = tmp_path / "ImageNet-C"
-    assert run(script, monkeypatch, "imagenet_c", "noise", "extra", "--root", str(tmp_path), "--delete-archive") == 0
+    assert run("imagenet_c", "noise", "extra", "--delete-archive") == 0
     assert zenodo == ["/noise.tar?download=1", "/extra.tar?download=1"]
     assert list(folder.glob("*.tar")) == []
     image = folder / "shot_noise" / "5" / "n01440764" / "ILSVRC2012_val_00000293.JPEG"
     assert image.read_text() == "shot_noise/5"
-    assert run(script, monkeypatch, "imagenet_c", "--root", str(tmp_path)) == 0
+    assert run("imagenet_c") == 0
     assert zenodo[2:] == ["/blur.tar?download=1", "/weather.tar?download=1", "/digital.tar?download=1"]
     assert len([path for path in folder.iterdir() if path.is_dir()]) == 19
     assert len(list(folder.glob("*.tar"))) == 3
     image.unlink()
     for path in (image.parent, image.parent.parent):
         path.rmdir()  # a severity that is gone is noticed
-    assert run(script, monkeypatch, "imagenet_c", "noise", "--root", str(tmp_path)) == 0
+    assert run("imagenet_c", "noise") == 0
     assert image.is_file()
     assert zenodo[5:] == ["/noise.tar?download=1"]
 
@@ -129,15 +125,15 @@ def test_parts_of_imagenet_c(tmp_path, script, monkeypatch, zenodo):
         (("cifar100", "noise"), "unknown part 'noise'; choose from all\n"),
     ],
 )
-def test_an_unknown_part_is_one_sentence(tmp_path, script, monkeypatch, zenodo, capsys, arguments, sentence):
-    assert run(script, monkeypatch, *arguments, "--root", str(tmp_path)) == 2
+def test_an_unknown_part_is_one_sentence(run, zenodo, capsys, arguments, sentence):
+    assert run(*arguments) == 2
     assert capsys.readouterr() == ("", f"error: {sentence}")
     assert zenodo == []
 
 
-def test_generated_files_are_not_mixed_with_published_ones(tmp_path, script, monkeypatch, zenodo, capsys):
+def test_generated_files_are_not_mixed_with_published_ones(tmp_path, run, zenodo, capsys):
     (tmp_path / "CIFAR-10-C").mkdir()
     (tmp_path / "CIFAR-10-C" / "generated.json").write_text('{"seed": 0}')
-    assert run(script, monkeypatch, "cifar10_c", "--root", str(tmp_path)) == 2
+    assert run("cifar10_c") == 2
     assert "CIFAR-10-C holds files generated here (generated.json): move it away" in capsys.readouterr().err
     assert zenodo == []

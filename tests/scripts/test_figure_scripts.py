@@ -11,12 +11,11 @@ from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.mixing.masks import square_mask
 from smoothmix.reporting import mask_figures
 from smoothmix.utils.files import weights_digest
-from tests.commands import ROOT, here
+from tests.commands import ROOT, here, said
 
 
 def script(name, *arguments):
-    done = here(f"scripts/{name}", *arguments)
-    return done.returncode, done.stdout, done.stderr
+    return said(f"scripts/{name}", *arguments)
 
 
 def refused(*arguments):

@@ -1,7 +1,6 @@
 """scripts/make_corruptions.py: what it writes, how it resumes, what it refuses."""
 
 import argparse
-import importlib.util
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from PIL import Image
 from datasets import class_folders, digits
 from datasets.corrupted import CorruptedArrays, open_files
 from datasets.corrupted_sets import CORRUPTED
+from scripts import make_corruptions as script
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.command import status_of
 from smoothmix.utils.distributed import Ranks
@@ -85,7 +85,7 @@ def wait_until(condition, seconds=60):
         time.sleep(0.01)
 
 
-def test_killed_and_started_again_it_writes_the_same_bytes(made, script, monkeypatch, capsys, tmp_path):
+def test_killed_and_started_again_it_writes_the_same_bytes(made, capsys, tmp_path, run_main):
     folder = tmp_path / "DIGITS-C"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT, **pipes)
@@ -112,7 +112,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, script, monkeyp
 
     process = Command(*command(folder)[1:])
     wait_until(lambda: "process" in (folder / ".lock").read_text() and children(process.pid))
-    assert run_main(script, monkeypatch, *command(folder)[2:]) == 2
+    assert run_main(*command(folder)[2:]) == 2
     assert capsys.readouterr().err.startswith(f"error: {folder} is in use by process {process.pid} on ")
     assert process.wait() == 0
     assert arrays(folder) == arrays(made)
@@ -120,7 +120,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, script, monkeyp
     assert len(json.loads((folder / "generated.json").read_text())["starts"]) in (2, 3)  # Ctrl-C may have come earlier
 
 
-def test_what_is_whole_is_kept_and_the_rest_is_made_again(made, script, tmp_path, monkeypatch):
+def test_what_is_whole_is_kept_and_the_rest_is_made_again(made, tmp_path, monkeypatch):
     folder = tmp_path / "DIGITS-C"
     shutil.copytree(made, folder)
     writer = script.Generator(arguments(folder, "digits_c")).writer
@@ -140,26 +140,24 @@ def test_what_is_whole_is_kept_and_the_rest_is_made_again(made, script, tmp_path
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*_*.npy")} == before
 
 
-@pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location("make_corruptions_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def arguments(output, benchmark, **changes):
     given = {"benchmark": benchmark, "output": output, "root": Path("data"), "seed": 0, "device": "cpu", "workers": 1,
              "corruptions": ["contrast"], "no_verify": False}  # fmt: skip
     return argparse.Namespace(**given | changes)
 
 
-def run_main(script, monkeypatch, *overrides):
-    monkeypatch.setattr(sys, "argv", ["make_corruptions.py", *map(str, overrides)])
-    return status_of(script.main) or 0
+@pytest.fixture
+def run_main(monkeypatch):
+    """Run the command with these arguments, in this process; return the exit status."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["make_corruptions.py", *map(str, arguments)])
+        return status_of(script.main) or 0
+
+    return call
 
 
-def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
+def test_mistakes_are_one_sentence(made, capsys, tmp_path, run_main):
     before = arrays(made)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -171,21 +169,21 @@ def test_mistakes_are_one_sentence(made, script, monkeypatch, capsys, tmp_path):
         (["--output", tmp_path / "new", "--device", "tpu"], "device must be auto, cpu or cuda, not 'tpu'"),
         (["--output", "/dev/null/new"], "free space or give another --output, and run again"),
     ]:
-        assert run_main(script, monkeypatch, "digits_c", *overrides, *fog) == 2
+        assert run_main("digits_c", *overrides, *fog) == 2
         printed = capsys.readouterr().err
         assert printed.startswith("error: ")
         assert sentence in printed
         assert printed.count("\n") == 1
     shutil.copytree(made, tmp_path / "linked")
     (tmp_path / "linked" / ".parts").symlink_to(tmp_path / "mine")
-    assert run_main(script, monkeypatch, "digits_c", "--output", tmp_path / "linked", *fog) == 2
+    assert run_main("digits_c", "--output", tmp_path / "linked", *fog) == 2
     assert ".parts is a symbolic link, which is not followed; remove it" in capsys.readouterr().err
     assert arrays(made) == before
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     assert not (tmp_path / "new").exists()
 
 
-def test_files_of_other_images_or_another_kind_of_device_are_refused(made, script):
+def test_files_of_other_images_or_another_kind_of_device_are_refused(made):
     data = digits()
     with pytest.raises(script.UserError, match="holds files made with another device_type; give another --output"):
         script.identify(made, 0, data, torch.device("cuda"))
@@ -194,16 +192,16 @@ def test_files_of_other_images_or_another_kind_of_device_are_refused(made, scrip
         script.identify(made, 0, data, torch.device("cpu"))
 
 
-def test_torchrun_is_refused(script, monkeypatch, capsys, tmp_path):
+def test_torchrun_is_refused(monkeypatch, capsys, tmp_path, run_main):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert run_main(script, monkeypatch, "digits_c", "--output", tmp_path / "c") == 2
+    assert run_main("digits_c", "--output", tmp_path / "c") == 2
     assert capsys.readouterr().err == (
         "error: torchrun started 2 processes, all writing the same files; use --workers\n"
     )
     assert not (tmp_path / "c").exists()
 
 
-def test_images_of_one_name_are_refused(script, monkeypatch, tmp_path):
+def test_images_of_one_name_are_refused(monkeypatch, tmp_path):
     for split, names in (("train", ["a.png"]), ("val", ["a.jpg", "a.png", "b.png"])):
         (tmp_path / split / "n01").mkdir(parents=True)
         for name in names:
@@ -214,16 +212,16 @@ def test_images_of_one_name_are_refused(script, monkeypatch, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_what_cannot_be_made_is_named_and_the_rest_is_made(script, monkeypatch, capsys, tmp_path):
+def test_what_cannot_be_made_is_named_and_the_rest_is_made(monkeypatch, capsys, tmp_path, run_main):
     monkeypatch.setattr(script.GeneratedImages, "missing", lambda self, names: {"frost": "no photographs"})
     monkeypatch.setattr(script, "_by_workers", lambda args, pairs: script._on_gpu(script.Generator(args), pairs))
     overrides = ["digits_c", "--output", tmp_path / "c", "--workers", "1", "--corruptions", "frost", "contrast"]
-    assert run_main(script, monkeypatch, *overrides) == 0
+    assert run_main(*overrides) == 0
     assert "not made: frost: no photographs" in capsys.readouterr().out
     assert sorted(arrays(tmp_path / "c")) == ["contrast.npy", "labels.npy"]
 
 
-def test_imagenet_c_is_jpeg_files_in_class_folders(script, monkeypatch, tmp_path):
+def test_imagenet_c_is_jpeg_files_in_class_folders(monkeypatch, tmp_path):
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for name in ("n01", "n02"):

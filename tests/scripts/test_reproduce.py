@@ -17,12 +17,11 @@ from scripts.reproduction.jobs import jobs_of
 from scripts.reproduction.launch import launch
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.utils.errors import UserError
-from tests.commands import ROOT, Command, python
+from tests.commands import ROOT, Command, python, said
 
+REPRODUCE = "scripts/reproduce.py"
 TINY = ("dataset=digits", "model.depth=8", "model.alpha=3")
-
-
-reproduce = partial(python, "scripts/reproduce.py")
+reproduce = partial(python, REPRODUCE)
 
 
 def quick_jobs(output, table="7", seeds=1):
@@ -74,16 +73,16 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
     assert all(trained_once(job) for job in jobs)
     assert (first.directory / "summary.json").stat().st_mtime_ns == before
 
-    status = reproduce(*overrides, "--status")
-    assert status.returncode == 0
-    assert "4 of 4 runs are done" in status.stdout
-    assert re.search(r"\| 7 +\| SmoothMix +\| 1/1 +(\| - +){5}\| 0\.000 ", status.stdout)
+    status, printed, _ = said(REPRODUCE, *overrides, "--status")
+    assert status == 0
+    assert "4 of 4 runs are done" in printed
+    assert re.search(r"\| 7 +\| SmoothMix +\| 1/1 +(\| - +){5}\| 0\.000 ", printed)
 
 
 def test_print_gives_the_commands_alone(tmp_path):
     overrides = ("table=6", "preset=quick", *TINY, f"output={tmp_path}", "seeds=2")
-    done = reproduce(*overrides, "launcher=print")
-    assert (done.returncode, done.stderr) == (0, "")
+    status, printed, complaint = said(REPRODUCE, *overrides, "launcher=print", folder=ROOT)
+    assert (status, complaint) == (0, "")
     python = os.path.relpath(sys.executable, ROOT) if sys.executable.startswith(f"{ROOT}/") else sys.executable
     expected = [
         [python, "train.py", f"experiment=cifar100/{name}", "model=pyramidnet8", "recipe=quick", *TINY]
@@ -91,7 +90,7 @@ def test_print_gives_the_commands_alone(tmp_path):
         for seed in (0, 1)
         for name in ("cutmix", "smoothmix_c")
     ]
-    assert [shlex.split(line) for line in done.stdout.splitlines()] == expected
+    assert [shlex.split(line) for line in printed.splitlines()] == expected
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,10 +120,10 @@ def test_mistakes_are_one_sentence(overrides, sentence, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_no_slurm_is_one_sentence(tmp_path):
-    done = reproduce("table=6", "launcher=slurm", f"output={tmp_path}", PATH=str(tmp_path))
-    assert done.returncode == 2
-    assert done.stderr == "error: there is no squeue on this machine; use launcher=local or launcher=print\n"
+def test_no_slurm_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    complaint = "error: there is no squeue on this machine; use launcher=local or launcher=print\n"
+    assert said(REPRODUCE, "table=6", "launcher=slurm", f"output={tmp_path}") == (2, "", complaint)
 
 
 @pytest.mark.slow

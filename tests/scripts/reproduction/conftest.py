@@ -8,7 +8,7 @@ import yaml
 
 from scripts.reproduction.jobs import jobs_of
 from scripts.reproduction.tables import load_table, table_runs
-from smoothmix.config.run_directory import config_hash
+from tests.scripts import hand_made
 
 
 @pytest.fixture
@@ -16,10 +16,8 @@ def table_6(tmp_path):
     """Return a function that makes the jobs of Table 6's two rows on digits, beneath tmp_path / "out"."""
 
     def make(seeds=2, *overrides):
-        table = load_table("6")
-        return jobs_of(
-            table, table_runs(table, "quick", ("dataset=digits", f"output={tmp_path / 'out'}", *overrides), seeds)
-        )
+        table, own = load_table("6"), ("dataset=digits", f"output={tmp_path / 'out'}")
+        return jobs_of(table, table_runs(table, "quick", (*own, *overrides), seeds))
 
     return make
 
@@ -32,25 +30,9 @@ def demo(tmp_path):
 
 
 def record(job, **changes):
-    config = job.config
-    facts = {
-        "dataset": config.dataset.name,
-        "model": config.model.name,
-        "method": config.method,
-        "recipe": config.recipe.name,
-        "config_hash": config_hash(config),
-        "seed": config.seed,
-        "epochs": config.recipe.epochs,
-        "best": {"test_top1_error": 20.0, "test_top5_error": 5.0},
-        "last": {"test_top1_error": 21.0, "test_top5_error": 6.0},
-        "precision": "fp32",
-        "channels_last": False,
-        "step": "eager",
-        "world_sizes": [1],
-        "device": "some GPU",
-        "seconds": 10.0,
-    }
-    return facts | changes
+    settings = {"precision": "fp32", "channels_last": False, "step": "eager", "world_sizes": [1]}
+    facts = {"epochs": job.config.recipe.epochs, "device": "some GPU", "seconds": 10.0}
+    return hand_made.record(job, **settings | facts | changes)
 
 
 @pytest.fixture

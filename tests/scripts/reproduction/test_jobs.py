@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import json
 import os
 import sys
 
@@ -14,14 +13,13 @@ from smoothmix.config.run_directory import run_directory
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.robustness import lock
 from smoothmix.utils.errors import UserError
+from tests.scripts import hand_made
 
 
 def evaluate(job, names=tuple(CORRUPTIONS), severities=5, weights=b"best"):
     errors = {name: {str(severity): 1.0 for severity in range(1, severities + 1)} for name in names}
-    identity = dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash", "source"), "x")
-    identity |= {"seed": 0, "epochs": 3, "benchmark": "digits_c", "weights": "best", "clean_top1_error": 1.0}
-    content = {"weights_sha256": hashlib.sha256(weights).hexdigest()[:16], "top1_errors": errors}
-    (job.directory / "best.digits_c-generate.json").write_text(json.dumps(identity | content))
+    digest = hashlib.sha256(weights).hexdigest()[:16]
+    hand_made.write_corrupted(job.directory, job, "digits_c", errors, "generate", weights_sha256=digest)
     (job.directory / "best.pt").write_bytes(b"best")
 
 
@@ -152,9 +150,7 @@ def test_overrides_that_contradict_the_table_are_one_sentence():
 
 
 def test_a_corruption_that_cannot_be_generated_is_named_and_waited_for(demo, leave, monkeypatch):
-    monkeypatch.setattr(
-        "scripts.reproduction.jobs.unavailable", lambda *_: {"frost": "install photographs"}
-    )
+    monkeypatch.setattr("scripts.reproduction.jobs.unavailable", lambda *_: {"frost": "install photographs"})
     leave.summary(demo[0])
     evaluate(demo[0], [name for name in CORRUPTIONS if name != "frost"])
     assert state(demo[0])[0] == "unfinished"

@@ -105,9 +105,7 @@ def test_a_waiting_evaluation_is_queued(demo, leave):
 
 
 def test_missing_photographs_are_named_in_the_status_and_at_launch(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(
-        "scripts.reproduction.jobs.unavailable", lambda *_: {"frost": "install photographs"}
-    )
+    monkeypatch.setattr("scripts.reproduction.jobs.unavailable", lambda *_: {"frost": "install photographs"})
     note = "note: frost of digits_c cannot be generated on this machine: install photographs\n"
     for how in ("--status", "launcher=print"):
         assert launch(["table=demo", f"output={tmp_path}", how]) == 0
