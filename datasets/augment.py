@@ -81,13 +81,13 @@ def draw_resized_crop(
         top, left, height, width of the crop, in pixels.
     """
     for _ in range(10):
-        u, v = torch.rand(2, generator=generator, dtype=torch.float32).tolist()
+        u, v = torch.rand(2, generator=generator, device="cpu", dtype=torch.float32).tolist()
         area = height * width * (scale[0] + (scale[1] - scale[0]) * u)
         aspect = math.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * v)
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            top = torch.randint(0, height - h + 1, (), generator=generator).item()
-            left = torch.randint(0, width - w + 1, (), generator=generator).item()
+            top = torch.randint(0, height - h + 1, (), generator=generator, device="cpu").item()
+            left = torch.randint(0, width - w + 1, (), generator=generator, device="cpu").item()
             return top, left, h, w
     w, h = width, height
     if width / height < ratio[0]:
@@ -105,9 +105,9 @@ def draw_color(jitter: float, lighting: float, generator: torch.Generator) -> tu
         factors: (3,) their factors in that numbering, uniform in 1 - jitter..1 + jitter.
         alphas: (3,) normal with standard deviation `lighting`.
     """
-    order = torch.randperm(3, generator=generator)
-    factors = 1 + jitter * (2 * torch.rand(3, generator=generator, dtype=torch.float32) - 1)
-    return order, factors, lighting * torch.randn(3, generator=generator, dtype=torch.float32)
+    order = torch.randperm(3, generator=generator, device="cpu")
+    factors = 1 + jitter * (2 * torch.rand(3, generator=generator, device="cpu", dtype=torch.float32) - 1)
+    return order, factors, lighting * torch.randn(3, generator=generator, device="cpu", dtype=torch.float32)
 
 
 def recolor(

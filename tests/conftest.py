@@ -48,6 +48,7 @@ def _switched(get, change, value):
 SURROUNDINGS = {
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "default dtype": lambda: _switched(torch.get_default_dtype, torch.set_default_dtype, torch.float64),
+    "default device": lambda: torch.device("meta"),
     "inference mode": torch.inference_mode,
     "gradients": torch.enable_grad,
     "deterministic": lambda: _switched(

@@ -21,13 +21,13 @@ def calibration_errors(confidences: Tensor, correct: Tensor) -> dict[str, float]
     Images of equal confidence share their mean correctness, so that the order of the images does not matter.
 
     Args:
-        confidences: float64 (N,), probabilities of the predicted classes, on the CPU.
+        confidences: float64 (N,), probabilities of the predicted classes.
         correct: float64 (N,), 1 where the prediction is right, 0 elsewhere.
     """
     values, inverse, counts = torch.unique(confidences, return_inverse=True, return_counts=True)
     accuracy = torch.bincount(inverse, correct, len(values)) / counts
     gaps = (accuracy - values).repeat_interleave(counts)  # of each image, by confidence
-    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)[1:-1]
+    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64, device=confidences.device)[1:-1]
     equal_width = torch.bincount(torch.bucketize(values, edges), (accuracy - values) * counts, BINS)
     equal_mass = torch.stack([part.sum() for part in gaps.tensor_split(BINS)])
     ece, adaptive_ece = (100 * torch.stack([equal_width, equal_mass]).abs().sum(1) / len(gaps)).tolist()

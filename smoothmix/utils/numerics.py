@@ -21,8 +21,8 @@ def derive_seed(*keys: int | str) -> int:
 def full_precision(tf32: bool = False) -> Iterator[None]:
     """Compute in the dtype of the tensors: no autocast, and no bfloat16, nor TF32 unless `tf32`, in float32 products.
 
-    TF32 in convolutions is torch's default on a GPU; the others are on where a caller switched them on. Works as a
-    decorator too.
+    TF32 in convolutions is torch's default on a GPU; the others are on where a caller switched them on. Constants are
+    made on the CPU, whatever the default device is. Works as a decorator too.
     """
     before, precision = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = tf32
@@ -32,6 +32,8 @@ def full_precision(tf32: bool = False) -> Iterator[None]:
             for device in ("cpu", "cuda", "mps"):
                 if torch.is_autocast_enabled(device):
                     stack.enter_context(torch.autocast(device, enabled=False))
+            if torch.get_default_device().type != "cpu":
+                stack.enter_context(torch.device("cpu"))
             yield
     finally:
         torch.backends.cudnn.allow_tf32 = before

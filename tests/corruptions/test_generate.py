@@ -168,3 +168,16 @@ def test_the_nearer_benchmark_gives_the_constants(side, benchmark):
 def test_images_that_have_no_constants(side):
     with pytest.raises(UserError, match=f"images of {side} pixels cannot be corrupted"):
         constants_for(side)
+
+
+MOVES = [name for name in CORRUPTIONS if "blur" in name or name in ("elastic_transform", "pixelate")]
+
+
+@pytest.mark.parametrize("benchmark", SIDES)
+@pytest.mark.parametrize("name", MOVES)
+def test_what_blurs_or_moves_pixels_leaves_one_colour_as_it_is(name, benchmark):
+    colours = torch.tensor([0, 128, 255], dtype=torch.uint8).view(3, 1, 1, 1)
+    images = colours.repeat(1, 3, SIDES[benchmark], SIDES[benchmark])
+    found = corrupt(images, name, 5, benchmark, generator(), save_as_jpeg=False)
+    assert not found[0].any()
+    assert (found.int() - images.int()).abs().max() <= 1

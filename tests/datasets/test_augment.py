@@ -244,7 +244,8 @@ def test_the_surroundings_of_a_call_change_nothing(surroundings):
         order, factors, alphas = map(torch.stack, zip(*color, strict=True))
         mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
         colored = augment.recolor(images, order, factors, alphas, mean, std)
-        return [torch.tensor(boxes), factors, alphas, images, colored, augment.normalize(images, mean, std)]
+        boxes = torch.tensor(boxes, device="cpu")
+        return [boxes, factors, alphas, images, colored, augment.normalize(images, mean, std)]
 
     pixels = (255 * rand(4, 3, 8, 8)).byte()
     expected = everything()

@@ -30,13 +30,15 @@ def test_common_arguments(method, arguments, sentence):
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda: SmoothMixS(num_classes=3, k=-0.2), r"k is -0\.2: pass the border's half-width"),
+        (lambda: SmoothMixS(num_classes=3, k=-0.2), r"k is -0\.2: pass the border's .*, between 0 and 1\.$"),
+        (lambda: SmoothMixS(num_classes=3, k=1.5), r"k is 1\.5: pass"),
         (lambda: SmoothMixS(num_classes=3, k=4), r"k is 4: .* a fraction of the square's side, not as pixels"),
         (lambda: SmoothMixS(num_classes=3, k=math.nan), r"k is nan: pass"),
         (lambda: SmoothMixS(num_classes=3, k=math.inf), r"k is inf: pass"),
         (lambda: SmoothMixC(num_classes=3, sigma=[8, 16]), r"sigma is \[8, 16\]: .* as fractions .*, not as pixels"),
         (lambda: SmoothMixS(num_classes=3, sigma=(0, 32)), r"sigma is \(0, 32\): .* as fractions"),
-        (lambda: SmoothMixC(num_classes=3, sigma=(0, 0)), r"sigma is \(0, 0\): .* high > 0"),
+        (lambda: SmoothMixC(num_classes=3, sigma=(0, 0)), r"sigma is \(0, 0\): .*: 0 <= low .* high > 0\.$"),
+        (lambda: SmoothMixC(num_classes=3, sigma=(0.5, 1.5)), r"sigma is \(0\.5, 1\.5\): pass"),
         (lambda: SmoothMixC(num_classes=3, sigma=(0.5, 0.25)), r"sigma is \(0\.5, 0\.25\): pass \(low, high\)"),
         (lambda: SmoothMixC(num_classes=3, sigma=(-0.5, 0.25)), r"sigma is \(-0\.5, 0\.25\): pass"),
         (lambda: SmoothMixC(num_classes=3, sigma=(math.nan, 0.25)), r"sigma is \(nan, 0\.25\): pass"),
@@ -55,6 +57,7 @@ def test_common_arguments(method, arguments, sentence):
         (lambda: Cutout(num_classes=3, size=0.5), r"size is 0\.5: pass .* in pixels"),
         (lambda: CenterGaussian(num_classes=3, spread=-1), r"spread is -1: pass the centre's standard deviation"),
         (lambda: CenterGaussian(num_classes=3, spread=0.125), r"spread is 0\.125: .* in pixels, not as a fraction"),
+        (lambda: CenterGaussian(num_classes=3, spread=0.99), r"spread is 0\.99: .* the image size: 0, .* 1 or more\.$"),
         (lambda: CenterGaussian(num_classes=3, spread=math.inf), r"spread is inf: pass"),
         (lambda: CenterGaussian(num_classes=3, spread=math.nan), r"spread is nan: pass"),
         (lambda: CenterGaussian(num_classes=3, sigma=(0.5, 0.25)), r"sigma is \(0\.5, 0\.25\): pass"),
@@ -63,7 +66,8 @@ def test_common_arguments(method, arguments, sentence):
         (lambda: HideAndSeek(num_classes=3, grids=(0, -4)), r"grids is \(0, -4\): pass"),
         (lambda: HideAndSeek(num_classes=3, grids=(0, 2.5)), r"grids is \(0, 2\.5\): pass"),
         (lambda: HideAndSeek(num_classes=3, grids=16), r"grids is 16: pass"),
-        (lambda: HideAndSeek(num_classes=3, image_size=32), r"grids is \(0, .*, 56\), in pixels of images of 32"),
+        (lambda: HideAndSeek(num_classes=3, image_size=32), r"images of 32: .* image_size that these .*for\.$"),
+        (lambda: HideAndSeek(num_classes=3, grids=(32,), image_size=32), r"grids is \(32,\), in pixels of images of 32"),
         (lambda: HideAndSeek(num_classes=3, image_size=0), r"image_size is 0: pass the image size that grids"),
         (lambda: HideAndSeek(num_classes=3, image_size=32.5), r"image_size is 32\.5: pass"),
         (lambda: HideAndSeek(num_classes=3, hide_prob=1.5), r"hide_prob is 1\.5: pass .* between 0 and 1\."),
@@ -76,6 +80,30 @@ def test_common_arguments(method, arguments, sentence):
 def test_arguments_of_each_strategy(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        (SmoothMixS, {"k": 0.0}),
+        (SmoothMixS, {"k": 1.0}),
+        (SmoothMixC, {"sigma": (0.0, 1.0)}),
+        (SmoothMixC, {"sigma": (1.0, 1.0)}),
+        (CenterGaussian, {"spread": 0}),
+        (CenterGaussian, {"spread": 1}),
+        (HideAndSeek, {"grids": (1,), "image_size": 2}),
+        (HideAndSeek, {"hide_prob": 0.0}),
+        (HideAndSeek, {"hide_prob": 1.0}),
+        (LabelSmoothing, {"smoothing": 0.0}),
+        (LabelSmoothing, {"smoothing": 1.0}),
+    ],
+)
+def test_the_limits_themselves_are_allowed(method, arguments):
+    strategy = method(num_classes=3, **arguments)
+    assert {name: getattr(strategy, name) for name in arguments} == arguments
+    images, targets = strategy(IMAGES, LABELS)
+    assert images.isfinite().all()
+    assert targets.isfinite().all()
 
 
 @pytest.mark.parametrize("method", ALL)
