@@ -38,7 +38,7 @@ def write(args: argparse.Namespace) -> None:
         progress("reading records")
         found = read_folders(args.folders)
         command = shlex.join(["python", "scripts/make_report.py", *sys.argv[1:]])
-        page = report(found, contents(found, args.folders, args.overrides, args.sources, command, progress), progress)
+        page = report(found, contents(found, args, command, progress), progress)
     write_text(args.output, page)
     print(f"{args.output}: {len(found.runs)} finished runs, {len(found.unfinished)} unfinished")
     arguments.exit_with(found.problems)

@@ -120,7 +120,7 @@ def test_the_page_of_methods_lists_every_strategy_with_its_arguments():
 def test_the_page_on_speed_says_whether_hours_and_holds_the_memory_that_is_counted():
     text = (ROOT / "docs" / "performance.md").read_text()
     assert ("No rate\nhas been measured on a GPU yet" in text) == (not hours.read_rates(hours.RECORDS))
-    assert f"| {' | '.join(memory.row('pyramidnet200', 32))} |" in text
+    assert f"| {' | '.join(memory.row('resnet50', 256))} |" in text
 
 
 def test_every_cell_of_the_tour_runs(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """What the report shows beside the records: tables, pictures of mixed batches, claims, the audit of the paper."""
 
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,26 +33,19 @@ IMAGES = 8  # of a picture
 SHOWN = ("sentence", "source", "endpoint", "row", "to", "n", "effect", "low", "high", "p_holm", "verdict")
 
 
-def contents(
-    found: Found,
-    folders: Sequence[Path],
-    overrides: Sequence[str],
-    sources: Sequence[str],
-    command: str,
-    progress: Callable[[str], None],
-) -> Contents:
-    """Return what the report shows beside the records that were `found` beneath `folders`."""
+def contents(found: Found, args: Namespace, command: str, progress: Callable[[str], None]) -> Contents:
+    """Return what the report shows beside the records that were `found`; `args` are those of scripts/make_report.py."""
     tables = []
     for preset in PRESETS:
         for name in sorted((path.stem for path in TABLES.glob("*.yaml")), key=lambda name: (len(name), name)):
             progress(f"table {name}")
-            tables.append(_table(name, preset, found, overrides, sources))
+            tables.append(_table(name, preset, found, args.overrides, args.sources))
     progress("mixed batches")
     return Contents(
         command=command,
         tables=[table for table in tables if table is not None],
         pictures=_pictures(found),
-        claims=_claims(folders, found.problems),
+        claims=_claims(args.folders, found.problems),
         audit=audit(PAPER),
         corruptions={name: corruptions_of(benchmark.constants) for name, benchmark in CORRUPTED.items()},
     )

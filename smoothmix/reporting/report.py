@@ -12,17 +12,8 @@ from jinja2 import Environment
 
 from smoothmix.evaluation.averages import incomplete
 from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting import figures
-from smoothmix.reporting.comparison import (
-    SHOWN,
-    CorruptionSetting,
-    Line,
-    Setting,
-    by_setting,
-    calibrations,
-    compare,
-    compare_corrupted,
-)
+from smoothmix.reporting import comparison, figures
+from smoothmix.reporting.comparison import SHOWN, CorruptionSetting, Line, Setting, by_setting, compare_corrupted
 from smoothmix.reporting.curves import learning_curves, read_log
 from smoothmix.reporting.paper_tables import Filled
 from smoothmix.reporting.records import Found
@@ -85,7 +76,7 @@ def report(found: Found, contents: Contents, progress: Callable[[str], None] = l
     """Return the page. `progress` is told what is drawn next; damaged logs are added to the problems of `found`."""
     progress("comparisons")
     comparisons = []
-    for setting, lines in compare(found.runs).items():
+    for setting, lines in comparison.compare(found.runs).items():
         progress(f"learning curves of {setting.dataset}, {setting.model}")
         comparisons.append(_comparison(setting, lines, found.problems))
     progress("corruptions")
@@ -127,7 +118,7 @@ def _comparison(setting: Setting, lines: list[Line], problems: list[str]) -> dic
         "heads": list(lines[0].text()),
         "rows": [_line(line) for line in lines],
         "curves": figures.svg(learning_curves(logged)) if logged else b"",
-        "calibration": calibrations(lines),
+        "calibration": comparison.calibrations(lines),
     }
 
 
