@@ -63,13 +63,9 @@ def assert_same_weights(one, other):
 
 @EVERY_NETWORK
 def test_the_weights_are_those_without(build, options):
-    assert_same_weights(build(**options), build())
-
-
-@EVERY_RESNET
-@pytest.mark.parametrize("name", ["resnet18", "resnet26d"])
-def test_other_resnets_weights_are_those_without(name, options):
-    assert_same_weights(resnet(name, **options), resnet(name))
+    others = [{"name": "resnet18"}, {"name": "resnet26d"}] if build is resnet else []
+    for other in ({}, *others):
+        assert_same_weights(build(**other, **options), build(**other))
 
 
 @pytest.mark.parametrize(("build", "images", "stages"), [(pyramidnet, (4, 3, 32, 32), 3), (resnet, (2, 3, 64, 64), 4)])
@@ -112,12 +108,16 @@ def with_branch_of_ones(block):
     return block
 
 
-def test_pyramidnets_drop_path_rates_are_linear_with_depth():
+def test_pyramidnets_rates_are_linear_with_depth():
     with torch.device("meta"):
-        network = PyramidNet(200, 240, 100, drop_path_rate=0.25)
-    layers = [block.regulariser for block in blocks_of(network)]
-    assert all(type(layer) is StochasticDepth and layer.mode == "row" for layer in layers)
-    assert [layer.p for layer in layers] == pytest.approx([0.25 * i / 66 for i in range(1, 67)])
+        of_depth, of_shake = (
+            [block.regulariser for block in blocks_of(PyramidNet(200, 240, 100, **options))]
+            for options in ({"drop_path_rate": 0.25}, {"shake_drop": 0.5})
+        )
+    assert all(type(layer) is StochasticDepth and layer.mode == "row" for layer in of_depth)
+    assert [layer.p for layer in of_depth] == pytest.approx([0.25 * i / 66 for i in range(1, 67)])
+    assert all(type(layer) is ShakeDrop for layer in of_shake)
+    assert [layer.drop_prob for layer in of_shake] == pytest.approx([0.5 * i / 66 for i in range(1, 67)])
 
 
 def test_pyramidnets_measured_drop_path_rates():
@@ -151,14 +151,6 @@ def test_resnets_measured_drop_path_rates():
         rate = 0.25 * i / 7
         assert (branch[:, 0] == 0).float().mean().item() == pytest.approx(rate, abs=0.03)
         assert branch.max().item() == pytest.approx(1 / (1 - rate))
-
-
-def test_shakedrops_rates_are_linear_with_depth():
-    with torch.device("meta"):
-        network = PyramidNet(200, 240, 100, shake_drop=0.5)
-    layers = [block.regulariser for block in blocks_of(network)]
-    assert all(type(layer) is ShakeDrop for layer in layers)
-    assert [layer.drop_prob for layer in layers] == pytest.approx([0.5 * i / 66 for i in range(1, 67)])
 
 
 # --- places of DropBlock --------------------------------------------------------------------------------------------

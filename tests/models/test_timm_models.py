@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from models import timm_model
 from smoothmix.utils.errors import UserError
@@ -14,14 +13,9 @@ def on_meta(*args, **kwargs):
         return timm_model(*args, **kwargs)
 
 
-def test_resnet50_has_the_published_size():
+def test_resnet50_halves_the_sides_in_its_3x3():
     model = on_meta("resnet50", 1000, zero_init_last=False)
-    assert sum(p.numel() for p in model.parameters()) == 25_557_032
-    with FlopCounterMode(display=False) as counter:
-        logits = model(torch.empty(1, 3, 224, 224, device="meta"))
-    assert logits.shape == (1, 1000)
-    assert counter.get_total_flops() / 2 / 1e9 == pytest.approx(4.089, abs=0.0005)
-    assert model.layer2[0].conv2.stride == (2, 2)  # in the 3x3
+    assert model.layer2[0].conv2.stride == (2, 2)
     assert model.layer2[0].conv1.stride == (1, 1)
 
 
