@@ -91,12 +91,13 @@ def in_turn(
     return seconds
 
 
-def save(output: Path, record: dict[str, Any], text: str) -> None:
-    """Write the record as JSON to `output` and its Markdown beside it, and print the Markdown."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_text(output, json.dumps(record, indent=2) + "\n")
-    write_text(output.with_suffix(".md"), text)
+def save(output: Path | None, record: dict[str, Any], text: str) -> None:
+    """Print the page of a record; write both, if there is an `output`: JSON there, Markdown beside it."""
     print(text)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(output, json.dumps(record, indent=2) + "\n")
+        write_text(output.with_suffix(".md"), text)
 
 
 def page(record: dict[str, Any], title: str, *parts: str, launcher: str = "python") -> str:

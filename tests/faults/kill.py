@@ -14,12 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
-from smoothmix.utils.environment import environment
+from scripts.benchmarks import timing
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
 from tests.faults.points import Hits, Point
 from tests.faults.workloads import WORKLOADS, Workload, copy, state
 
@@ -54,14 +52,11 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # children are forked: there must be no thread but this one
     for module in SLOW_TO_IMPORT:  # once, here
         import_module(module)
-    made, start = environment(torch.device("cpu")), time.perf_counter()
+    made, start = timing.machine(torch.device("cpu")), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         results = kill_at(shares(args.commands, args.count, args.seed), args.seed, Path(folder))
     record = {"seed": args.seed, "seconds": time.perf_counter() - start, "points": results} | made
-    print(to_markdown(record))
-    if args.output:
-        write_text(args.output, json.dumps(record, indent=2) + "\n")
-        write_text(args.output.with_suffix(".md"), to_markdown(record))
+    timing.save(args.output, record, to_markdown(record))
     if failures := [failure for result in results for failure in result["failures"]]:
         raise UserError(f"{len(failures)} kills did not end like the uninterrupted run: {'; '.join(failures)}")
 
@@ -206,12 +201,11 @@ def to_markdown(record: dict[str, Any]) -> str:
     """Return a record as a table."""
     kills = sum(result["kills"] for result in record["points"])
     same = kills - sum(len(result["failures"]) for result in record["points"])
-    head = (
-        f"{kills} kills in {record['seconds']:.0f} s: {record['device']}, torch {record['versions']['torch']}. "
+    note = (
         f"After a restart, {same} ended bit-identical to the uninterrupted run in weights, momentum, random states, "
         "metrics, record, curves and files, except for times and starts."
     )
-    table = pd.DataFrame(
+    rows = [
         {
             "command": result["workload"],
             "killed by SIGKILL": result["point"],
@@ -220,5 +214,5 @@ def to_markdown(record: dict[str, Any]) -> str:
             "same end state": result["kills"] - len(result["failures"]),
         }
         for result in record["points"]
-    )
-    return f"{head}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n\n    python {record['command']}\n"
+    ]
+    return timing.page(record, f"{kills} kills in {record['seconds']:.0f} s", note, timing.markdown(rows))

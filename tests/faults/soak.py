@@ -11,14 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from datasets import digits
 from scripts.benchmarks import timing
 from smoothmix import SmoothMixC
-from smoothmix.reporting.markup import markdown
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks
@@ -163,7 +161,7 @@ def make_record(steps: int, samples: list[Sample]) -> dict[str, Any]:
 
 def to_markdown(record: dict[str, Any]) -> str:
     """Return the record as Markdown."""
-    verdicts = pd.DataFrame(
+    verdicts = [
         {
             "what": line["what"],
             "measured": f"{line['measured']:.3g} {line['unit']}".rstrip(),
@@ -171,16 +169,24 @@ def to_markdown(record: dict[str, Any]) -> str:
             "flat": "yes" if line["flat"] else "NO",
         }
         for line in record["verdicts"]
-    )
-    sizes = pd.DataFrame([record["after_warm_up"], record["end"]]).drop(columns="seconds")
-    sizes["resident"], sizes["bytes"] = sizes["resident"] / 2**20, sizes["bytes"] / 2**10
-    sizes.columns = ["at step", "resident, MiB", "open files", "threads", "files", "run directory, KiB"]
+    ]
+    sizes = [
+        {
+            "at step": one["step"],
+            "resident, MiB": f"{one['resident'] / 2**20:.1f}",
+            "open files": one["open_files"],
+            "threads": one["threads"],
+            "files": one["files"],
+            "run directory, KiB": f"{one['bytes'] / 2**10:.1f}",
+        }
+        for one in (record["after_warm_up"], record["end"])
+    ]
     note = (
         f"{record['steps']} steps of {BATCH} digits through a trivial network, a checkpoint every 100 steps and at "
         f"each epoch's end, the loss logged every 50; {record['milliseconds_per_step']:.2f} ms per step with all of "
         f"that. The first {record['warm_up_steps']} steps are ignored."
     )
-    return timing.page(record, "Soak", note, markdown(verdicts), markdown(sizes.round(1)))
+    return timing.page(record, "Soak", note, timing.markdown(verdicts), timing.markdown(sizes))
 
 
 def _slope(samples: list[Sample], value: Callable[[Sample], float]) -> float:
