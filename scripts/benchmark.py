@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
     for name, module in MEASUREMENTS.items():
-        module.add_arguments(commands.add_parser(name, help=module.__doc__, description=module.__doc__))
+        module.add_arguments(commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__))
     everything = commands.add_parser("all", help="all that need neither images nor torchrun")
     everything.add_argument("--folder", type=Path, required=True, help="where the records go, as NAME-cpu.json")
     everything.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

@@ -6,7 +6,6 @@ imported when an adapter is called, so that none is needed for the others.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,26 +31,6 @@ NO_PARTNER = "images have no partner"
 ALONE = "draws nothing and changes nothing"
 
 
-class _WithNetwork:
-    """Manifold Mixup with a network of two identities, so that its hidden layers are images."""
-
-    def __init__(self, generator: torch.Generator | None, **arguments: Any) -> None:
-        self.strategy = smoothmix.ManifoldMixup(stages=("0", "1"), generator=generator, **arguments)
-        self.network = nn.Sequential(nn.Identity(), nn.Identity())
-        self.strategy.attach(self.network)
-        self.layers = generator
-
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        if self.layers is None:
-            images, targets = self.strategy(images, labels)
-            return self.network(images), targets
-        # The layer comes from the default CPU generator, which the caller's one seeds here.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=self.layers)))
-            images, targets = self.strategy(images, labels)
-            return self.network(images), targets
-
-
 def _manifold_mixup(
     *,
     num_classes: int,
@@ -60,7 +39,24 @@ def _manifold_mixup(
     alpha: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Operation:
-    return _WithNetwork(generator, num_classes=num_classes, p=p, per_sample=per_sample, alpha=alpha)
+    """Build Manifold Mixup with a network of two identities, so that its hidden layers are images."""
+    strategy = smoothmix.ManifoldMixup(
+        num_classes=num_classes, p=p, per_sample=per_sample, alpha=alpha, stages=("0", "1"), generator=generator
+    )
+    network = nn.Sequential(nn.Identity(), nn.Identity())
+    strategy.attach(network)
+
+    def mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        images, targets = strategy(images, labels)
+        return network(images), targets
+
+    def seeded(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        # The layer comes from the default CPU generator, which the caller's one seeds here.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            return mix(images, labels)
+
+    return mix if generator is None else seeded
 
 
 _NOT_APPLICABLE: dict[str, dict[str, str]] = {

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 RANDOM = [name for name, corruption in CORRUPTIONS.items() if corruption.sample is not no_draws]
 
 
-def smooth_images(benchmark, count=2):
+def smooth_images(benchmark, count=2, side=None):
     small = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    large = torch.nn.functional.interpolate(small, size=SIDES[benchmark], mode="bilinear")
+    large = torch.nn.functional.interpolate(small, size=side or SIDES[benchmark], mode="bilinear")
     return (255 * large).to(torch.uint8)
 
 
@@ -146,8 +146,7 @@ def test_mistakes_are_one_sentence(images, arguments, sentence):
 @pytest.mark.parametrize("side", [45, 64, 85, 130])
 def test_other_sizes(name, side):
     benchmark = "cifar" if side < 85 else "imagenet"
-    small = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    images = (255 * torch.nn.functional.interpolate(small, size=side, mode="bilinear")).to(torch.uint8)
+    images = smooth_images(benchmark, side=side)
     changes = []
     for severity in (1, 5):
         found = corrupt(images, name, severity, benchmark, generator(), save_as_jpeg=False)

@@ -11,9 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.in_memory import InMemoryData
 from smoothmix.evaluation.classification import evaluate, score
-from smoothmix.utils.distributed import Ranks
-
-CPU = Ranks(torch.device("cpu"))
+from smoothmix.utils.distributed import ONE_RANK
 
 
 @given(st.integers(1, 12), st.integers(2, 9), st.integers(0, 10_000))
@@ -52,9 +50,9 @@ class Once(nn.Module):
 def test_the_surroundings_of_an_evaluation_change_nothing(surroundings):
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 20))
     batches = [(torch.randn(50, 3, 8, 8), torch.arange(50) % 20) for _ in range(3)]
-    expected = evaluate(model, batches, CPU)
+    expected = evaluate(model, batches, ONE_RANK)
     with surroundings():
-        found = evaluate(model, batches, CPU)
+        found = evaluate(model, batches, ONE_RANK)
     assert found.pop("loss") == pytest.approx(expected.pop("loss"), rel=1e-6)  # threads add in an order of their own
     assert found == expected
 
@@ -67,7 +65,7 @@ def test_batches_of_any_size_are_weighted_by_their_images():
     ]
     model = Once().train()
     calls = []
-    result = evaluate(model, batches, CPU, after_batch=lambda: calls.append(1))
+    result = evaluate(model, batches, ONE_RANK, after_batch=lambda: calls.append(1))
     assert (result["images"], result["top1_error"]) == (10, 50.0)
     assert len(calls) == 3
     assert model.modes == [False] * 3
@@ -79,7 +77,7 @@ def test_evaluation_changes_nothing():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 6)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate(model, [(torch.randn(5, 3, 8, 8), torch.arange(5))], CPU)
+    evaluate(model, [(torch.randn(5, 3, 8, 8), torch.arange(5))], ONE_RANK)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -88,7 +86,7 @@ def test_the_means_are_those_of_scikit_learn():
     labels = torch.arange(60) % 6
     images = torch.randn(60, 3, 8, 8)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 6))
-    found = evaluate(model, [(images[i : i + 7], labels[i : i + 7]) for i in range(0, 60, 7)], CPU)
+    found = evaluate(model, [(images[i : i + 7], labels[i : i + 7]) for i in range(0, 60, 7)], ONE_RANK)
     probabilities = model(images).detach().double().softmax(1).numpy()
     assert found["loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-6)
     assert found["brier"] == pytest.approx(
@@ -119,4 +117,4 @@ def test_the_loop_reads_nothing_from_the_device(model):
     data = InMemoryData(train, test, [str(k) for k in range(10)], (0,) * 3, (1,) * 3)
     with NoHostReads(), pytest.raises(AssertionError) if isinstance(model, Reads) else nullcontext():
         # the error rates themselves are read by tolist, after the loop
-        assert evaluate(model, data.eval_batches("test", 3), CPU)["images"] == 7
+        assert evaluate(model, data.eval_batches("test", 3), ONE_RANK)["images"] == 7

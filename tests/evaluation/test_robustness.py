@@ -9,11 +9,10 @@ from torch import nn
 from smoothmix.evaluation.averages import complete
 from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.evaluation.robustness import CorruptionRecord, evaluate_cells, lock, resumed
-from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.distributed import ONE_RANK
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
 
-CPU = Ranks(torch.device("cpu"))
 IDENTITY = {
     **dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), "x"), "seed": 0, "epochs": 3,
     "benchmark": "digits_c", "weights": "best", "weights_sha256": "abc", "source": "files",
@@ -21,12 +20,12 @@ IDENTITY = {
 
 
 def begin(path, identity=IDENTITY):
-    begun = resumed(path, identity, CPU.device)
+    begun = resumed(path, identity, ONE_RANK.device)
     return CorruptionRecord(**identity, **begun, clean_top1_error=1.5, extra={"images": 10}, path=path)
 
 
 def evaluate(record, cells):
-    evaluate_cells(Even(), cells, ["fog", "snow"], 10, CPU, record)
+    evaluate_cells(Even(), cells, ["fog", "snow"], 10, ONE_RANK, record)
 
 
 class Even(nn.Module):
@@ -68,7 +67,7 @@ def test_each_cell_has_its_error(tmp_path):
     assert stored["top1_errors"]["fog"] == {str(severity): error for severity, error in expected.items()}
     assert stored["images"] == 10
     assert [start["errors"] for start in record.starts] == [0]
-    assert {key: stored[key] for key in environment(CPU.device)} == environment(CPU.device)
+    assert {key: stored[key] for key in environment(ONE_RANK.device)} == environment(ONE_RANK.device)
     assert len(cells.asked) == 10
 
 
@@ -127,7 +126,7 @@ def test_a_record_of_other_weights_is_refused_and_left_alone(tmp_path):
     begin(path).write(path)
     before = path.read_text()
     with pytest.raises(UserError, match=r"another evaluation: source, weights_sha256 differ"):
-        resumed(path, IDENTITY | {"weights_sha256": "def", "source": "generated (seed 0)"}, CPU.device)
+        resumed(path, IDENTITY | {"weights_sha256": "def", "source": "generated (seed 0)"}, ONE_RANK.device)
     assert path.read_text() == before
 
 
@@ -149,7 +148,7 @@ def test_a_damaged_record_is_one_sentence(tmp_path, content):
     path = tmp_path / "r.json"
     path.write_text(content)
     with pytest.raises(UserError, match="is not a record of corrupted errors"):
-        resumed(path, IDENTITY, CPU.device)
+        resumed(path, IDENTITY, ONE_RANK.device)
 
 
 def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
@@ -162,5 +161,5 @@ def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
 def test_a_cell_of_another_size_is_refused(tmp_path):
     record = begin(tmp_path / "r.json")
     with pytest.raises(UserError, match="fog at severity 1 has 9 images, but the clean test set has 10"):
-        evaluate_cells(Even(), Cells(9), ["fog"], 10, CPU, record)
+        evaluate_cells(Even(), Cells(9), ["fog"], 10, ONE_RANK, record)
     assert (record.top1_errors, record.calibration) == ({}, {})

@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from models import PyramidNet
-from scripts.benchmarks import hours, step, step_gpu, trainer
+from scripts.benchmarks import hours, step, trainer
 from scripts.benchmarks.trainers import MODELS, step_of, trainer_of
-from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.distributed import ONE_RANK
 from smoothmix.utils.numerics import full_precision
-
-CPU = Ranks(torch.device("cpu"))
 
 
 def test_every_form_of_the_step_is_timed(benchmarked):
@@ -43,7 +41,7 @@ def test_each_form_has_its_own_tf32_and_the_plain_one_torchs(tmp_path):
     seen = {}
 
     def note(name, precision="fp32"):
-        trainer = trainer_of("trivial", 4, 8, CPU, tmp_path)
+        trainer = trainer_of("trivial", 4, 8, ONE_RANK, tmp_path)
         trainer.execution = replace(trainer.execution, precision=precision)
         matmul = torch.get_float32_matmul_precision
         trainer.model.register_forward_hook(lambda *_: seen.update({name: (torch.backends.cudnn.allow_tf32, matmul())}))
@@ -61,7 +59,7 @@ def test_each_form_has_its_own_tf32_and_the_plain_one_torchs(tmp_path):
 def test_the_plain_step_is_the_same_step(tmp_path, monkeypatch):
     """The same weights after two steps, so that what is compared is how they are computed."""
     monkeypatch.setitem(MODELS, "tiny", (8, 5, lambda: PyramidNet(11, 6, 5)))
-    ours, plain = (trainer_of("tiny", 4, 8, CPU, tmp_path, precision="fp32", step="eager") for _ in range(2))
+    ours, plain = (trainer_of("tiny", 4, 8, ONE_RANK, tmp_path, precision="fp32", step="eager") for _ in range(2))
     for advance in (step_of(ours), step.plain_step(plain)):
         advance()
         advance()
@@ -71,7 +69,7 @@ def test_the_plain_step_is_the_same_step(tmp_path, monkeypatch):
 
 def test_flops_and_bytes_of_a_convolution_and_a_sum():
     x, weight = torch.zeros(2, 3, 8, 8), torch.zeros(4, 3, 1, 1)
-    with step_gpu.Work() as work:
+    with step.Work() as work:
         y = F.conv2d(x, weight)
         (y.view(-1) + y.view(-1)).bfloat16()
     conv, addition, cast = work.operations
@@ -81,12 +79,12 @@ def test_flops_and_bytes_of_a_convolution_and_a_sum():
 
 
 def test_the_floor_is_the_slower_of_counting_and_moving():
-    assert step_gpu.floor([(10, 1), (0, 6), (4, 4)], flops_per_second=2.0, bytes_per_second=1.0) == 5 + 6 + 4
+    assert step.floor([(10, 1), (0, 6), (4, 4)], flops_per_second=2.0, bytes_per_second=1.0) == 5 + 6 + 4
 
 
 def test_the_busy_share_counts_what_overlaps_once():
-    assert step_gpu.busy([(0.0, 2.0), (1.0, 3.0), (2.0, 2.5), (6.0, 7.0), (9.0, 10.0)]) == pytest.approx(0.5)
-    assert step_gpu.busy([(5.0, 6.0), (6.0, 8.0)]) == pytest.approx(1.0)
+    assert step.busy([(0.0, 2.0), (1.0, 3.0), (2.0, 2.5), (6.0, 7.0), (9.0, 10.0)]) == pytest.approx(0.5)
+    assert step.busy([(5.0, 6.0), (6.0, 8.0)]) == pytest.approx(1.0)
 
 
 def test_the_trainer_is_timed_beside_the_bare_step(benchmarked):

@@ -15,10 +15,9 @@ from scripts import benchmark
 from scripts.benchmarks import corruption, evaluation, hours, input, memory, mixing, ranks, start_up, step, trainer
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.classification import evaluate
-from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.distributed import ONE_RANK
 from tests.commands import ROOT
 
-CPU = Ranks(torch.device("cpu"))
 MACHINE = {"device": "CPU", "threads": 1, "versions": {"torch": "2"}, "command": "b.py x", "load_average_before": 0.5}
 RECORDS = sorted((ROOT / "results" / "benchmarks").glob("*.json"))
 PAGES = {  # record: lines of its page
@@ -206,16 +205,16 @@ def test_evaluation_times_the_same_work(tmp_path):
     torch.manual_seed(0)
     model = evaluation.MODELS["pyramidnet8"].build().eval()
     images, labels = evaluation.write_files(tmp_path, 101)
-    batches = evaluation.our_batches(tmp_path, images, labels, CPU)
+    batches = evaluation.our_batches(tmp_path, images, labels, ONE_RANK)
     for number, what in ((0, "clean"), (2, "a cell of files")):  # some labels right, or both errors would be 100
         with torch.no_grad():
             predicted = torch.cat([model(inputs).argmax(1) for inputs, _ in batches[what]]).numpy()
         labels[number::4] = predicted[number::4]
     np.save(tmp_path / "labels.npy", np.tile(labels, 5))
-    batches = evaluation.our_batches(tmp_path, images, labels, CPU)
-    clean, cell = (evaluate(model, batches[what], CPU)["top1_error"] for what in ("clean", "a cell of files"))
-    assert clean == pytest.approx(evaluation.plain_loop(model, images[0], labels, CPU.device))
-    assert cell == pytest.approx(evaluation.plain_cell(model, tmp_path, labels, CPU.device))
+    batches = evaluation.our_batches(tmp_path, images, labels, ONE_RANK)
+    clean, cell = (evaluate(model, batches[what], ONE_RANK)["top1_error"] for what in ("clean", "a cell of files"))
+    assert clean == pytest.approx(evaluation.plain_loop(model, images[0], labels, ONE_RANK.device))
+    assert cell == pytest.approx(evaluation.plain_cell(model, tmp_path, labels, ONE_RANK.device))
     assert max(clean, cell) < 80
 
 
