@@ -60,6 +60,10 @@ class Command:
         self.wait(timeout)
         return said, self._complaints.read()
 
+    def has_begun(self):
+        """Wait until a training has said that its first epoch is done."""
+        assert any(line.startswith("epoch 1/") for line in self.stdout)
+
     def send_signal(self, number):
         if self.returncode is None:
             os.kill(self.pid, number)

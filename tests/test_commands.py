@@ -22,6 +22,7 @@ from smoothmix.config.load_run import load_run
 from smoothmix.config.options import LoadOptions
 from smoothmix.utils.errors import UserError
 from tests.commands import ROOT, Command, here, python
+from tests.training import runs
 
 QUICK = ["recipe.batch_size=128", "recipe.epochs=2", "recipe.decay_epochs=[1]", "model.depth=8", "model.alpha=3"]
 FEW = "dataset.val_split=1200"  # 237 images to train on
@@ -136,9 +137,7 @@ def test_a_sweep_continues_after_a_bad_job_and_reports_it(tmp_path):
 
 def test_a_signal_ends_a_whole_sweep_within_seconds(tmp_path):
     process = Command("train.py", "-m", *QUICK, FEW, "recipe.epochs=5000", "seed=0,1", f"output={tmp_path}")
-    for line in process.stdout:
-        if line.startswith("epoch 1/"):
-            break
+    process.has_begun()
     process.send_signal(signal.SIGUSR2)
     sent = time.monotonic()
     rest = process.stdout.read()
@@ -154,13 +153,11 @@ def test_a_signal_ends_a_whole_sweep_within_seconds(tmp_path):
 def state_of(output):
     """All of a finished run that must not depend on its history: tensors, metrics, record and events without times."""
     directory = the_run(output)
-    last, best = (torch.load(directory / name, weights_only=True) for name in ("last.pt", "best.pt"))
-    momenta = [entry["momentum_buffer"] for entry in last["optimizer"]["state"].values()]
-    tensors = [*last["model"].values(), *best["model"].values(), *momenta]
-    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    tensors, rows = runs.state_of(output)
+    tensors += torch.load(directory / "best.pt", weights_only=True)["model"].values()
+    lines = runs.without_times(map(json.loads, (directory / "metrics.jsonl").read_text().splitlines()))
     record = json.loads((directory / "summary.json").read_text())
-    for row in [*rows, record["best"], record["last"]]:
-        del row["seconds"], row["images_per_second"]
+    epochs = runs.without_times([record["best"], record["last"]])
     board = EventAccumulator(str(directory / "tensorboard"), size_guidance={"scalars": 0})
     board.Reload()
     events = {
@@ -168,8 +165,8 @@ def state_of(output):
         for name in board.Tags()["scalars"]
         if name not in ("run/seconds", "run/images_per_second")
     }
-    kept = {name: record[name] for name in ("best", "last", "epochs", "config_hash", "parameters", "world_sizes")}
-    return tensors, rows, kept, events
+    kept = {name: record[name] for name in ("epochs", "config_hash", "parameters", "world_sizes")}
+    return tensors, rows, lines, epochs, kept, events
 
 
 def kill_at_random_moments(output, kills, seed, *overrides):

@@ -186,8 +186,6 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
         (["benchmark=digits_c", "source=web"], "source must be files or generate, not 'web'"),
         (["benchmark=cifar100_c"], "cifar100_c is made of cifar100, not of digits: choose its own benchmark"),
         (["benchmark=digits_c", "files=/nowhere"], "there is no /nowhere/labels.npy"),
-        (["benchmark=digits_c", "weights=worst"], "weights must be best or last, not 'worst'"),
-        (["benchmark=digits_c", "published=cifar100/cutmix"], "describes a checkpoint; add checkpoint=FILE"),
         (["source=files"], "source=files reads the images of a benchmark: name it"),
     ],
 )

@@ -1,12 +1,9 @@
 """Who imports whom, and how much of the repository a training runs."""
 
 import ast
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import ROOT, python
+
 # prints the files of which a function was called before the first optimiser step
 COUNT = """
 import inspect, os, runpy, sys
@@ -52,9 +49,7 @@ def test_hydra_is_imported_by_the_configuration_alone():
 
 
 def test_a_training_runs_few_files_before_its_first_step(tmp_path):
-    command = [sys.executable, "-c", COUNT, f"output={tmp_path}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = python("-c", COUNT, f"output={tmp_path}")
     files = [line for line in done.stdout.splitlines() if line.endswith(".py")]
     assert "smoothmix/training/trainer.py" in files, done.stderr
     assert len(files) <= 30, files

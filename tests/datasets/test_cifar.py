@@ -1,8 +1,6 @@
 import hashlib
 import os
 import pickle
-import subprocess
-import sys
 import tarfile
 import warnings
 from dataclasses import replace
@@ -19,8 +17,8 @@ from datasets.array_pickle import load_pickle
 from datasets.corrupted import open_files
 from datasets.corrupted_sets import CORRUPTED
 from smoothmix.utils.errors import UserError
+from tests.commands import ROOT, python
 
-ROOT = Path(__file__).resolve().parents[2]
 SUPERCLASS = np.random.default_rng(5).permutation(np.repeat(np.arange(20), 5))  # of each fine class
 
 
@@ -248,22 +246,11 @@ def test_download_fetches_what_is_missing_once(tmp_path, monkeypatch):
 # ---- the command
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "download.py"), *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(cwd)},
-    )
-
-
 def test_the_command_finds_our_package_and_prints_one_sentence(tmp_path):
     (tmp_path / "datasets").mkdir()  # a package of the same name that comes first on the path
     (tmp_path / "datasets" / "__init__.py").write_text("raise ImportError('the wrong datasets')")
     write_cifar100(tmp_path / "data")
-    done = command("cifar100", cwd=tmp_path)
+    done = python(ROOT / "scripts" / "download.py", "cifar100", folder=tmp_path, PYTHONPATH=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1

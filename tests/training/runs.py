@@ -29,3 +29,11 @@ def assert_same_run(one, other):
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     lines = [(run.directory / "metrics.jsonl").read_text().splitlines() for run in (one, other)]
     assert without_times(map(json.loads, lines[0])) == without_times(map(json.loads, lines[1]))
+
+
+def state_of(output):
+    """Return of the run below a folder what must not depend on its history: all tensors, and the metrics of epochs."""
+    (path,) = output.rglob("last.pt")
+    state = torch.load(path, weights_only=True)
+    momenta = [entry["momentum_buffer"] for entry in state["optimizer"]["state"].values()]
+    return [*state["model"].values(), *momenta], without_times(state["history"])

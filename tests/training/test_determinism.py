@@ -20,6 +20,7 @@ from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.numerics import derive_seed
+from tests.training.runs import state_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["recipe.epochs=2", "recipe.decay_epochs=[]", "recipe.batch_size=8", "dataset.val_split=1410", "device=cpu"]
@@ -32,20 +33,10 @@ def start(output, hash_seed):
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
 
 
-def left(output):
-    """Return all tensors of last.pt, and the history."""
-    (path,) = output.rglob("last.pt")
-    state = torch.load(path, weights_only=True)
-    momentum = [entry["momentum_buffer"] for entry in state["optimizer"]["state"].values()]
-    times = ("seconds", "images_per_second")
-    history = [{key: value for key, value in row.items() if key not in times} for row in state["history"]]
-    return [*state["model"].values(), *momentum], history
-
-
 def test_two_fresh_processes_end_with_the_same_bits(tmp_path):
     processes = [start(tmp_path / str(hash_seed), hash_seed) for hash_seed in (1, 2)]
     assert [process.wait(120) for process in processes] == [0, 0]
-    (one, history), (other, other_history) = left(tmp_path / "1"), left(tmp_path / "2")
+    (one, history), (other, other_history) = state_of(tmp_path / "1"), state_of(tmp_path / "2")
     assert len(one) == len(other) > 20
     assert all(map(torch.equal, one, other))
     assert history == other_history

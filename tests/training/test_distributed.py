@@ -12,8 +12,11 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 STEPS = Path(__file__).with_name("two_ranks.py")
 
 
-def steps(count, *arguments):
-    return ranks(count, STEPS, *arguments, PYTHONPATH=ROOT)
+def on_ranks(count, *arguments, script=STEPS):
+    """Run a script on some ranks, which must succeed; return what they printed."""
+    done = ranks(count, script, *arguments, PYTHONPATH=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("augment", ["none", pytest.param("augmix", marks=pytest.mark.slow)])
@@ -21,8 +24,7 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path, augment):
     """Weights and loss after two epochs, the last batch of each being partial; the network has no BatchNorm."""
     states = []
     for count in (1, 2):
-        done = steps(count, "steps", tmp_path / str(count), 2, augment)
-        assert done.returncode == 0, done.stderr
+        on_ranks(count, "steps", tmp_path / str(count), 2, augment)
         states.append(torch.load(tmp_path / str(count) / "last.pt", weights_only=True))
     one, two = states
     assert (one["world_size"], two["world_size"]) == (1, 2)
@@ -42,9 +44,8 @@ GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs"
 )
 def test_the_step_of_the_graph_has_the_numbers_of_distributed_data_parallel(tmp_path, count, device):
     """Of three ranks the sums may be taken in another order, which bf16 rounds to other numbers now and then."""
-    done = steps(count, "forms", tmp_path, 2, "none", device)
-    assert done.returncode == 0, done.stderr
-    states = torch.load(tmp_path / "states.pt", weights_only=True)
+    on_ranks(count, "forms", tmp_path / "forms", 2, "none", device)
+    states = torch.load(tmp_path / "forms.pt", weights_only=True)
     for precision, tolerance in (("fp32", 1e-5), ("bf16", 1e-2)):
         expected, graph = states["eager", precision], states["graph", precision]
         assert all(torch.equal(state["0.weight"], graph[0]["0.weight"]) for state in graph)
@@ -56,9 +57,8 @@ def test_the_step_of_the_graph_has_the_numbers_of_distributed_data_parallel(tmp_
 
 def test_manifold_mixup_on_two_ranks(tmp_path):
     """Each rank draws layers of its own, and the weights stay the same on both."""
-    done = steps(2, "manifold", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    one, two = torch.load(tmp_path / "run" / "gathered.pt", weights_only=True)
+    on_ranks(2, "manifold", tmp_path / "run")
+    one, two = torch.load(tmp_path / "run.pt", weights_only=True)
     assert torch.isfinite(one["weights"]).all()
     assert torch.equal(one["weights"], two["weights"])
     assert one["layers"] != two["layers"]
@@ -66,12 +66,21 @@ def test_manifold_mixup_on_two_ranks(tmp_path):
     assert set(one["layers"] + two["layers"]) == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
+def test_the_regularisers_of_two_ranks_draw_for_themselves_and_keep_the_same_weights(tmp_path):
+    on_ranks(2, "regularisers", tmp_path / "run")
+    results = torch.load(tmp_path / "run.pt", weights_only=True)
+    assert len(results) == 3
+    for name, result in results.items():
+        assert torch.equal(*result["weights"]), name
+        assert not torch.equal(*result["kept"]), name
+
+
 def test_one_and_three_ranks_count_the_same_errors(tmp_path):
     results = []
     for count in (1, 3):  # 3 does not divide 23 images
         out = tmp_path / f"{count}.pt"
-        done = steps(count, "evaluate", out)
-        assert done.returncode == 0, done.stderr
+        on_ranks(count, "evaluate", out)
         results.append(torch.load(out, weights_only=True))
     one, three = results
     assert one["images"] == 23
@@ -93,20 +102,17 @@ def test_a_sweep_on_two_ranks_and_its_evaluation(tmp_path):
     assert "recipe.batch_size=255 cannot be shared evenly by 2 ranks" in refused.stderr
     assert "Traceback" not in refused.stderr
 
-    done = ranks(2, "eval.py", f"run={records[0].parent}")
-    assert done.returncode == 0, done.stderr
+    said = on_ranks(2, f"run={records[0].parent}", script="eval.py")
     error = json.loads(records[0].read_text())["best"]["test_top1_error"]
-    assert f"top-1 error {error:.2f}%" in done.stdout
-    assert "360 images" in done.stdout
+    assert f"top-1 error {error:.2f}%" in said
+    assert "360 images" in said
 
 
 def stop_in_the_middle(script, output, *overrides):
     """Start two ranks, send SIGTERM to torchrun after the first epoch, and return the checkpoint they left."""
     command = [*TORCHRUN, script, *QUICK, f"output={output}", *overrides]
     process = Command(*command, PYTHONPATH=ROOT, SMOOTHMIX_STOPPED=f"{output}.stopped")
-    for line in process.stdout:
-        if line.startswith("epoch 1/"):
-            break
+    process.has_begun()
     process.send_signal(signal.SIGTERM)
     said = process.stdout.read()
     assert process.wait(30) != 0
@@ -123,26 +129,20 @@ LONGER = ["mixing=smoothmix_c", "recipe.epochs=8", "evaluate_every=8", "recipe.b
 def unbroken(tmp_path_factory):
     """Return the last checkpoint of two ranks that nobody disturbed."""
     output = tmp_path_factory.mktemp("unbroken")
-    done = ranks(2, "train.py", *QUICK, *LONGER, f"output={output}")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 1/8") == 1  # rank 0 only
+    said = on_ranks(2, *QUICK, *LONGER, f"output={output}", script="train.py")
+    assert said.count("epoch 1/8") == 1  # rank 0 only
     (path,) = output.rglob("last.pt")
     return torch.load(path, weights_only=True)
 
 
 @pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(ROOT / "train.py", id="eager"),
-        pytest.param(STEPS.with_name("uncaptured.py"), id="graph", marks=pytest.mark.slow),
-    ],
+    "script", ["train.py", pytest.param(STEPS.with_name("uncaptured.py"), id="graph", marks=pytest.mark.slow)]
 )
 def test_two_ranks_stopped_by_sigterm_go_on_to_the_unbroken_end(tmp_path, unbroken, script):
     stopped = stop_in_the_middle(script, tmp_path, *LONGER)
     assert stopped["epoch"] < 8
     assert len(stopped["streams"]) == 2
-    done = ranks(2, script, *QUICK, *LONGER, f"output={tmp_path}", PYTHONPATH=ROOT)
-    assert done.returncode == 0, done.stderr
+    on_ranks(2, *QUICK, *LONGER, f"output={tmp_path}", script=script)
     (path,) = tmp_path.rglob("last.pt")
     resumed = torch.load(path, weights_only=True)
     assert all(torch.equal(tensor, resumed["model"][name]) for name, tensor in unbroken["model"].items())
@@ -151,8 +151,7 @@ def test_two_ranks_stopped_by_sigterm_go_on_to_the_unbroken_end(tmp_path, unbrok
 
 def test_another_number_of_ranks_goes_on_from_an_epochs_end_and_is_marked(tmp_path):
     for count, epochs in ((1, 1), (2, 3)):
-        done = steps(count, "steps", tmp_path, epochs)
-        assert done.returncode == 0, done.stderr
+        on_ranks(count, "steps", tmp_path, epochs)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["world_sizes"] == [1, 2]
     assert [row["epoch"] for row in state["history"]] == [1, 2, 3]

@@ -16,6 +16,7 @@ import torch
 from smoothmix.utils.distributed import GRACE, init_distributed, is_loss
 from smoothmix.utils.errors import UserError
 from tests import commands
+from tests.training.runs import state_of
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 5
@@ -38,14 +39,6 @@ def process_of(rank, launcher):
         if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text():
             return int(child)
     raise AssertionError(f"torchrun has no rank {rank}")
-
-
-def state_of(output):
-    (path,) = Path(output).rglob("last.pt")
-    state = torch.load(path, weights_only=True)
-    momenta = [entry["momentum_buffer"] for entry in state["optimizer"]["state"].values()]
-    rows = [{key: row[key] for key in row if key not in ("seconds", "images_per_second")} for row in state["history"]]
-    return [*state["model"].values(), *momenta], rows
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +84,7 @@ def test_the_others_say_which_rank_is_lost_and_torchrun_starts_them_again(
 
     listener = threading.Thread(target=listen)
     listener.start()
-    for line in process.stdout:
-        if line.startswith("epoch 1/"):
-            break
+    assert any(line.startswith("epoch 1/") for line in process.stdout)
     os.kill(process_of(victim, process.pid), number)
     lost = time.monotonic()
     process.stdout.read()

@@ -52,7 +52,9 @@ def test_it_ends_the_run_and_reaches_no_checkpoint(make_trainer, tiny_model, pre
     model.insert(6, Poison(where, value, since))
     settings = Settings(precision=precision, log_every=1000)
     trainer = make_trainer(model=model, mixing=Identity(num_classes=4), settings=settings)
-    with pytest.raises(UserError, match=r"is not finite \(NaN or infinite\) by step \d of epoch"):
+    # no loss can tell of a gradient in the epoch's last step
+    what = "momentum" if (where, since) == ("gradient", 6) else ""
+    with pytest.raises(UserError, match=rf"{what} is not finite \(NaN or infinite\) by step \d of epoch"):
         trainer.fit()
     metrics = trainer.directory / "metrics.jsonl"
     lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
@@ -80,19 +82,3 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_reaches_no_checkpoint(make_
     saved = checkpoint.load(trainer.directory / "last.pt")
     assert saved["epoch"] == 1
     assert all(tensor.isfinite().all() for tensor in saved["model"].values())
-
-
-def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(make_trainer, monkeypatch):
-    trainer = make_trainer(epochs=1)
-    step = trainer.state.optimizer.step
-
-    def poisoned(*args):
-        if trainer.state.step == 5:  # the last step, so that no later loss can tell
-            next(iter(trainer.model.parameters())).grad[0, 0, 0, 0] = float("inf")
-        return step(*args)
-
-    monkeypatch.setattr(trainer.state.optimizer, "step", poisoned)
-    monkeypatch.setattr("smoothmix.training.trainer.evaluate", lambda *a, **k: {"top1_error": 0.0})
-    with pytest.raises(UserError, match="momentum is not finite"):
-        trainer.fit()
-    assert not (trainer.directory / "last.pt").exists()

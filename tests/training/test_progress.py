@@ -1,16 +1,12 @@
-"""Layers that change as the training goes on, and those that draw, on several ranks."""
-
-from pathlib import Path
+"""Layers that change as the training goes on."""
 
 import pytest
-import torch
 from torch import nn
 
 from models import PyramidNet
 from models.dropblock import DropBlock
 from smoothmix import Identity
 from smoothmix.training.trainer import set_progress
-from tests.commands import ROOT, ranks
 
 
 class Listener(nn.Module):
@@ -46,14 +42,3 @@ def test_a_scheduled_dropblock_follows_the_trainer(make_trainer, monkeypatch):
     monkeypatch.setattr(trainer.state.optimizer, "step", lambda *a: (rates.append(layer.drop_rate.item()), step(*a))[1])
     trainer.fit()
     assert rates == pytest.approx([0] * 3 + [0.1] * 3 + [0.2] * 3 + [0.3] * 3)
-
-
-@pytest.mark.slow
-def test_two_ranks_draw_for_themselves_and_keep_the_same_weights(tmp_path):
-    done = ranks(2, Path(__file__).with_name("regularisers_on_ranks.py"), tmp_path, PYTHONPATH=ROOT)
-    assert done.returncode == 0, done.stderr
-    results = torch.load(tmp_path / "results.pt", weights_only=True)
-    assert len(results) == 3
-    for name, result in results.items():
-        assert torch.equal(*result["weights"]), name
-        assert not torch.equal(*result["kept"]), name

@@ -1,21 +1,16 @@
 """SIGTERM and SIGUSR2: the step is finished, the state saved, and the process left as it was."""
 
-import itertools
 import os
 import signal
 import threading
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from smoothmix import Identity
 from smoothmix.training import checkpoint
 from smoothmix.utils.command import Stopped
 from smoothmix.utils.errors import UserError
-from tests.commands import Command
 from tests.training.runs import assert_same_run
 
 
@@ -83,37 +78,6 @@ def test_a_signal_while_a_batch_is_waited_for_saves_and_leaves_at_once(make_trai
     resumed = make_trainer()
     resumed.fit()
     assert_same_run(unbroken, resumed)
-
-
-def test_sigterm_ends_a_run_whose_workers_hang(tmp_path):
-    """The real command, its real workers stopped: it leaves with what is saved, and without them."""
-    for split, name, i in itertools.product(("train", "val"), ("ant", "bee"), range(8)):
-        path = tmp_path / "images" / split / name / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 40), (30 * i, 0, 200 * (name == "bee"))).save(path)
-    options = [f"dataset.root={tmp_path / 'images'}", "dataset.image_size=32", "dataset.resize=32", "device=cpu"]
-    options += ["recipe.epochs=1000", "recipe.batch_size=4", "model.depth=8", "model.alpha=3", "dataset.workers=2"]
-    options += ["dataset=folder", "dataset.name=two", "recipe.decay_epochs=[]", f"output={tmp_path / 'runs'}"]
-    process = Command("train.py", *options)
-    for line in process.stdout:
-        if line.startswith("epoch 1/"):
-            break
-    workers = [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    for worker in workers:
-        os.kill(worker, signal.SIGSTOP)
-    try:
-        time.sleep(2)  # what was prefetched is used up
-        process.terminate()
-        said, _ = process.communicate(timeout=90)
-        assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
-    finally:
-        for pid in (process.pid, *workers):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "SIGTERM: saved epoch" in said
-    (path,) = (tmp_path / "runs").rglob("last.pt")
-    assert checkpoint.load(path)["epoch"] >= 1
 
 
 def test_only_a_run_that_was_stopped_and_saved_writes_the_file(make_trainer, monkeypatch, tmp_path):

@@ -1,340 +1,70 @@
+"""What a step is made of: scaled losses, gradients in one buffer, and the pace of the host."""
+
 import itertools
-import random
 import time
-from functools import partial
-from importlib import import_module
 from types import SimpleNamespace
 
-import numpy
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.amp.grad_scaler import GradScaler
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torchvision.transforms import v2
 
-import smoothmix
-from models import PyramidNet, timm_model
-from models.dropblock import DropBlock
-from models.shakedrop import ShakeDrop
-from smoothmix import Identity, ManifoldMixup, SmoothMixC
-from smoothmix.training import checkpoint, cuda_graph
-from smoothmix.training.cuda_graph import Graphed
 from smoothmix.training.recipe import Settings
 from smoothmix.training.step import FlatGradients, Pace
-from smoothmix.utils.command import StopSignal
-from smoothmix.utils.distributed import Ranks
-from tests.training.runs import assert_same_run
+from smoothmix.utils.distributed import Ranks, is_loss
+from smoothmix.utils.errors import UserError
+from tests.training.runs import weights_of
 
 CPU = Ranks(torch.device("cpu"))
-METHODS = ["CenterGaussian", "CutMix", "Cutout", "HideAndSeek", "Identity", "LabelSmoothing", "Mixup", "SmoothMixC",
-           "SmoothMixS"]  # fmt: skip
 
 
-# what a capture does not permit: operations that hand a value to the host, or make a tensor of the host's values
-REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "aten.equal", "randperm", "is_nonzero", "lift_")
-
-
-class Recording(TorchDispatchMode):
-    """Stands in for a CUDA graph: notes every operation, its very tensors and numbers, and `replay` repeats them."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if any(name in str(func) for name in REFUSED):
-            raise RuntimeError(f"{func}: operation not permitted when stream is capturing")
-        out = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, out))
-        return out
-
-    @torch.no_grad()
-    def replay(self):
-        for func, args, kwargs, out in self.calls:
-            again = func(*args, **kwargs)
-            if any(result.alias_info is not None for result in func._schema.returns):
-                continue  # a view of a tensor that is repeated, or a change in place
-            for kept, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
-                if isinstance(kept, Tensor):
-                    kept.copy_(new)
-
-
-def recorded(trainer):
-    """Return a `capture` for the step of `trainer`; like that of a GPU it leaves everything as it was."""
-
-    def capture(function, generator):
-        kept = [*trainer.model.parameters(), *trainer.model.buffers(), trainer.state.totals]
-        kept += [buffer for entry in trainer.state.optimizer.state.values() for buffer in entry.values()]
-        before = [(tensor, tensor.detach().clone()) for tensor in kept if tensor is not None]
-        streams = torch.get_rng_state(), generator.get_state()
-        with Recording() as recording:
-            function()
-        with torch.no_grad():
-            for tensor, value in before:
-                tensor.copy_(value)
-        torch.set_rng_state(streams[0])
-        generator.set_state(streams[1])
-        return recording.replay
-
-    return capture
-
-
-def graphs(capture, warm_up=lambda step: step()):
-    """Return a stand-in for CudaGraphs; `warm_up` returns what made the host wait."""
-    return SimpleNamespace(capture=capture, warm_up=warm_up)
-
-
-@pytest.fixture(autouse=True)
-def as_on_a_gpu(monkeypatch):
-    """On a CPU, where nobody has to wait, a mask may be looked at before it is applied."""
-    blend = import_module("smoothmix.mixing.blend")  # the package has a function of that name
-    monkeypatch.setattr(blend, "_may_read", lambda images: False, raising=False)
-
-
-@pytest.fixture
-def make(make_trainer, tiny_model):
-    """Return a function that makes trainers of three epochs of 5 full batches and a partial one, the last slower."""
-
-    def make(name, mixing=SmoothMixC, *, graphed=False, layer=None, **options):
-        generator, model = torch.Generator(), tiny_model()
-        if layer is not None:
-            model.insert(3, layer())
-        mixing = mixing(num_classes=4) if mixing is v2.CutMix else mixing(num_classes=4, generator=generator)
-        trainer = make_trainer(name, model=model, mixing=mixing, generator=generator, **options)
-        if graphed:
-            trainer.launch = Graphed(8, generator, trainer.mixing, graphs(recorded(trainer)))
-        return trainer
-
-    return make
-
-
-@pytest.fixture
-def dropout_draws_on_the_device(monkeypatch):
-    """On the CPU its generator is the host's, and would keep the step from being captured."""
-    monkeypatch.setattr(cuda_graph, "host_generators", lambda mixing: ())
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_replayed_run_is_the_eager_run(make, dropout_draws_on_the_device, method):
-    """Draws, learning rate, statistics, momentum, totals and the partial batch, bit for bit."""
-    runs = [make(name, getattr(smoothmix, method), graphed=name == "graph") for name in ("eager", "graph")]
-    for trainer in runs:
-        trainer.fit()
-    assert runs[1].launch.replays
-    assert_same_run(*runs)
-
-
-@pytest.mark.parametrize(
-    "layer", [partial(DropBlock, 0.7, 3, "linear"), partial(ShakeDrop, 0.5)], ids=["DropBlock", "ShakeDrop"]
-)
-def test_layers_that_draw_or_change_with_the_epoch_go_on_in_a_replay(make, dropout_draws_on_the_device, layer):
-    runs = [make(name, graphed=name == "graph", layer=layer) for name in ("eager", "graph")]
-    for trainer in runs:
-        trainer.fit()
-    assert_same_run(*runs)
-
-
-def test_the_step_of_several_ranks_is_replayed(make, dropout_draws_on_the_device, monkeypatch):
-    """All of it but the sum over the ranks, beside a step without the buffer of gradients."""
-    runs = [make(name, graphed=name == "graph") for name in ("eager", "graph")]
-
-    def wrapped(self):
-        self.gradients = FlatGradients(self.model, self.ranks)
-        return self.model
-
-    monkeypatch.setattr(runs[1], "_wrapped", wrapped.__get__(runs[1]))
-    for trainer in runs:
-        trainer.fit()
-    assert runs[1].launch.replays
-    assert_same_run(*runs)
-
-
-@pytest.mark.parametrize("settings", [Settings(precision="bf16"), Settings(channels_last=True)])
-def test_bf16_and_channels_last_are_replayed(make, dropout_draws_on_the_device, settings):
-    runs = [make(name, graphed=name == "graph", settings=settings) for name in ("eager", "graph")]
-    for trainer in runs:
-        trainer.fit()
-    assert_same_run(*runs)
-
-
-def test_three_views_of_workers_are_replayed(make, tiny_data, dropout_draws_on_the_device):
-    runs = []
-    for name in ("eager", "graph"):
-        data = tiny_data(augment="augmix", workers=0)
-        runs.append(make(name, Identity, graphed=name == "graph", data=data))
-        runs[-1].fit()
-    assert_same_run(*runs)
-
-
-@pytest.mark.parametrize("stop_at", [2, 4, 6, 9, 11])
-def test_a_replayed_run_stopped_at_any_step_resumes_to_the_unbroken_end(
-    make, dropout_draws_on_the_device, stop, stop_at
-):
-    """While it warms up, after the capture, at an epoch's last step, in the second epoch; then another capture."""
-    unbroken = make("unbroken")
-    unbroken.fit()
-    stop(make("stopped", graphed=True), stop_at)
-    resumed = make("stopped", graphed=True)
-    resumed.fit()
-    assert_same_run(unbroken, resumed)
-    saved = checkpoint.load(resumed.directory / "last.pt")["optimizer"]["param_groups"][0]["lr"]
-    assert float(saved) == pytest.approx(0.005)
-
-
-def test_the_recording_freezes_what_the_host_draws(make, dropout_draws_on_the_device):
-    """The comparisons above can fail: this is what they would miss if the stand-in ran the host's part again."""
-
-    class HostCoin(Identity):
-        def __call__(self, images, labels):
-            images, targets = super().__call__(images, labels)
-            return images * (1 + random.random()), targets
-
-    runs = []
-    for name in ("eager", "graph"):
-        random.seed(0)
-        runs.append(make(name, HostCoin, graphed=name == "graph"))
-        runs[-1].fit()
-    ours, theirs = (trainer.model[0].weight for trainer in runs)
-    assert not torch.equal(ours, theirs)
-
-
-def test_a_step_that_draws_on_the_host_stays_eager_and_says_so(make, capsys):
-    runs = [make(name, v2.CutMix, graphed=name == "graph") for name in ("eager", "graph")]
-    for trainer in runs:
-        trainer.fit()
-    assert not runs[1].launch.replays
-    assert_same_run(*runs)
-    assert capsys.readouterr().out.count("draws numbers on the host") == 1
-
-
-def test_manifold_mixup_has_a_graph_for_each_layer(make, dropout_draws_on_the_device):
-    runs = []
-    for name in ("eager", "graph"):
-        trainer = make(name, partial(ManifoldMixup, stages=["1", "2"]), graphed=name == "graph", epochs=6)
-        trainer.mixing.attach(trainer.model)
-        trainer.fit()
-        runs.append(trainer)
-    assert runs[1].launch.replays.keys() == {0, 1, 2}
-    assert_same_run(*runs)
-
-
-def test_only_full_batches_are_warmed_up_captured_and_replayed():
-    seen, captured, replays = [], [], []
-
-    def capture(function, generator):
-        captured.append((function, generator))
-        return lambda: replays.append(captured[0][0].args[0].tolist())
-
-    asides = []
-    launch = Graphed(2, "a generator", None, graphs(capture, lambda function: (asides.append(1), function())[1]))
-    for numbers in ([1, 2], [3], [4, 5], [6, 7], [8, 9], [10], [11, 12]):
-        launch(lambda given: seen.append(given.tolist()), None, torch.tensor(numbers))
-    assert seen == [[1, 2], [3], [4, 5], [6, 7], [10]]
-    assert len(asides) == 3
-    assert [generator for _, generator in captured] == ["a generator"]
-    assert replays == [[8, 9], [11, 12]]  # the graph's own inputs, into which the later ones were copied
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make, method):
-    """From the gather of the crops to the optimiser, in what a capture would see."""
-    trainer = make("run", getattr(smoothmix, method))
-    trainer.network = trainer.model
-    with StopSignal(CPU) as stop:
-        trainer.train_epoch(stop)
-    inputs = next(trainer.batches.inputs(1))
-    with Recording() as recording:
-        trainer.train_step(*inputs)
-    names = {str(func) for func, *_ in recording.calls}
-    assert {"aten.convolution_backward.default", "aten._fused_sgd_.tensor_lr"} <= names
-    assert names & {"aten.index.Tensor", "aten.index_select.default"}
-
-
-def test_a_step_that_reads_a_value_is_noticed(make):
-    class Reads(SmoothMixC):
-        def draw_mask(self, images):
-            mask = super().draw_mask(images)
-            return mask if mask.mean() > 0 else mask + 0
-
-    trainer = make("run", Reads)
+def test_fp16_scales_the_loss_skips_a_step_that_overflows_and_resumes(make_trainer):
+    trainer = make_trainer("run", settings=Settings(precision="fp16"))
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
     trainer.network = trainer.model.train()
-    inputs = next(trainer.batches.inputs(0))
-    with Recording(), pytest.raises(RuntimeError, match="not permitted"):
-        trainer.train_step(*inputs)
+    trainer.state.scaler = GradScaler("cpu", init_scale=1e38)  # overflows in float16
+    trainer.train_step(*next(trainer.batches.inputs(0)))
+    assert all(map(torch.equal, before, trainer.model.parameters()))
+    assert trainer.state.scaler.get_scale() == pytest.approx(5e37)
+    trainer.state.scaler = GradScaler("cpu", init_scale=8.0)
+    trainer.train_step(*next(trainer.batches.inputs(0)))
+    assert not any(map(torch.equal, before, trainer.model.parameters()))
+    resumed = make_trainer("resumed", settings=Settings(precision="fp16"))
+    resumed.state.load_dict(trainer.state.to_dict())
+    assert resumed.state.scaler.get_scale() == 8.0
 
 
-@pytest.mark.parametrize("keeps", [random.Random, numpy.random.default_rng, torch.Generator])
-def test_a_host_generator_of_the_strategy_is_noticed(make, capsys, keeps):
-    class Private(Identity):
-        def __call__(self, images, labels):
-            if not hasattr(self, "rng"):
-                self.rng = keeps()
-            scale = torch.rand(1, generator=self.rng).item() if keeps is torch.Generator else self.rng.random()
-            return images * (1 + scale), super().__call__(images, labels)[1]
-
-    trainer = make("run", Private, graphed=True)
-    trainer.mixing.rng = keeps()
-    trainer.fit()
-    assert not trainer.launch.replays
-    assert capsys.readouterr().out.count("draws numbers on the host") == 1
-
-
-def test_a_step_that_waits_for_the_gpu_stays_eager_and_says_where(make, dropout_draws_on_the_device, capsys):
-    waits = iter(["model.py:7", "", "model.py:7"])  # what libraries do in the first step does not count
-
-    def warm_up(step):
-        step()
-        return next(waits)
-
-    trainer = make("run")
-    trainer.launch = Graphed(8, trainer.state.generator, trainer.mixing, graphs(None, warm_up))
-    trainer.fit()
-    assert next(waits, None) is None
-    assert "reads from the GPU (model.py:7), which a CUDA graph cannot hold; it runs eagerly" in capsys.readouterr().out
+def test_fp16_trains_as_fp32_does(make_trainer):
+    """The weights of one step differ by what float16 rounds, 11 bits, and not by the scale of the loss."""
+    steps = []
+    for precision in ("fp32", "fp16"):
+        trainer = make_trainer(precision, settings=Settings(precision=precision))
+        trainer.model[3].p = 0.0  # dropout draws other numbers in another precision
+        if precision == "fp16":
+            trainer.state.scaler = GradScaler("cpu", init_scale=512.0)
+        trainer.network = trainer.model.train()
+        trainer.state.seed_streams(0)
+        before = weights_of(trainer)
+        trainer.train_step(*next(trainer.batches.inputs(0)))
+        steps.append(weights_of(trainer) - before)
+    assert (steps[1] - steps[0]).norm() / steps[0].norm() < 0.01
 
 
-def test_fit_again_drops_the_graphs_of_before(make, dropout_draws_on_the_device):
-    trainer = make("run", graphed=True)
-    trainer.fit()
-    assert trainer.launch.replays
-    trainer.fit()  # restores tensors of its own; there is nothing left to train
-    assert not trainer.launch.replays
+def test_speed_counts_what_a_device_has_done_not_what_was_queued(make_trainer, monkeypatch):
+    """A device that takes 20 ms per step, and a host that queues them all at once."""
+    done_at = [0.0]
 
+    def launch(function, variant, *inputs):
+        function(*inputs)
+        done_at[0] = max(done_at[0], time.perf_counter()) + 0.02
 
-class Foreign(nn.Linear):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("mixing", "model", "part"),
-    [
-        (SmoothMixC(num_classes=4), PyramidNet(8, 24, 4, bottleneck=False), ""),
-        (SmoothMixC(num_classes=4), timm_model("resnet18", 4), ""),
-        (v2.CutMix(num_classes=4), nn.Linear(1, 1), "torchvision.transforms.v2._augment.CutMix"),
-        (SmoothMixC(num_classes=4), nn.Sequential(Foreign(1, 1)), "test_step.Foreign"),
-        (graphs, nn.Linear(1, 1), "test_step.graphs"),
-    ],
-    ids=["ours", "timm", "torchvision", "model", "function"],
-)
-def test_what_is_not_known_to_be_safe_is_named(mixing, model, part):
-    assert cuda_graph.unsafe_part(mixing, model).endswith(part)
-    assert bool(cuda_graph.unsafe_part(mixing, model)) == bool(part)
-
-
-@pytest.mark.parametrize(
-    ("errors", "sentence"),
-    [
-        ([ValueError("the cause"), RuntimeError("capture ended")], "cannot be a CUDA graph (the cause)"),
-        ([RuntimeError("alone\nmore")], "cannot be a CUDA graph (alone); use step=eager"),
-        ([torch.OutOfMemoryError("CUDA"), RuntimeError("capture ended")], "out of memory while the train step is"),
-    ],
-)
-def test_a_failed_capture_names_its_first_cause(errors, sentence):
-    for earlier, later in itertools.pairwise(errors):
-        later.__context__ = earlier  # as if raised while the earlier one was handled
-    assert sentence in cuda_graph.failure(errors[-1])
+    monkeypatch.setattr(Ranks, "synchronize", lambda self: time.sleep(max(0.0, done_at[0] - time.perf_counter())))
+    trainer = make_trainer("run", epochs=1)
+    trainer.launch = launch
+    (row,) = trainer.fit()
+    steps, images = len(trainer.batches), trainer.data.sizes["train"]
+    assert images / row["images_per_second"] >= 0.02 * steps
+    assert row["seconds"] >= 0.02 * steps
 
 
 def test_the_host_is_at_most_two_steps_ahead():
@@ -352,54 +82,43 @@ def test_the_host_is_at_most_two_steps_ahead():
     assert log == [("queued", 0), ("queued", 1), ("queued", 2), ("done", 0), ("queued", 3), ("done", 1)]
 
 
-def test_speed_counts_what_a_device_has_done_not_what_was_queued(make, monkeypatch):
-    """A device that takes 20 ms per step, and a host that queues them all at once."""
-    done_at = [0.0]
-
-    def launch(function, variant, *inputs):
-        function(*inputs)
-        done_at[0] = max(done_at[0], time.perf_counter()) + 0.02
-
-    monkeypatch.setattr(Ranks, "synchronize", lambda self: time.sleep(max(0.0, done_at[0] - time.perf_counter())))
-    trainer = make("run", epochs=1)
-    trainer.launch = launch
-    (row,) = trainer.fit()
-    steps, images = len(trainer.batches), trainer.data.sizes["train"]
-    assert images / row["images_per_second"] >= 0.02 * steps
-    assert row["seconds"] >= 0.02 * steps
-
-
-def test_fp16_scales_the_loss_skips_a_step_that_overflows_and_resumes(make):
-    trainer = make("run", settings=Settings(precision="fp16"))
-    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
-    trainer.network = trainer.model.train()
-    trainer.state.scaler = GradScaler("cpu", init_scale=1e38)  # overflows in float16
-    trainer.train_step(*next(trainer.batches.inputs(0)))
-    assert all(map(torch.equal, before, trainer.model.parameters()))
-    assert trainer.state.scaler.get_scale() == pytest.approx(5e37)
-    trainer.state.scaler = GradScaler("cpu", init_scale=8.0)
-    trainer.train_step(*next(trainer.batches.inputs(0)))
-    assert not any(map(torch.equal, before, trainer.model.parameters()))
-    resumed = make("resumed", settings=Settings(precision="fp16"))
-    resumed.state.load_dict(trainer.state.to_dict())
-    assert resumed.state.scaler.get_scale() == 8.0
+def test_gradients_lie_in_one_buffer_in_the_format_of_their_weights(monkeypatch):
+    """Of two ranks whose sum is three times this one's gradient."""
+    monkeypatch.setattr(Ranks, "sum", lambda self, tensor: tensor.mul_(3))
+    monkeypatch.setattr(Ranks, "copy_from_main", lambda self, tensors: [tensor.neg_() for tensor in tensors])
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1)).to(memory_format=torch.channels_last)
+    model[1].bias.requires_grad_(False)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    gradients = FlatGradients(model, Ranks(torch.device("cpu"), 0, 2))
+    for weight, old in zip(model.parameters(), before, strict=True):
+        assert torch.equal(weight, -old if weight.requires_grad else old)  # rank 0's
+    model(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    own = [weight.grad for weight in model.parameters()]
+    gradients.average()
+    storage = gradients.buffer.untyped_storage().data_ptr()
+    for weight, gradient in zip(model.parameters(), own, strict=True):
+        if weight.requires_grad:
+            assert torch.equal(weight.grad, 1.5 * gradient)
+            assert weight.grad.stride() == weight.stride()
+            assert weight.grad.untyped_storage().data_ptr() == storage
+    assert gradients.buffer.numel() == sum(len(gradient.flatten()) for gradient in own if gradient is not None)
 
 
-def flat(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+def test_a_weight_without_a_gradient_is_named():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    gradients = FlatGradients(model, CPU)
+    model[1](torch.ones(1, 2)).sum().backward()
+    with pytest.raises(UserError, match=r"needs gradients of all weights, and 0\.weight has none; use step=eager"):
+        gradients.average()
 
 
-def test_fp16_trains_as_fp32_does(make):
-    """The weights of one step differ by what float16 rounds, 11 bits, and not by the scale of the loss."""
-    steps = []
-    for precision in ("fp32", "fp16"):
-        trainer = make(precision, settings=Settings(precision=precision))
-        trainer.model[3].p = 0.0  # dropout draws other numbers in another precision
-        if precision == "fp16":
-            trainer.state.scaler = GradScaler("cpu", init_scale=512.0)
-        trainer.network = trainer.model.train()
-        trainer.state.seed_streams(0)
-        before = flat(trainer.model)
-        trainer.train_step(*next(trainer.batches.inputs(0)))
-        steps.append(flat(trainer.model) - before)
-    assert (steps[1] - steps[0]).norm() / steps[0].norm() < 0.01
+def test_a_step_that_waits_for_a_lost_rank_ends():
+    events = [SimpleNamespace(record=lambda: None, query=lambda done=done: done) for done in (True, False, True)]
+    pace = Pace(torch.device("cuda"), 0.01, iter(events).__next__)
+    for _ in events:
+        pace()
+    with pytest.raises(Exception, match=r"a train step was not done within 0\.01 seconds") as raised:
+        pace.finish()
+    assert is_loss(raised.value)
+    pace.finish()
+    assert not pace.events

@@ -1,4 +1,4 @@
-"""Run by torchrun: `two_ranks.py steps|forms|manifold|evaluate OUT [EPOCHS [AUGMENT [DEVICE]]]`."""
+"""Run by torchrun: `two_ranks.py steps|forms|manifold|regularisers|evaluate OUT [EPOCHS [AUGMENT [DEVICE]]]`."""
 
 import sys
 from pathlib import Path
@@ -8,12 +8,19 @@ import torch
 from torch import nn
 
 from datasets.in_memory import InMemoryData
+from models import PyramidNet
 from smoothmix import Identity, ManifoldMixup
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import destroy_process_group, init_distributed
 from tests.training import uncaptured
+
+REGULARISERS = {
+    "stochastic depth": {"drop_path_rate": 0.5},
+    "DropBlock": {"drop_block_keep": [1.0, 0.6, 0.6], "drop_block_size": 2, "drop_block_schedule": "linear"},
+    "ShakeDrop": {"shake_drop": 0.5},
+}
 
 
 def data(augment="none"):
@@ -28,60 +35,81 @@ def network(norm):
     return nn.Sequential(*layers, nn.Linear(216, 7))
 
 
-def main(what, out, epochs=2, augment="none", device="cpu"):
-    ranks = init_distributed(device)
-    if what == "steps":
-        recipe = Recipe(name="test", epochs=int(epochs), batch_size=12, lr=0.1)
-        directory = Path(out)
-        directory.mkdir(exist_ok=True)
-        strategy = Identity(num_classes=7)
-        trainer = Trainer(
-            network(norm=False), strategy, data(augment), recipe, Settings(), directory, ranks, torch.Generator(), {}
+def train(ranks, model, directory, mixing=None, images=None, epochs=2, **settings):
+    """Train in batches of twelve images; return the weights of the end."""
+    directory.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(name="test", epochs=epochs, batch_size=12, lr=0.1)
+    mixing, generator = mixing or Identity(num_classes=7), torch.Generator(ranks.device)
+    Trainer(model, mixing, images or data(), recipe, Settings(**settings), directory, ranks, generator, {}).fit()
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def forms(ranks, out, device):
+    """Train in both forms of the step and two precisions; return the networks of all ranks."""
+    states = {}
+    for step in ("eager", "graph"):
+        if device == "cpu":
+            uncaptured.use(step)
+        for precision in ("fp32", "bf16"):
+            model = network(norm=True)
+            with torch.no_grad():
+                model[0].weight += ranks.rank  # those of rank 0 are taken
+            step_of = "auto" if device == "cpu" else step
+            train(ranks, model, out / step / precision, precision=precision, deterministic=True, step=step_of)
+            states[step, precision] = ranks.gather(model.cpu().state_dict())
+    return states
+
+
+def manifold(ranks, out):
+    """Return the weights and the drawn layers of all ranks."""
+    model, layers = network(norm=False), []
+    strategy = ManifoldMixup(num_classes=7, stages=["0", "1", "2"], generator=torch.Generator())
+    strategy.attach(model)
+    draw = strategy.draw_layer
+    strategy.draw_layer = lambda: layers.append(draw()) or layers[-1]
+    return ranks.gather({"weights": train(ranks, model, out, strategy), "layers": layers})
+
+
+def regularisers(ranks, out):
+    """Return the weights of all ranks, and what was left of a branch of ones in the steps of the second epoch."""
+    results = {}
+    for name, options in REGULARISERS.items():
+        torch.manual_seed(0)
+        model, kept = PyramidNet(8, alpha=6, num_classes=7, bottleneck=False, **options), []
+        layer = model.layer3[0].regulariser
+        layer.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 0 + 1,))
+        layer.register_forward_hook(
+            lambda module, _, out, kept=kept: kept.append(out.detach()) if module.training and len(out) == 6 else None
         )
-        trainer.fit()
-    elif what == "forms":
-        recipe = Recipe(name="test", epochs=2, batch_size=12, lr=0.1)
-        states = {}
-        for step in ("eager", "graph"):
-            if device == "cpu":
-                uncaptured.use(step)
-            for precision in ("fp32", "bf16"):
-                model, strategy = network(norm=True), Identity(num_classes=7)
-                with torch.no_grad():
-                    model[0].weight += ranks.rank  # those of rank 0 are taken
-                directory = Path(out) / step / precision
-                directory.mkdir(parents=True, exist_ok=True)
-                settings = Settings(precision=precision, deterministic=True, step="auto" if device == "cpu" else step)
-                generator = torch.Generator(ranks.device)
-                Trainer(model, strategy, data(), recipe, settings, directory, ranks, generator, {}).fit()
-                states[step, precision] = ranks.gather(model.cpu().state_dict())
-        if ranks.is_main:
-            torch.save(states, Path(out) / "states.pt")
-    elif what == "manifold":
-        recipe = Recipe(name="test", epochs=2, batch_size=12, lr=0.1)
-        directory = Path(out)
-        directory.mkdir(exist_ok=True)
-        model, generator, layers = network(norm=False), torch.Generator(), []
-        strategy = ManifoldMixup(num_classes=7, stages=["0", "1", "2"], generator=generator)
-        strategy.attach(model)
-        draw = strategy.draw_layer
-        strategy.draw_layer = lambda: layers.append(draw()) or layers[-1]
-        Trainer(model, strategy, data(), recipe, Settings(), directory, ranks, generator, {}).fit()
-        weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-        gathered = ranks.gather({"weights": weights, "layers": layers})
-        if ranks.is_main:
-            torch.save(gathered, directory / "gathered.pt")
-    else:
-        # every rank has other BatchNorm statistics until rank 0's are copied
-        model = network(norm=True)
-        model[1].running_mean += ranks.rank
-        ranks.copy_from_main(model.buffers())
-        calls = []
-        batches = data().eval_batches("test", 4 * ranks.world_size, ranks)
-        result = evaluate(model, batches, ranks, after_batch=lambda: calls.append(1))
-        assert len(set(ranks.gather(len(calls)))) == 1
-        if ranks.is_main:
-            torch.save(result, out)
+        weights = ranks.gather(train(ranks, model, out / name))
+        results[name] = {"kept": ranks.gather(torch.stack(kept[5:])), "weights": weights}
+    return results
+
+
+def errors(ranks):
+    """Return what an evaluation finds; every rank has other BatchNorm statistics until rank 0's are copied."""
+    model, calls = network(norm=True), []
+    model[1].running_mean += ranks.rank
+    ranks.copy_from_main(model.buffers())
+    batches = data().eval_batches("test", 4 * ranks.world_size, ranks)
+    result = evaluate(model, batches, ranks, after_batch=lambda: calls.append(1))
+    assert len(set(ranks.gather(len(calls)))) == 1
+    return result
+
+
+def main(what, out, epochs=2, augment="none", device="cpu"):
+    ranks, out = init_distributed(device), Path(out)
+    if what == "steps":
+        train(ranks, network(norm=False), out, images=data(augment), epochs=int(epochs))
+        return
+    results = {
+        "forms": lambda: forms(ranks, out, device),
+        "manifold": lambda: manifold(ranks, out),
+        "regularisers": lambda: regularisers(ranks, out),
+        "evaluate": lambda: errors(ranks),
+    }[what]()
+    if ranks.is_main:
+        torch.save(results, out.with_suffix(".pt"))
 
 
 if __name__ == "__main__":

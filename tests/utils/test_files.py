@@ -6,15 +6,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from smoothmix.training.log import EventFile
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import hold, is_held, open_no_follow, replacing, write_text
+from tests.commands import ROOT, python
 
-ROOT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -67,8 +66,7 @@ def test_an_event_file_is_a_new_one(folder, victim, monkeypatch):
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_one(folder):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder / "a[1].json")], cwd=ROOT)
-    assert done.returncode == -9
+    assert python("-c", KILLED, folder / "a[1].json").returncode == -9
     (left,) = folder.iterdir()
     assert left.read_text() == "half"
     write_text(folder / "b.json", "another file")
