@@ -15,14 +15,9 @@ from datasets.sampling import epoch_order
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
+from tests.datasets.test_in_memory import collect
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"image_size": 16, "resize": 20}
-
-
-def collect(batches) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = zip(*batches, strict=True)
-    return torch.cat(images), torch.cat(labels)
 
 
 def sorted_paths(root: Path, split: str) -> list[Path]:
@@ -161,24 +156,14 @@ def test_options_reach_the_images(class_folder):
         assert not torch.allclose(base, images(**option), atol=1e-3), option
 
 
-@pytest.fixture(scope="module")
-def reference(folder_root):
-    """The batches of one process without workers: (epoch) -> list of batches."""
-    batches = class_folders(folder_root, workers=0, **SMALL).train_batches(6, seed=2)
-    return {epoch: list(batches.epoch(epoch)) for epoch in (0, 1)}
-
-
-def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(folder_root, reference):
-    data = class_folders(folder_root, workers=0, **SMALL)
-    other = list(data.train_batches(6, seed=3).epoch(0))
-    assert [len(labels) for _, labels in reference[0]] == [6, 6, 6, 3]
-    for batches in (reference[0], reference[1], other):
-        assert collect(batches)[1].bincount().tolist() == [7, 7, 7]
-    orders = {tuple(epoch_order(21, seed, epoch)) for seed, epoch in ((2, 0), (2, 1), (3, 0))}
-    assert len(orders) == 3
-    runs = [collect(batches)[0] for batches in (reference[0], reference[1], other)]
-    distance = [torch.cdist(a.flatten(1), b.flatten(1)).min() for a, b in ((runs[0], runs[1]), (runs[0], runs[2]))]
-    assert min(distance) > 0.1
+def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(folder_root):
+    data, places = class_folders(folder_root, workers=0, **SMALL), [(2, 0), (2, 1), (3, 0)]
+    runs = [list(data.train_batches(6, seed).epoch(epoch)) for seed, epoch in places]
+    assert [len(labels) for _, labels in runs[0]] == [6, 6, 6, 3]
+    assert all(collect(batches)[1].bincount().tolist() == [7, 7, 7] for batches in runs)
+    assert len({tuple(epoch_order(21, *place)) for place in places}) == 3
+    first, *others = (collect(batches)[0].flatten(1) for batches in runs)
+    assert min(torch.cdist(first, other).min() for other in others) > 0.1
 
 
 def test_nobody_elses_folders_become_images(class_folder):
@@ -192,41 +177,6 @@ def test_nobody_elses_folders_become_images(class_folder):
     found = class_folders(root, workers=0)
     assert found.sizes == expected.sizes == {"train": 21, "test": 9}
     assert found.fingerprint == expected.fingerprint
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(folder_root, reference, workers):
-    data = class_folders(folder_root, workers=workers, **SMALL)
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    batches = data.train_batches(6, seed=2)
-    children = []
-    for epoch in (0, 1):
-        got = list(batches.epoch(epoch))
-        children.append(sorted(child.pid for child in multiprocessing.active_children()))
-        for (a, b), (c, d) in zip(got, reference[epoch], strict=True):
-            assert torch.equal(a, c)
-            assert torch.equal(b, d)
-    assert len(children[0]) == workers
-    assert children[0] == children[1], "the workers of the first epoch serve the second"
-    for start in (3, 1, 4):  # later epochs may start anywhere, also after one that was left in the middle
-        next(batches.epoch(0))
-        rest = list(batches.epoch(1, start_step=start))
-        assert len(rest) == 4 - start
-        assert all(torch.equal(a, c) for (a, _), (c, _) in zip(rest, reference[1][start:], strict=True))
-    assert torch.equal(torch.get_rng_state(), before), "the global generator was used"
-
-
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_share_the_global_batches_of_one_process(folder_root, reference, world_size):
-    data = class_folders(folder_root, workers=0, **SMALL)
-    ranks = [data.train_batches(6, 2, Ranks(rank=rank, world_size=world_size)) for rank in range(world_size)]
-    for epoch in (0, 1):
-        for whole, *parts in zip(reference[epoch], *[rank.epoch(epoch) for rank in ranks], strict=True):
-            images, labels = collect(parts)
-            kept = len(whole[1]) // world_size * world_size
-            assert torch.equal(images, whole[0][:kept])
-            assert torch.equal(labels, whole[1][:kept])
 
 
 @pytest.mark.parametrize(("workers", "world_size"), [(0, 1), (0, 2), (0, 3), (2, 2)])
@@ -255,19 +205,6 @@ def test_image_batches_are_cropped_pixels(folder_root):
     assert torch.equal(images, torch.stack(crops[2:6]))
     assert labels.tolist() == [0, 0, 1, 1]
     assert torch.equal(last[0], crops[11])
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_gpu_gets_the_same_batches(folder_root, reference, workers):
-    data = class_folders(folder_root, workers=workers, **SMALL)
-    got = list(data.train_batches(6, seed=2, ranks=Ranks(torch.device("cuda", 0))).epoch(1))
-    for (images, labels), (expected, expected_labels) in zip(got, reference[1], strict=True):
-        assert images.is_cuda
-        assert torch.equal(labels.cpu(), expected_labels)
-        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-4)
-    _, labels = collect(data.eval_batches("test", 5, Ranks(torch.device("cuda", 0))))
-    assert labels.tolist() == [i // 4 for i in range(12)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

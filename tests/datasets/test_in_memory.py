@@ -78,40 +78,6 @@ def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(data):
     assert torch.equal(again[0], runs[1, 1][0])
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_share_the_global_batches_of_one_process(data, world_size):
-    alone = list(data.train_batches(12, seed=5).epoch(4))
-    ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
-    ranks = [list(data.train_batches(12, 5, one).epoch(4)) for one in ranks]
-    for step, (images, labels) in enumerate(alone):
-        parts = [rank[step] for rank in ranks]
-        share = len(labels) // world_size
-        assert [len(part[1]) for part in parts] == [share] * world_size
-        assert torch.equal(torch.cat([part[0] for part in parts]), images[: share * world_size])
-        assert torch.equal(torch.cat([part[1] for part in parts]), labels[: share * world_size])
-
-
-def test_an_epoch_can_start_at_any_step(data):
-    batches = data.train_batches(10, seed=1)
-    whole = list(batches.epoch(7))
-    for start in (0, 1, 4, 6):
-        rest = list(batches.epoch(7, start_step=start))
-        assert len(rest) == 6 - start
-        for (a, b), (c, d) in zip(rest, whole[start:], strict=True):
-            assert torch.equal(a, c)
-            assert torch.equal(b, d)
-    with pytest.raises(ValueError, match="start_step=7"):
-        next(batches.epoch(7, start_step=7))
-
-
-def test_no_global_random_state_is_used(data):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    list(data.train_batches(10, seed=1).epoch(0))
-    list(data.eval_batches("test", 10))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_evaluation_covers_every_image_once(data, pictures, world_size):
     parts = [data.eval_batches("test", 6, Ranks(rank=rank, world_size=world_size)) for rank in range(world_size)]
