@@ -1,5 +1,6 @@
-"""Write corrupted test images in the layouts that `datasets.corrupted` reads.
+"""Write corrupted test images in the layouts that `datasets.corrupted` reads, one corruption-severity pair at a time.
 
+Several processes may write different pairs of one benchmark at once.
 A file or folder gets its name only when it is whole, and one that has its name is checked before it counts as done:
 other programs, or a full disk, may have left a part of it.
 """
@@ -9,7 +10,6 @@ import secrets
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -24,22 +24,6 @@ from smoothmix.utils.walk import walk_files
 PARTS = ".parts"  # what is being written, and severities that wait for the others of their file
 
 
-class Writer(Protocol):
-    """Writes the corruption-severity pairs of one benchmark; several processes may write different pairs at once."""
-
-    def prepare(self) -> None:
-        """Write what belongs to no corruption, and remove what an earlier start left unfinished."""
-
-    def is_done(self, name: str, severity: int) -> bool:
-        """Return whether a pair is there and whole."""
-
-    def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
-        """Write a pair: `batches` (n, S, S, 3), uint8, in the order of the test images."""
-
-    def finish(self, name: str) -> None:
-        """Put the severities of a corruption together, if all are there."""
-
-
 class ArrayWriter:
     """Writes <corruption>.npy, uint8 (5n, S, S, 3), severity by severity, and labels.npy, as CIFAR-10-C has them."""
 
@@ -48,22 +32,22 @@ class ArrayWriter:
         self.shape = (data.sizes["test"], data.image_size, data.image_size, 3)
 
     def prepare(self) -> None:
-        """See :class:`Writer`."""
+        """Write what belongs to no corruption, and remove what an earlier start left unfinished."""
         _clear(self.parts, keep=".npy")
         self._save(self.folder / "labels.npy", np.tile(self.labels, len(SEVERITIES)))
 
     def is_done(self, name: str, severity: int) -> bool:
-        """See :class:`Writer`."""
+        """Return whether a pair is there and whole."""
         n, *image = self.shape
         whole = self.folder / f"{name}.npy", (len(SEVERITIES) * n, *image)
         return _holds(*whole) or _holds(self._part(name, severity), self.shape)
 
     def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
-        """See :class:`Writer`."""
+        """Write a pair: `batches` (n, S, S, 3), uint8, in the order of the test images."""
         self._save(self._part(name, severity), np.concatenate(list(batches)))
 
     def finish(self, name: str) -> None:
-        """See :class:`Writer`."""
+        """Put the severities of a corruption together, if all are there."""
         parts = [self._part(name, severity) for severity in SEVERITIES]
         if all(_holds(part, self.shape) for part in parts):
             self._save(self.folder / f"{name}.npy", np.concatenate([np.load(part) for part in parts]))
@@ -98,11 +82,11 @@ class FolderWriter:
                 raise UserError(f"{first} and {file} would both become {jpeg}; rename or remove one of them")
 
     def prepare(self) -> None:
-        """See :class:`Writer`."""
+        """Remove what an earlier start left unfinished."""
         _clear(self.parts)
 
     def is_done(self, name: str, severity: int) -> bool:
-        """See :class:`Writer`."""
+        """Return whether a pair is there and whole."""
         pair = self.folder / name / str(severity)
         if not pair.is_dir():
             return False
@@ -110,7 +94,7 @@ class FolderWriter:
         return {path.relative_to(pair) for path in found} == self.files.keys() and all(map(_is_whole_jpeg, found))
 
     def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
-        """See :class:`Writer`."""
+        """Write a pair: `batches` (n, S, S, 3), uint8, in the order of the test images."""
         beside = _unused(self.parts, f"{name}-{severity}")
         images = (image for batch in batches for image in batch)
         for image, file in zip(images, self.files, strict=True):

@@ -97,7 +97,10 @@ class InMemoryData:
 
         self.image_size = train_images.shape[1]
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
-        self.fingerprint = self._hash()
+        digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
+        for part in (part for images_and_labels in self._splits.values() for part in images_and_labels):
+            digest.update(part.numpy())
+        self.fingerprint = digest.hexdigest()
         images, labels = self._splits["train"]
         self._splits["train"] = (F.pad(images, (0, 0, padding, padding, padding, padding)), labels)
         self._on_device: dict[tuple[str, torch.device], Batch] = {}
@@ -150,12 +153,6 @@ class InMemoryData:
             self._on_device[split, device] = (images.to(device), labels.to(device))
         return self._on_device[split, device]
 
-    def _hash(self) -> str:
-        digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
-        for images, labels in self._splits.values():
-            digest.update(images.numpy())
-            digest.update(labels.numpy())
-        return digest.hexdigest()
 
 
 class TrainBatches:

@@ -48,7 +48,9 @@ def find_images(root: Path, val_split: int) -> Layout:
     evaluation = [root / name for name in ("val", "test") if (root / name).is_dir()]
     if not evaluation:
         return _split(train if train.is_dir() else root, root, val_split)
-    class_names = _classes(train) if train.is_dir() else None
+    class_names = subfolders(train) if train.is_dir() else None
+    if class_names == []:
+        raise UserError(f"{train} has no class folders: images belong in {train}/<class>/")
     found = {folder: images for folder in evaluation if (images := _labelled(root, folder, class_names)) is not None}
     if len(found) > 1:
         raise UserError(f"{root} has both val and test: move away the one that should not be evaluated")
@@ -118,8 +120,12 @@ def _labelled(root: Path, folder: Path, class_names: list[str] | None) -> tuple[
     """
     if _has_class_folders(folder):
         names = subfolders(folder)
-        if class_names is not None and names != class_names:
-            raise _differing(root / "train", folder, class_names, names)
+        if class_names is not None and (differing := sorted({*names} ^ {*class_names})):
+            shown = ", ".join(f"{n!r} (only in {'train' if n in class_names else folder.name})" for n in differing[:3])
+            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+            raise UserError(
+                f"the class folders of {root / 'train'} and {folder} differ: {shown}{more}; both need the same classes"
+            )
         return names, list_images(folder, names)
     images = _images(folder)
     if (class_of := _read_classes(root, folder, images)) is None:
@@ -158,19 +164,6 @@ def _read_devkit(devkit: Path, images: list[str]) -> dict[str, str]:
     if len(numbers) != len(images):
         raise UserError(f"{truth} has {len(numbers)} lines, but there are {len(images)} images; complete them")
     return {_stem(image): name_of[int(number)] for image, number in zip(images, numbers, strict=True)}
-
-
-def _classes(train: Path) -> list[str]:
-    if not (names := subfolders(train)):
-        raise UserError(f"{train} has no class folders: images belong in {train}/<class>/")
-    return names
-
-
-def _differing(train: Path, test: Path, names: list[str], others: list[str]) -> UserError:
-    differing = sorted({*names} ^ {*others})
-    shown = ", ".join(f"{name!r} (only in {'train' if name in names else test.name})" for name in differing[:3])
-    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-    return UserError(f"the class folders of {train} and {test} differ: {shown}{more}; both need the same classes")
 
 
 def _images(folder: Path) -> list[str]:

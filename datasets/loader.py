@@ -9,8 +9,8 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import cache, partial
+from contextlib import nullcontext, suppress
+from functools import cache
 from multiprocessing.connection import Listener, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -98,11 +98,19 @@ def batches_on(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tenso
     Raises:
         UserError: one came instead of a batch, a worker was killed, or no batch came for `LIMIT` seconds.
     """
-    move = _on_copy_stream(device) if device.type == "cuda" else partial(_move, device)
+    copies = _copy_stream(device) if device.type == "cuda" else None
     for batch in _received(loader, device) if loader.num_workers else loader:
         if isinstance(batch, UserError):
             raise UserError(*batch.args)  # a new one: `batch` would tie this frame and the workers into a cycle
-        yield move(batch)
+        # the host runs ahead of a GPU, so a batch crosses the bus while the GPU still works on the one before it
+        with nullcontext() if copies is None else torch.cuda.stream(copies):
+            moved = tuple(tensor.to(device, non_blocking=True) for tensor in batch)
+        if copies is not None:
+            main = torch.cuda.current_stream(device)
+            main.wait_stream(copies)
+            for tensor in moved:
+                tensor.record_stream(main)  # or the next copy could overwrite it while it is in use
+        yield moved
 
 
 def _received(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, ...] | UserError]:
@@ -183,29 +191,6 @@ def _lost(workers: list[BaseProcess], error: Exception) -> Exception:
             cause = f"{SHARED_MEMORY} is full" if name == "SIGBUS" else "most likely the machine ran out of memory"
             return UserError(f"a data worker (process {worker.pid}) was killed by {name}: {cause}; {remedy}")
     return error
-
-
-def _move(device: torch.device, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(tensor.to(device, non_blocking=True) for tensor in batch)
-
-
-def _on_copy_stream(device: torch.device) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:
-    """Return a function that copies a batch to a GPU on a stream of its own.
-
-    The host runs ahead of the GPU, so a batch crosses the bus while the GPU still works on the one before it.
-    """
-    copies = _copy_stream(device)
-
-    def move(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        with torch.cuda.stream(copies):
-            moved = _move(device, batch)
-        main = torch.cuda.current_stream(device)
-        main.wait_stream(copies)
-        for tensor in moved:
-            tensor.record_stream(main)  # or the next copy could overwrite it while it is in use
-        return moved
-
-    return move
 
 
 @cache  # one for every loader: memory that one stream frees, another cannot reuse

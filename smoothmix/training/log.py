@@ -11,6 +11,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,12 @@ class EventFile:
 
         self._event, self._summary = event_pb2, summary_pb2
         self.path = folder
-        try:
+        with self._refusing():
             folder.mkdir(exist_ok=True)
             names = (re.match(r"events\.out\.tfevents\.(\d{1,19})\.", path.name) for path in folder.iterdir())
             number = max([time.time_ns(), *(int(name[1]) + 1 for name in names if name)])
             self.path = folder / f"events.out.tfevents.{number}.{socket.gethostname()}.{os.getpid()}"
             self._file = open(self.path, "xb")  # noqa: SIM115 (closed by `close`)
-        except OSError as error:
-            raise self._refused(error) from error
         self._records = RecordWriter(self._file)
         self._write(step=first_dropped, file_version="brain.Event:2")
         self._write(step=first_dropped, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
@@ -77,26 +76,25 @@ class EventFile:
 
     def flush(self) -> None:
         """Hand what was added to the operating system."""
-        try:
+        with self._refusing():
             self._file.flush()
-        except OSError as error:
-            raise self._refused(error) from error
 
     def close(self) -> None:
         """End the file."""
-        try:
+        with self._refusing():
             self._file.close()
-        except OSError as error:
-            raise self._refused(error) from error
 
     def _write(self, **event: object) -> None:
-        try:
+        with self._refusing():
             self._records.write(self._event.Event(wall_time=time.time(), **event).SerializeToString())
-        except OSError as error:
-            raise self._refused(error) from error
 
-    def _refused(self, error: OSError) -> UserError:
-        return UserError(f"cannot write {self.path} ({error}); free space or fix its folder, and run again")
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            sentence = f"cannot write {self.path} ({error}); free space or fix its folder, and run again"
+            raise UserError(sentence) from error
 
 
 class Tracker:

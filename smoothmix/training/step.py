@@ -53,17 +53,11 @@ def jensen_shannon(*logits: Tensor) -> Tensor:
     return (p * (log_p - log_m)).sum(dim=2).mean()
 
 
-def _conv(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
-    out: Tensor = layer._conv_forward(input, weight, bias)
-    return out
-
-
-def _linear(layer: nn.Linear, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
-    return F.linear(input, weight, bias)
-
-
 # Exact types, whose code is known: what they do with a weight and a bias, and that they add 1 to their counter.
-FORWARD: dict[type, Callable[..., Tensor]] = {nn.Conv2d: _conv, nn.Linear: _linear}
+FORWARD: dict[type, Callable[..., Tensor]] = {
+    nn.Conv2d: lambda layer, weight, bias, input: layer._conv_forward(input, weight, bias),
+    nn.Linear: lambda layer, weight, bias, input: F.linear(input, weight, bias),
+}
 COUNTING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 

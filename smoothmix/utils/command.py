@@ -185,8 +185,14 @@ class StopSignal:
 def exit_with_parent() -> None:
     """End this process, started by :mod:`multiprocessing`, as soon as its parent has ended, even by SIGKILL."""
     parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+    if parent is None:
+        return
+
+    def exit_after() -> None:
+        wait([parent.sentinel])  # a pipe, which the system closes with the parent
+        os._exit(1)
+
+    threading.Thread(target=exit_after, daemon=True).start()
 
 
 def kill(processes: Iterable[BaseProcess]) -> None:
@@ -202,8 +208,3 @@ def kill(processes: Iterable[BaseProcess]) -> None:
             process.join(1)
     finally:
         signal.signal(signal.SIGCHLD, handler)
-
-
-def _exit_after(sentinel: int) -> None:
-    wait([sentinel])  # a pipe, which the system closes with the parent
-    os._exit(1)

@@ -25,13 +25,19 @@ def environment(device: torch.device) -> dict[str, Any]:
     tell it, and ``git_note`` then says why.
     """
     commit, note = _git_commit()
+    versions = {"python": platform.python_version()}
+    for package in ("torch", "torchvision", "timm"):
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    script = Path(sys.argv[0]).absolute()
+    name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else sys.argv[0]
     return {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), **_versions("torch", "torchvision", "timm")},
+        "versions": versions,
         "git_commit": commit,
         **({"git_note": note} if note else {}),
-        "command": _command(),
+        "command": shlex.join([str(name), *sys.argv[1:]]),  # as a shell takes it from the repository's root
     }
 
 
@@ -43,21 +49,6 @@ def start(device: torch.device, **position: int) -> dict[str, Any]:
 def environment_of(start_or_record: Mapping[str, Any]) -> dict[str, Any]:
     """Return those entries that :func:`environment` makes."""
     return {key: start_or_record[key] for key in KEYS if key in start_or_record}
-
-
-def _command() -> str:
-    """Return the command line as a shell takes it from the repository's root, after ``python``."""
-    script = Path(sys.argv[0]).absolute()
-    name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else sys.argv[0]
-    return shlex.join([str(name), *sys.argv[1:]])
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    installed = {}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            installed[package] = version(package)
-    return installed
 
 
 @cache  # the commit that this process began with
@@ -78,10 +69,8 @@ def _git_commit() -> tuple[str | None, str]:
 
 def device_name(device: torch.device) -> str:
     """Return the name of the GPU, or of the processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-
-
-def _cpu_name() -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
