@@ -1,8 +1,8 @@
 """Write corrupted test images in the layouts that `datasets.corrupted` reads, one corruption-severity pair at a time.
 
-Several processes may write different pairs of one benchmark at once.
-A file or folder gets its name only when it is whole, and one that has its name is checked before it counts as done:
-other programs, or a full disk, may have left a part of it.
+Several processes may write different pairs of one benchmark at once. A file or folder gets its name only when it is
+whole, and one that has its name is checked before it counts as done: other programs, or a full disk, may have left a
+part of it.
 """
 
 import os
