@@ -22,7 +22,7 @@ from smoothmix.evaluation.averages import ALEXNET
 from smoothmix.utils.numerics import derive_seed
 from tests.commands import here
 
-MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMES = ["bee", "cat", "dog"]
 EACH = 11
 
@@ -76,8 +76,8 @@ def network(folder):
     return model
 
 
-def normalized(images):
-    return (images.float() / 255 - MEAN) / STD
+def normalized(images, mean=MEAN, std=STD):
+    return (images.float() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
 def write(network, path):
@@ -145,12 +145,10 @@ def test_errors_are_those_of_a_loop_over_the_images(network, folder, tmp_path, n
 def test_a_mean_and_a_deviation_of_ones_own(network, folder, checkpoint, tmp_path):
     ran("eval.py", *words(folder, checkpoint, "mean=[0.5,0.4,0.3]", "std=[0.2,0.3,0.25]"))
     images, labels = read_images(folder, 64)
-    scaled = (images / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.25]).view(3, 1, 1)
     with torch.no_grad():
-        loss = F.cross_entropy(network(scaled), labels).item()
+        loss = F.cross_entropy(network(normalized(images, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))), labels).item()
     found = record(tmp_path, "w.animals-test.json")
-    assert found["loss"] == pytest.approx(loss, rel=1e-4)
-    assert found["mean"] == [0.5, 0.4, 0.3]
+    assert (found["loss"], found["mean"]) == (pytest.approx(loss, rel=1e-4), [0.5, 0.4, 0.3])
 
 
 def test_a_subset_is_marked_and_has_wilsons_interval(folder, checkpoint, tmp_path):
@@ -201,9 +199,7 @@ def test_published_weights_are_normalised_as_in_their_training(network, tmp_path
     assert (found["mean"], found["std"]) == ([0.1, 0.2, 0.3], [0.5, 0.6, 0.7])
 
     images, labels = digits().arrays("test")
-    scaled = (images.permute(0, 3, 1, 2) / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor(
-        [0.5, 0.6, 0.7]
-    ).view(3, 1, 1)
+    scaled = normalized(images.permute(0, 3, 1, 2), (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
     with torch.no_grad():
         logits = create_model("test_resnet", pretrained=True, num_classes=10).eval()(scaled)
     assert found["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
@@ -319,10 +315,8 @@ def test_a_card_has_the_numbers_of_the_records(evaluated):
 
 
 def test_mce_is_on_the_card_of_imagenet_c(evaluated):
-    content = record(evaluated, "w.animals64_c-generate-6.json") | {
-        "benchmark": "imagenet_c",
-        "clean_top1_error": 43.48,
-    }
+    content = record(evaluated, "w.animals64_c-generate-6.json")
+    content |= {"benchmark": "imagenet_c", "clean_top1_error": 43.48}
     content["top1_errors"] = {
         name: {str(severity): error / 2 for severity, error in enumerate(errors, 1)} for name, errors in ALEXNET.items()
     }

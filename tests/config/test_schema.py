@@ -1,10 +1,14 @@
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 from torchvision.transforms import v2
 
+from models.dropblock import DropBlock
+from models.shakedrop import ShakeDrop
 from smoothmix.config import build, schema
 from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import CONFIGS, compose
@@ -23,6 +27,18 @@ def one_sentence(error):
     return text
 
 
+def drop_block(*keep, size, schedule):
+    return {"drop_block_keep": [*keep], "drop_block_size": size, "drop_block_schedule": schedule}
+
+
+REGULARISED = {
+    "cifar100/stochdepth": {"drop_path_rate": 0.25},
+    "cifar100/dropblock": drop_block(1.0, 0.9, 0.9, size=4, schedule="constant"),
+    "cifar100/shakedrop": {"shake_drop": 0.5},
+    "cifar100/shakedrop_cutmix": {"shake_drop": 0.5},
+    "imagenet/stochdepth": {"drop_path_rate": 0.25},
+    "imagenet/dropblock": drop_block(1.0, 1.0, 0.975, 0.9, size=7, schedule="linear"),
+}
 EXPERIMENTS = sorted(path.relative_to(CONFIGS / "experiment") for path in CONFIGS.glob("experiment/*/*.yaml"))
 MIXINGS = sorted(path.stem for path in CONFIGS.glob("mixing/*.yaml"))
 
@@ -93,17 +109,8 @@ def test_the_head_of_an_experiment_has_its_row_its_number_and_its_command(path):
     assert bool(five_seeds) == bool(re.search(r"Table [678]", head))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
-def test_every_experiment_takes_two_steps_with_its_own_network(path):
-    config = checked(f"experiment={path.with_suffix('')}")
-    cifar = config.dataset.name.startswith("cifar")
-    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[config.dataset.name]
-    side = 32 if cifar else 224
-    network = build.model(config, classes, side).train()
-    generator = torch.Generator().manual_seed(0)
-    strategy = build.mixing(config, classes, generator, network)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+def take_two_steps(network, strategy, side, generator):
+    optimizer = torch.optim.SGD(network.train().parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4)
     before = [parameter.detach().clone() for parameter in network.parameters()]
     for step in range(2):
         if hasattr(strategy, "draw_layer"):
@@ -119,6 +126,54 @@ def test_every_experiment_takes_two_steps_with_its_own_network(path):
     for old, new in zip(before, network.parameters(), strict=True):
         assert torch.isfinite(new).all()
         assert not torch.equal(old, new)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
+def test_every_experiment_takes_two_steps_with_its_own_network(path):
+    config = checked(f"experiment={path.with_suffix('')}")
+    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[config.dataset.name]
+    side = 32 if config.dataset.name.startswith("cifar") else 224
+    network = build.model(config, classes, side)
+    generator = torch.Generator().manual_seed(0)
+    take_two_steps(network, build.mixing(config, classes, generator, network), side, generator)
+
+
+# ---- experiments whose method lives inside the network
+
+
+@pytest.mark.parametrize("experiment", REGULARISED)
+def test_the_experiment_is_its_baseline_with_one_regulariser(experiment):
+    dataset, row = experiment.split("/")
+    config, baseline = checked(f"experiment={experiment}"), checked(f"experiment={dataset}/baseline")
+    assert config.method == row
+    assert config.model.options == baseline.model.options | REGULARISED[experiment]
+    assert config.mixing.name == ("cutmix" if row == "shakedrop_cutmix" else "identity")
+    assert replace(config, method=baseline.method, model=baseline.model, mixing=baseline.mixing) == baseline
+
+
+def test_the_header_tells_the_right_number_of_stochastic_depth():
+    text = (CONFIGS / "experiment/cifar100/stochdepth.yaml").read_text()
+    assert all(number in text for number in ("16.73", "15.86", "3.33"))
+
+
+@pytest.mark.parametrize(
+    ("values", "module"),
+    [
+        (["+model.drop_path_rate=0.25"], StochasticDepth),
+        (["+model.drop_block_keep=[1.0,0.9,0.9]", "+model.drop_block_size=4"], DropBlock),
+        (["+model.shake_drop=0.5"], ShakeDrop),
+    ],
+)
+def test_a_small_network_takes_the_same_settings(values, module):
+    config = checked("model=pyramidnet8", "mixing=identity", *values)
+    network, plain = build.model(config, 10, 32), build.model(checked("model=pyramidnet8"), 10, 32)
+    assert any(isinstance(layer, module) for layer in network.modules())
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), plain.parameters(), strict=True))
+    take_two_steps(network, build.mixing(config, 10), 32, torch.Generator().manual_seed(0))
+
+
+# ---- groups
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)
@@ -170,6 +225,8 @@ def test_classes_of_torchvision_and_timm_are_admitted():
         ("mixing.p=${nothing}", "mixing.p refers to a missing value"),
         ("+mixing.num_classes=3", "mixing.num_classes is set by the program"),
         ("+model.num_classes=3", "model.num_classes is set by the program"),
+        ("+model.drop_path_rate=a", "model.drop_path_rate='a' should be of type float"),
+        ("+model.drop_block_size=4.5", "model.drop_block_size=4.5 should be of type int"),
     ],
 )
 def test_mistakes_get_one_sentence(override, words):
@@ -212,10 +269,18 @@ def test_manifold_mixup_on_a_network_without_its_stages_names_those_that_there_a
     assert [len(part._forward_hooks) for part in (network.bn1, network.layer1, network.layer2)] == [1, 1, 0]
 
 
-def test_ranges_of_a_model_get_one_sentence():
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.depth=21", "20"),
+        ("+model.shake_drop=2", "model=pyramidnet8: shake_drop is 2.0; give a number"),
+        ("+model.drop_block_keep=0.9", "model=pyramidnet8: drop_block_keep is 0.9; give"),
+    ],
+)
+def test_ranges_of_a_model_get_one_sentence(override, words):
     with pytest.raises(UserError) as error:
-        build.model(checked("model.depth=21"), 10, 32)
-    assert "20" in one_sentence(error)
+        build.model(checked(override), 10, 32)
+    assert words in one_sentence(error)
 
 
 @pytest.mark.parametrize(
