@@ -111,12 +111,7 @@ def draw_color(jitter: float, lighting: float, generator: torch.Generator) -> tu
 
 
 def recolor(
-    images: Tensor,
-    order: Tensor,
-    factors: Tensor,
-    alphas: Tensor,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    images: Tensor, order: Tensor, factors: Tensor, alphas: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Tensor:
     """Jitter each image in its own order, light it, and normalise it.
 

@@ -1,6 +1,5 @@
 """From an image file to the pixels that a network sees."""
 
-
 import numpy as np
 import torch
 from PIL import Image

@@ -98,9 +98,7 @@ def download(url: str, path: Path, checksum: str) -> None:
             f"again, to resume from where it stopped, or fetch it by other means and put it at {path}"
         ) from error
     if expected is not None and size < expected:
-        raise UserError(
-            f"the download of {url} ended after {size} of {expected} bytes: run this again to resume"
-        )
+        raise UserError(f"the download of {url} ended after {size} of {expected} bytes: run this again to resume")
     if found != checksum:
         part.unlink()
         raise UserError(

@@ -154,7 +154,6 @@ class InMemoryData:
         return self._on_device[split, device]
 
 
-
 class TrainBatches:
     """The training batches of one rank; ``len`` is the number of steps in an epoch."""
 

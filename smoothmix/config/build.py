@@ -39,10 +39,7 @@ def model(config: RunConfig, num_classes: int, image_size: int) -> nn.Module:
 
 
 def mixing(
-    config: RunConfig,
-    num_classes: int,
-    generator: torch.Generator | None = None,
-    network: nn.Module | None = None,
+    config: RunConfig, num_classes: int, generator: torch.Generator | None = None, network: nn.Module | None = None
 ) -> Any:
     """Return the mixing strategy: (images, labels) -> (images, targets), drawing from `generator` if it can.
 

@@ -18,6 +18,13 @@ def rand(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(*shape, generator=generator(seed))
 
 
+def drawn_colors(n, seed):
+    """Order, factors and alphas of n images."""
+    stream = generator(seed)
+    draws = [augment.draw_color(0.4, 0.1, stream) for _ in range(n)]
+    return [torch.stack(column) for column in zip(*draws, strict=True)]
+
+
 def test_every_offset_and_both_flips_are_equally_likely():
     n = 40_000
     offsets, flips = augment.draw_crop_flip(n, padding=4, flip=True, generator=generator())
@@ -107,9 +114,7 @@ def test_resized_crop_fallback_is_that_of_torchvision(size):
 
 
 def test_draw_color_law():
-    stream = generator(3)
-    draws = [augment.draw_color(0.4, 0.1, stream) for _ in range(3000)]
-    order, factors, alphas = (torch.stack(column) for column in zip(*draws, strict=True))
+    order, factors, alphas = drawn_colors(3000, 3)
     # six orders, each 500 times: standard deviation 20.4
     counts = (order * torch.tensor([9, 3, 1])).sum(1).unique(return_counts=True)[1]
     assert counts.shape == (6,)
@@ -149,10 +154,7 @@ def slow_color_jitter(image, order, factors):
 
 def test_color_jitter_is_the_slow_loop():
     images = rand(12, 3, 9, 7)
-    stream = generator(4)
-    order, factors, _ = (
-        torch.stack(column) for column in zip(*[augment.draw_color(0.4, 0.1, stream) for _ in range(12)], strict=True)
-    )
+    order, factors, _ = drawn_colors(12, 4)
     assert len({tuple(row) for row in order.tolist()}) > 3
     got = color_jitter(images, order, factors)
     for k in range(12):
@@ -189,9 +191,7 @@ def test_color_jitter_does_not_clamp_and_leaves_its_input_alone():
 
 def test_recolor_is_jitter_then_lighting_then_normalize_and_keeps_channels_last():
     images = rand(12, 3, 8, 6).to(memory_format=torch.channels_last)
-    stream = generator(6)
-    draws = [augment.draw_color(0.4, 0.1, stream) for _ in range(12)]
-    order, factors, alphas = (torch.stack(column) for column in zip(*draws, strict=True))
+    order, factors, alphas = drawn_colors(12, 6)
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
     got = augment.recolor(images, order, factors, alphas, mean, std)
     assert got.is_contiguous(memory_format=torch.channels_last)
@@ -239,9 +239,8 @@ def test_constants_first_used_without_gradients_serve_training_too():
 def test_the_surroundings_of_a_call_change_nothing(surroundings):
     def everything():
         boxes = augment.draw_resized_crop(50, 40, (0.08, 1), (3 / 4, 4 / 3), generator(3))
-        color = [augment.draw_color(0.4, 0.1, generator(seed)) for seed in range(4)]
         images = augment.to_float(pixels)
-        order, factors, alphas = map(torch.stack, zip(*color, strict=True))
+        order, factors, alphas = drawn_colors(4, 0)
         mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
         colored = augment.recolor(images, order, factors, alphas, mean, std)
         boxes = torch.tensor(boxes, device="cpu")

@@ -58,6 +58,21 @@ def test_the_four_sets():
     }
 
 
+def dealt(readers, name, severity, batch_size):
+    """Return the batches of all ranks in order: batch k is rank k % world_size's."""
+    pairs = [reader.batches(name, severity, batch_size) for reader in readers]
+    batches = [list(pair) for pair in pairs]
+    assert [len(pair) for pair in pairs] == [len(of_one) for of_one in batches]
+    assert [len(list(pair)) for pair in pairs] == [len(pair) for pair in pairs]  # again
+    return [batches[k % len(readers)][k // len(readers)] for k in range(sum(map(len, batches)))]
+
+
+def whole(batches):
+    images, labels = (torch.cat(column) for column in zip(*batches, strict=True))
+    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+    return images.permute(0, 2, 3, 1).numpy(), labels.tolist()
+
+
 # ---- arrays
 
 
@@ -68,18 +83,11 @@ def test_ranks_see_every_image_once_in_order(arrays, world_size, batch_size):
     ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
     readers = [CorruptedArrays(folder, labels, SIDE, one) for one in ranks]
     for severity in (1, 2, 5):
-        cells = [reader.batches("fog", severity, batch_size) for reader in readers]
-        batches = [list(cell) for cell in cells]
-        assert [len(cell) for cell in cells] == [len(of_one) for of_one in batches]
-        number = -(-N // batch_size)
-        whole = [batches[k % world_size][k // world_size] for k in range(number)]  # batch k is rank k % world_size's
-        assert sum(len(of_one) for of_one in batches) == number
-        assert [len(found) for _, found in whole[:-1]] == [batch_size] * (number - 1)
-        found = torch.cat([batch for batch, _ in whole])
-        assert found.dtype == torch.uint8
-        assert np.array_equal(found.numpy(), images[severity - 1].transpose(0, 3, 1, 2))
-        assert torch.equal(torch.cat([found for _, found in whole]), labels)
-        assert whole[0][1].dtype == torch.int64
+        batches = dealt(readers, "fog", severity, batch_size)
+        assert [len(found) for _, found in batches[:-1]] == [batch_size] * (-(-N // batch_size) - 1)
+        found, found_labels = whole(batches)
+        assert np.array_equal(found, images[severity - 1])
+        assert found_labels == labels.tolist()
 
 
 def test_batches_can_be_read_again_and_its_batches_are_copies(arrays):
@@ -227,16 +235,11 @@ def test_folders_by_rank(folders, world_size, workers):
     ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
     readers = [CorruptedFolders(folder, names, workers, one) for one in ranks]
     for severity in (1, 5):
-        cells = [reader.batches("snow", severity, 2) for reader in readers]
-        batches = [list(cell) for cell in cells]
-        assert [len(cell) for cell in cells] == [len(of_one) for of_one in batches]
-        whole = [batches[k % world_size][k // world_size] for k in range(4)]
-        assert [len(found) for _, found in whole] == [2, 2, 2, 1]
-        images = torch.cat([batch for batch, _ in whole])
-        assert images.dtype == torch.uint8
-        assert np.array_equal(images.numpy(), pixels[severity].transpose(0, 3, 1, 2))
-        assert torch.cat([found for _, found in whole]).tolist() == [0, 0, 1, 1, 1, 1, 2]
-        assert [len(list(cell)) for cell in cells] == [len(cell) for cell in cells]  # again
+        batches = dealt(readers, "snow", severity, 2)
+        assert [len(found) for _, found in batches] == [2, 2, 2, 1]
+        found, labels = whole(batches)
+        assert np.array_equal(found, pixels[severity])
+        assert labels == [0, 0, 1, 1, 1, 1, 2]
 
 
 def test_workers_end_with_their_batches(folders, monkeypatch):

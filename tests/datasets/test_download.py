@@ -4,9 +4,6 @@ import hashlib
 import io
 import os
 import re
-import signal
-import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -20,8 +17,8 @@ import pytest
 from datasets import download as module
 from datasets.download import Archive, download, fetch, unpack
 from smoothmix.utils.errors import UserError
+from tests.commands import ROOT, Command
 
-ROOT = Path(__file__).resolve().parents[2]
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 MD5 = hashlib.md5(BODY).hexdigest()
 
@@ -277,13 +274,12 @@ def test_a_killed_unpacking_is_noticed_and_made_good(tmp_path, serve):
     server = serve(tar_of(files))
     (tmp_path / "set.tar").write_bytes(server.body)
     script = "from pathlib import Path; from datasets.download import unpack; unpack(Path('set.tar'), Path(), {'a'})"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment)
+    process = Command("-c", script, folder=tmp_path, PYTHONPATH=ROOT)
     staging = tmp_path / ".set.tar.unpacking"
     while not (staging / "a" / "100").exists():
-        assert process.poll() is None
+        assert process.returncode is None
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     assert staging.exists()
     assert not (tmp_path / "a").exists()

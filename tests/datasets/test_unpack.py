@@ -1,7 +1,6 @@
 """Archives that would fill the disk or the memory."""
 
 import gzip
-import io
 import random
 import tarfile
 import tracemalloc
@@ -10,6 +9,7 @@ import pytest
 
 from datasets.download import GROWTH, SPARE, most, unpack
 from smoothmix.utils.errors import UserError
+from tests.datasets.test_download import tar_of
 
 MEBIBYTE = bytes(1 << 20)
 
@@ -49,11 +49,8 @@ def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path, kind, claims):
 
 def test_many_small_files_count_together(tmp_path):
     archive = tmp_path / "set.tar.gz"
-    with gzip.open(archive, "wb", compresslevel=1) as file, tarfile.open(fileobj=file, mode="w:") as tar:
-        for i in range(70):
-            member = tarfile.TarInfo(f"a/{i}")
-            member.size = len(MEBIBYTE)
-            tar.addfile(member, io.BytesIO(MEBIBYTE))
+    with gzip.open(archive, "wb", compresslevel=1) as file:
+        file.write(tar_of({f"a/{i}": MEBIBYTE for i in range(70)}))
     with pytest.raises(UserError, match="nothing was unpacked"):
         unpack(archive, tmp_path, {"a"})
     assert [path.name for path in tmp_path.iterdir()] == ["set.tar.gz"]
@@ -79,11 +76,7 @@ def test_a_sparse_file_counts_as_what_it_pretends_to_be(tmp_path):
 def test_a_file_just_below_the_bound_is_unpacked(tmp_path):
     archive = tmp_path / "set.tar.gz"
     body = random.Random(0).randbytes(100_000)
-    with tarfile.open(archive, "w:gz") as tar:
-        for name, content in (("a/noise", body), ("a/zeros", bytes(60 << 20))):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+    archive.write_bytes(gzip.compress(tar_of({"a/noise": body, "a/zeros": bytes(60 << 20)}), 1))
     assert most(archive) == GROWTH * archive.stat().st_size + SPARE
     unpack(archive, tmp_path, {"a"})
     assert (tmp_path / "a" / "noise").read_bytes() == body
@@ -93,13 +86,8 @@ def test_a_file_just_below_the_bound_is_unpacked(tmp_path):
 @pytest.mark.parametrize("count", [60, pytest.param(5000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("packed", [False, True])
 def test_damaged_archives_are_one_sentence_and_write_nothing_elsewhere(tmp_path, packed, count):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz" if packed else "w:") as tar:
-        for name in ("a/1", "a/b/2", "a/" + "long" * 60):
-            member = tarfile.TarInfo(name)
-            member.size = 700
-            tar.addfile(member, io.BytesIO(name.encode() * 700))
-    whole, rng, refused = buffer.getvalue(), random.Random(0), 0
+    plain = tar_of({name: (name.encode() * 700)[:700] for name in ("a/1", "a/b/2", "a/" + "long" * 60)})
+    whole, rng, refused = gzip.compress(plain) if packed else plain, random.Random(0), 0
     root = tmp_path / "deep" / "data"
     root.mkdir(parents=True)
     for _ in range(count):
