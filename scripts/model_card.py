@@ -1,13 +1,12 @@
 """Write a Markdown page about one network, from the records of eval.py and eval_corruption.py beside its weights."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.reproduction.arguments import exit_with
+from scripts.reproduction.arguments import command, exit_with
 
 
 def main() -> None:
@@ -29,7 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from smoothmix.utils.command import run
-
-    run(main)
+    command(main)

@@ -13,11 +13,12 @@ sbatch=     with launcher=slurm, options for sbatch: sbatch="--partition=gpu --t
 Every other KEY=VALUE is an override of train.py: output=results dataset.root=/data precision=bf16
 """
 
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.reproduction.arguments import command
 
 
 def main() -> int:
@@ -31,7 +32,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from smoothmix.utils.command import run
-
-    run(main)
+    command(main)

@@ -1,13 +1,12 @@
 """Compare all runs beneath a folder, on corrupted images too: `python scripts/summarize.py outputs`."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.reproduction.arguments import exit_with
+from scripts.reproduction.arguments import command, exit_with
 
 
 def main() -> None:
@@ -26,7 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from smoothmix.utils.command import run
-
-    run(main)
+    command(main)

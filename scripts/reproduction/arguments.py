@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parser: argparse.ArgumentParser, task: Callable[[argparse.Namespace], int | None]) -> None:
-    """Parse the command line and do `task`, as smoothmix.utils.command does it."""
+    """Parse the command line and do `task`."""
     args = parser.parse_args()
     # an option that takes several values takes the folders behind them as well
     args.overrides, behind_overrides = _split(args.overrides, lambda word: "=" in word or word.startswith("~"))
@@ -33,10 +33,15 @@ def run(parser: argparse.ArgumentParser, task: Callable[[argparse.Namespace], in
         args.folders = [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
     args.sources = [args.source] if args.source else SOURCES
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from smoothmix.utils import command
+    command(lambda: task(args))
 
-    command.run(lambda: task(args))
+
+def command(main: Callable[[], int | None]) -> None:
+    """Do what smoothmix.utils.command.run does; Ctrl-C ends the imports before it without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from smoothmix.utils.command import run
+
+    run(main)
 
 
 def exit_with(problems: Sequence[str]) -> None:

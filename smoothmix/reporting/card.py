@@ -82,13 +82,13 @@ def _read(path: Path) -> CleanRecord | CorruptionRecord | None:
 
 def usage(folder: Path, half: bool) -> list[str]:
     """Return the paragraphs of a card that say how to load the exported weights in `folder`."""
-    code = [
-        "# CLONE: where the repository is",
-        f'network = torch.hub.load("CLONE", "pretrained", "{folder.name}", source="local")',
-        "# or, with the clone first on sys.path",
-        f'network = smoothmix.load_pretrained("{folder.name}")',
-    ]
-    parts = ["## Use", "```python\n" + "\n".join(code) + "\n```"]
+    code = f"""```python
+# CLONE: where the repository is
+network = torch.hub.load("CLONE", "pretrained", "{folder.name}", source="local")
+# or, with the clone first on sys.path
+network = smoothmix.load_pretrained("{folder.name}")
+```"""
+    parts = ["## Use", code]
     parts.append("Images are float32 (N, 3, S, S), values 0 to 1, minus `mean`, over `std` (see config.json).")
     if half:
         parts.append("The weights are stored in half precision; the numbers here were measured before the conversion.")
@@ -155,7 +155,7 @@ def _corrupted_section(record: CorruptionRecord, picture: Path) -> list[str]:
                 "corruption": name,
                 "category": CORRUPTIONS[name].category,
                 **{str(severity): f"{error:.2f}" for severity, error in sorted(record.top1_errors[name].items())},
-                **{f"mean {title}": _value(averages[of], name, form) for of, (title, form) in SHOWN.items()},
+                **{f"mean {title}": mean for title, mean in _shown(averages, name).items()},
             }
             for name in complete
         ]
@@ -165,11 +165,7 @@ def _corrupted_section(record: CorruptionRecord, picture: Path) -> list[str]:
         measure: {"clean": clean, **summarize(cells, clean, measure == "top1_error" and record.benchmark == ALEXNETS)}
         for measure, (clean, cells) in measured.items()
     }
-    lines = [
-        {"": name, **{title: _value(rows[measure], name, form) for measure, (title, form) in SHOWN.items()}}
-        for name in rows["top1_error"]
-    ]
-    parts.append(markdown(pd.DataFrame(lines)))
+    parts.append(markdown(pd.DataFrame([{"": name, **_shown(rows, name)} for name in rows["top1_error"]])))
     if "mCE" not in rows["top1_error"]:
         parts.append("mCE and relative mCE are defined by AlexNet's errors on the 15 corruptions of ImageNet-C only.")
     if unfinished := incomplete(record.top1_errors, record.top1_errors):
@@ -177,8 +173,9 @@ def _corrupted_section(record: CorruptionRecord, picture: Path) -> list[str]:
     return parts
 
 
-def _value(values: dict[str, float], name: str, form: str) -> str:
-    return number(values.get(name, math.nan), form)
+def _shown(values: dict[str, dict[str, float]], name: str) -> dict[str, str]:
+    """Return the value of `name` in each measure as text, by the measure's title."""
+    return {title: number(values[of].get(name, math.nan), form) for of, (title, form) in SHOWN.items()}
 
 
 def _provenance(records: Sequence[CleanRecord | CorruptionRecord]) -> Iterable[tuple[str, str]]:

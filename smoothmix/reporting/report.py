@@ -3,7 +3,7 @@
 import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import comparison, figures
 from smoothmix.reporting.comparison import SHOWN, CorruptionSetting, Line, Setting, by_setting, compare_corrupted
 from smoothmix.reporting.curves import learning_curves, read_log
+from smoothmix.reporting.mean import number
 from smoothmix.reporting.paper_tables import Filled
 from smoothmix.reporting.records import Found
 from smoothmix.utils.errors import UserError
@@ -31,12 +32,11 @@ ABOUT = (
 
 
 class Cell(NamedTuple):
-    """A cell of a sortable table: its text, the number it sorts by, a CSS class, and how dark it is (0 to 1)."""
+    """A cell of a sortable table: its text, the number it sorts by, and a CSS class."""
 
     text: str
-    sort: float | None = None
+    sort: float | None
     mark: str = ""
-    shade: float | None = None
 
 
 @dataclass
@@ -65,14 +65,14 @@ class Contents:
     """
 
     command: str
-    tables: Sequence[PaperTable] = ()
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
-    claims: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    audit: pd.DataFrame | None = None
-    corruptions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tables: Sequence[PaperTable]
+    pictures: Mapping[str, bytes]
+    claims: Mapping[str, pd.DataFrame]
+    audit: pd.DataFrame
+    corruptions: Mapping[str, Sequence[str]]
 
 
-def report(found: Found, contents: Contents, progress: Callable[[str], None] = lambda what: None) -> str:
+def report(found: Found, contents: Contents, progress: Callable[[str], None]) -> str:
     """Return the page. `progress` is told what is drawn next; damaged logs are added to the problems of `found`."""
     progress("comparisons")
     comparisons = []
@@ -87,7 +87,7 @@ def report(found: Found, contents: Contents, progress: Callable[[str], None] = l
         "mixed": "What the network sees" if contents.pictures else "",
         "claims": "Claims" if contents.claims else "",
         "tables": "Tables",
-        "audit": "" if contents.audit is None else "Audit",
+        "audit": "Audit",
         "ledger": "Ledger",
         "incomplete": "Incomplete",
     }
@@ -170,18 +170,13 @@ def _robustness(records: Sequence[CorruptionRecord]) -> list[dict[str, Any]]:
     return shown
 
 
-def _heat_map(means: pd.DataFrame, form: str) -> list[tuple[str, list[Cell]]]:
-    """Return a line of cells for each line of what :func:`compare_corrupted` returned."""
+def _heat_map(means: pd.DataFrame, form: str) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Return (text, how dark it is: 0 to 1) of the cells of each line of what :func:`compare_corrupted` returned."""
     values = means.map(lambda of_seeds: of_seeds.mean).astype(float)
-    return [(name, [_shaded(value, values.loc[name], form) for value in values.loc[name]]) for name in values.index]
-
-
-def _shaded(value: float, line: "pd.Series[float]", form: str) -> Cell:
-    if math.isnan(value):
-        return Cell("-")
-    low, high = line.min(), line.max()
-    shade = round(float((value - low) / (high - low)), 3) if high > low else 0.0
-    return Cell(f"{value:{form}}", value, shade=shade)
+    lows, highs = values.min(axis=1), values.max(axis=1)
+    shades = values.sub(lows, axis=0).div((highs - lows).where(highs > lows, 1.0), axis=0).round(3)
+    texts = values.map(lambda value: number(value, form))
+    return [(name, list(zip(texts.loc[name], shades.loc[name].tolist(), strict=True))) for name in values.index]
 
 
 def _entry(record: RunRecord, tables: Sequence[PaperTable]) -> dict[str, Any]:
