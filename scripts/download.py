@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 from datasets import cifar
 from datasets.corrupted_sets import ARCHIVES, CORRUPTED, GENERATED
-from datasets.download import Archive, fetch
+from datasets.download import fetch
 from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError, nearest
 
@@ -40,21 +40,16 @@ def main() -> None:
         into = folder if args.name == "imagenet_c" else root
         if (folder / GENERATED).exists():
             raise UserError(f"{folder} holds files generated here ({GENERATED}): move it away or give another root")
-    for archive in _choose(archives, args.parts):
+    for part in args.parts:
+        if part not in archives:
+            raise UserError(f"unknown part {part!r}; {nearest(part, archives)}")
+    for archive in [archives[part] for part in args.parts or archives]:
         fetch(archive, into)
         if args.delete_archive:
             (into / archive.name).unlink(missing_ok=True)
     if args.name in RELEASES:
         cifar.check(release, root)
     print(f"{title} is in {folder}")
-
-
-def _choose(archives: dict[str, Archive], parts: list[str]) -> list[Archive]:
-    """Return the archives of `parts`, or all; raise UserError for a part that there is not."""
-    for part in parts:
-        if part not in archives:
-            raise UserError(f"unknown part {part!r}; {nearest(part, archives)}")
-    return [archives[part] for part in parts or archives]
 
 
 if __name__ == "__main__":

@@ -36,6 +36,6 @@ def filled_table(
     paper = PAPER / f"table{table.name}.csv" if table.name in OF_THE_PAPER else None
     source = sources[0] if len(sources) == 1 else table.source
     return fill(
-        file_name(table.name, preset), title, table.evaluation, runs, found.runs, corrupted, paper,
-        preset == "paper", source,
+        name=file_name(table.name, preset), title=title, cells=runs, records=found.runs, corrupted=corrupted,
+        evaluation=table.evaluation, paper=paper, compared=preset == "paper", source=source,
     )  # fmt: skip

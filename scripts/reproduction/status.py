@@ -77,19 +77,14 @@ def _state(job: Job, queue: Container[str]) -> tuple[str, str]:
 
 def _hours(jobs: list[Job], speeds: dict[Job, Speed | None]) -> str:
     """Return the hours left, as text; "not measured" if one of the jobs has epochs left and no speed."""
-    seconds = 0.0
-    for job in jobs:
-        if left := epochs_left(job):
-            measured = speeds[job]
-            if measured is None:
-                return "not measured"
-            seconds += left * measured.seconds
-    hours = seconds / 3600
+    left = {job: epochs for job in jobs if (epochs := _epochs_left(job))}
+    if any(speeds[job] is None for job in left):
+        return "not measured"
+    hours = sum(epochs * speeds[job].seconds for job, epochs in left.items()) / 3600
     return f"{hours:.1f}" if hours >= 10 else f"{hours:.3f}"
 
 
-def epochs_left(job: Job) -> int:
-    """Return how many epochs of its training are still to be done."""
+def _epochs_left(job: Job) -> int:
     if (job.directory / "summary.json").exists():
         return 0
     metrics = job.directory / "metrics.jsonl"

@@ -77,12 +77,13 @@ class _Seed:
 
 
 def fill(
+    *,
     name: str,
     title: str,
-    evaluation: CorruptedEvaluation | None,
     cells: Sequence[TableCell],
     records: Sequence[RunRecord],
     corrupted: Sequence[CorruptionRecord],
+    evaluation: CorruptedEvaluation | None,
     paper: Path | None,
     compared: bool,
     source: str,
@@ -92,10 +93,10 @@ def fill(
     Args:
         name: of its files.
         title: its heading.
-        evaluation: what is evaluated on corrupted images, if anything.
         cells: every training that it needs.
         records: of runs; those of no cell are not used.
         corrupted: records of this evaluation, from published files or generated images.
+        evaluation: what is evaluated on corrupted images, if anything.
         paper: the file with the paper's rows, or None for a table of our own.
         compared: whether the paper's numbers are shown: not beside runs that were scaled down.
         source: where commands take corrupted images from, "files" or "generate", if no record tells.
