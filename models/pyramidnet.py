@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.regularisers import RegulariserFactory, choose_regulariser
+from models.regularisers import choose_regulariser
 
 STEM_PLANES = 16
 BOTTLENECK_EXPANSION = 4
@@ -30,16 +30,14 @@ class PyramidNet(nn.Module):
         alpha: the widening factor, > 0: planes grow from 16 to 16 + alpha over the whole network.
         num_classes: number of classes, at least 1.
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions with 4 x planes at their end, instead of two 3x3.
-        residual_regulariser: called once a block with (its index, counted from 1; the number of blocks); the module
-            it returns is applied to the residual branch just before the addition. None leaves the branch as it is.
         drop_path_rate: stochastic depth: block l of L loses its residual branch with probability l / L of this.
         drop_block_keep: DropBlock at the end of the residual branches: the keep probability of each of the 3 stages.
         drop_block_size: side of its blocks, in pixels of the feature map.
         drop_block_schedule: "constant", or "linear": from 1 down to the keep probability as the training goes on.
         shake_drop: ShakeDrop: the residual branch of block l of L is disturbed with probability l / L of this.
 
-    The last five choose one of the regularisers of this package in place of `residual_regulariser`; at most one may be
-    on, and none changes the weights or their names.
+    The last five choose the regulariser of the residual branches: at most one may be on, and none changes the weights
+    or their names.
 
     Raises:
         ValueError: on a depth that the blocks cannot add up to, on an alpha or num_classes that is not positive, on a
@@ -52,7 +50,6 @@ class PyramidNet(nn.Module):
         alpha: float,
         num_classes: int,
         bottleneck: bool = True,
-        residual_regulariser: RegulariserFactory | None = None,
         drop_path_rate: float = 0.0,
         drop_block_keep: list[float] | None = None,
         drop_block_size: int = 7,
@@ -66,17 +63,13 @@ class PyramidNet(nn.Module):
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; give the number of classes, at least 1.")
 
-        chosen = choose_regulariser(
-            3, drop_path_rate, drop_block_keep, drop_block_size, drop_block_schedule, shake_drop
+        regulariser_of = choose_regulariser(
+            drop_path_rate, drop_block_keep, drop_block_size, drop_block_schedule, shake_drop
         )
-        if residual_regulariser is None:
-            residual_regulariser = chosen
-        elif chosen is not None:
-            raise ValueError("A residual_regulariser is given and another one is switched on; leave one of them out.")
-
         num_blocks = 3 * blocks_per_stage
         widths = block_planes(num_blocks, alpha)
-        self.stem = nn.Sequential(conv3x3(3, STEM_PLANES), nn.BatchNorm2d(STEM_PLANES))
+        stem = nn.Conv2d(3, STEM_PLANES, kernel_size=3, padding=1, bias=False)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(STEM_PLANES))
 
         stages = []
         channels = STEM_PLANES
@@ -84,7 +77,7 @@ class PyramidNet(nn.Module):
             blocks = []
             for i in range(stage * blocks_per_stage, (stage + 1) * blocks_per_stage):
                 stride = 2 if stage > 0 and not blocks else 1
-                regulariser = residual_regulariser(i + 1, num_blocks) if residual_regulariser else None
+                regulariser = regulariser_of(i + 1, num_blocks) if regulariser_of else None
                 blocks.append(PyramidBlock(channels, widths[i], stride, bottleneck, regulariser))
                 channels = blocks[-1].out_channels
             stages.append(nn.Sequential(*blocks))
@@ -119,8 +112,7 @@ class PyramidBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.out_channels = planes * BOTTLENECK_EXPANSION if bottleneck else planes
-        layers = _bottleneck_layers if bottleneck else _basic_layers
-        self.residual = nn.Sequential(*layers(in_channels, planes, stride))
+        self.residual = nn.Sequential(*_residual_layers(in_channels, planes, stride, bottleneck))
         self.regulariser = nn.Identity() if regulariser is None else regulariser
         # ceil_mode: an odd side shrinks as under a 3x3 convolution with stride 2 and padding 1
         self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
@@ -161,35 +153,18 @@ def block_planes(num_blocks: int, alpha: float) -> list[int]:
     return planes
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """3x3 convolution with padding 1 and no bias."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
-
-
-def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """1x1 convolution without bias."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False)
-
-
-def _basic_layers(in_channels: int, planes: int, stride: int) -> Iterator[nn.Module]:
+def _residual_layers(in_channels: int, planes: int, stride: int, bottleneck: bool) -> Iterator[nn.Module]:
+    """BatchNorm before each convolution and after the last one, ReLU before each but the first."""
+    convolutions = [(planes, 3, stride), (planes, 3, 1)]  # output channels, kernel size, stride
+    if bottleneck:
+        convolutions = [(planes, 1, 1), (planes, 3, stride), (planes * BOTTLENECK_EXPANSION, 1, 1)]
     yield nn.BatchNorm2d(in_channels)
-    yield conv3x3(in_channels, planes, stride)
-    yield nn.BatchNorm2d(planes)
-    yield nn.ReLU(inplace=True)
-    yield conv3x3(planes, planes)
-    yield nn.BatchNorm2d(planes)
-
-
-def _bottleneck_layers(in_channels: int, planes: int, stride: int) -> Iterator[nn.Module]:
-    yield nn.BatchNorm2d(in_channels)
-    yield conv1x1(in_channels, planes)
-    yield nn.BatchNorm2d(planes)
-    yield nn.ReLU(inplace=True)
-    yield conv3x3(planes, planes, stride)
-    yield nn.BatchNorm2d(planes)
-    yield nn.ReLU(inplace=True)
-    yield conv1x1(planes, planes * BOTTLENECK_EXPANSION)
-    yield nn.BatchNorm2d(planes * BOTTLENECK_EXPANSION)
+    for i, (channels, size, step) in enumerate(convolutions):
+        if i > 0:
+            yield nn.ReLU(inplace=True)
+        yield nn.Conv2d(in_channels, channels, size, step, padding=size // 2, bias=False)
+        yield nn.BatchNorm2d(channels)
+        in_channels = channels
 
 
 def _blocks_per_stage(depth: int, bottleneck: bool) -> int:

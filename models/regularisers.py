@@ -12,7 +12,6 @@ RegulariserFactory = Callable[[int, int], nn.Module]
 
 
 def choose_regulariser(
-    num_stages: int,
     drop_path_rate: float,
     drop_block_keep: Sequence[float] | None,
     drop_block_size: int,
@@ -21,38 +20,30 @@ def choose_regulariser(
 ) -> RegulariserFactory | None:
     """Return the regulariser that is switched on, or None; the arguments are those of `models.PyramidNet`.
 
+    Stochastic depth (Huang et al., ECCV 2016) takes the branch of block l of L from an image with probability
+    l/L * drop_path_rate and divides a branch that stays by its probability to stay, so that evaluation is the identity.
+    ShakeDrop disturbs it with probability l/L * shake_drop. DropBlock has the keep probability of the block's stage.
+
     Raises:
         ValueError: a value is out of range, or two regularisers are on.
     """
-    if drop_block_keep is not None:
-        check_keep_probs(drop_block_keep, num_stages)
     on: dict[str, RegulariserFactory] = {}
     if drop_path_rate != 0:
-        on[f"drop_path_rate={drop_path_rate}"] = stochastic_depth(drop_path_rate)
-    if drop_block_keep is not None and min(drop_block_keep) < 1:
-        on[f"drop_block_keep={drop_block_keep}"] = drop_block(drop_block_keep, drop_block_size, drop_block_schedule)
+        check_rate("drop_path_rate", drop_path_rate)
+        from torchvision.ops import StochasticDepth  # here, because most networks do without torchvision
+
+        on[f"drop_path_rate={drop_path_rate}"] = lambda block, num_blocks: StochasticDepth(
+            drop_path_rate * block / num_blocks, mode="row"
+        )
+    if drop_block_keep is not None:
+        check_keep_probs(drop_block_keep, num_stages=3)
+        if min(drop_block_keep) < 1:
+            on[f"drop_block_keep={drop_block_keep}"] = drop_block(drop_block_keep, drop_block_size, drop_block_schedule)
     if shake_drop != 0:
-        on[f"shake_drop={shake_drop}"] = shake_drop_by_depth(shake_drop)
+        check_rate("shake_drop", shake_drop)
+        on[f"shake_drop={shake_drop}"] = lambda block, num_blocks: ShakeDrop(shake_drop * block / num_blocks)
     check_at_most_one(list(on))
     return next(iter(on.values()), None)
-
-
-def stochastic_depth(drop_path_rate: float) -> RegulariserFactory:
-    """Stochastic depth (Huang et al., ECCV 2016): block l of L loses its branch with probability l/L * drop_path_rate.
-
-    Each image draws for itself, and a branch that stays is divided by its probability to stay, so that evaluation is
-    the identity.
-    """
-    check_rate("drop_path_rate", drop_path_rate)
-    from torchvision.ops import StochasticDepth  # here, because most networks do without torchvision
-
-    return lambda block, num_blocks: StochasticDepth(drop_path_rate * block / num_blocks, mode="row")
-
-
-def shake_drop_by_depth(drop_prob: float) -> RegulariserFactory:
-    """ShakeDrop that disturbs block l of L with probability l/L * drop_prob."""
-    check_rate("shake_drop", drop_prob)
-    return lambda block, num_blocks: ShakeDrop(drop_prob * block / num_blocks)
 
 
 def drop_block(keep_probs: Sequence[float], block_size: int, schedule: str) -> RegulariserFactory:

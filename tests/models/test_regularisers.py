@@ -273,7 +273,6 @@ def test_channels_last_is_kept(options):
         ({"drop_block_keep": [0.9] * 3, "drop_block_size": 0}, r"block_size of DropBlock is 0"),
         ({"drop_block_keep": [0.9] * 3, "drop_block_schedule": "x"}, r"schedule of DropBlock is 'x'"),
         ({"drop_path_rate": 0.25, "shake_drop": 0.5}, r"^drop_path_rate=0.25 and shake_drop=0.5 are both"),
-        ({"residual_regulariser": nn.Identity, "shake_drop": 0.5}, r"leave one of them out"),
     ],
 )
 def test_wrong_values_of_pyramidnet_get_a_sentence(options, words):
