@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 from torch import nn
 
 from datasets.in_memory import InMemoryData
@@ -103,5 +104,25 @@ def tiny_model():
                 nn.Flatten(),
                 nn.Linear(128, 4),
             )
+
+    return make
+
+
+@pytest.fixture
+def class_folder(tmp_path):
+    """Return a function that writes train/ and val/ of small images in class folders and returns their root."""
+
+    def make(classes=("ant", "bee", "cat"), train: int = 7, val: int = 3, evaluation: str = "val"):
+        rng = np.random.default_rng(1)
+        for split, count in (("train", train), (evaluation, val)):
+            for label, name in enumerate(classes):
+                folder = tmp_path / split / name
+                folder.mkdir(parents=True)
+                for i in range(count):
+                    height, width = rng.integers(20, 60, 2)
+                    pixels = rng.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+                    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+                    image.save(folder / (f"{label}{i}.png" if i % 2 else f"{label}{i}.JPEG"))
+        return tmp_path
 
     return make

@@ -2,36 +2,24 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.commands import here
 
 
 @pytest.fixture
-def photographs(tmp_path):
-    """Four training and two test images of two classes."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 2), ("val", 1)):
-        for name in ("ant", "bee"):
-            folder = tmp_path / "images" / split / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(rng.integers(0, 256, (240, 260, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    return tmp_path / "images"
-
-
-def train(tmp_path, *arguments):
-    return here("train.py", *arguments, f"output={tmp_path / 'outputs'}", "device=cpu")
+def train(tmp_path, class_folder):
+    """Train on four images of two classes, two more to test on."""
+    root = class_folder(("ant", "bee"), train=2, val=1)
+    place = [f"dataset.root={root}", "dataset.num_classes=null", f"output={tmp_path / 'outputs'}", "device=cpu"]
+    return lambda *arguments: here("train.py", *arguments, *place)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ["autoaugment", "augmix"])
-def test_two_steps_of_the_row_with_its_network(tmp_path, photographs, row):
+def test_two_steps_of_the_row_with_its_network(tmp_path, train, row):
     short = ["recipe.batch_size=2", "recipe.epochs=1", "recipe.decay_epochs=[]", "recipe.lr=0.001"]
-    place = [f"dataset.root={photographs}", "dataset.num_classes=null", "dataset.workers=1"]
-    done = train(tmp_path, f"experiment=imagenet/{row}", *short, *place)
+    done = train(f"experiment=imagenet/{row}", *short, "dataset.workers=1")
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "outputs").rglob("summary.json")
     record = json.loads(path.read_text())
@@ -42,12 +30,11 @@ def test_two_steps_of_the_row_with_its_network(tmp_path, photographs, row):
     assert 0 < record["last"]["train_loss"] < 10
 
 
-def test_three_views_with_a_mixing_strategy_get_one_sentence(tmp_path, photographs):
-    place = [f"dataset.root={photographs}", "dataset.num_classes=null", "dataset.workers=0"]
-    done = train(tmp_path, "dataset=imagenet", "dataset.augment=augmix", "mixing=cutmix", *place)
+def test_three_views_with_a_mixing_strategy_get_one_sentence(tmp_path, train):
+    done = train("dataset=imagenet", "dataset.augment=augmix", "mixing=cutmix", "dataset.workers=0")
     assert done.returncode == 2
     sentence = "CutMix would change the 3 views of an image that AugMix compares"
     assert done.stderr == f"error: {sentence}; use mixing=identity with dataset.augment=augmix\n"
-    done = train(tmp_path, "dataset=imagenet", "dataset.augment=augmxi", *place)
+    done = train("dataset=imagenet", "dataset.augment=augmxi", "dataset.workers=0")
     assert done.stderr == "error: augment=augmxi is not one of none, autoaugment, augmix; did you mean augmix?\n"
     assert not (tmp_path / "outputs").exists()

@@ -7,26 +7,18 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests.commands import Command, python
 from tests.training.test_lost_ranks import process_of
 
 
 @pytest.fixture
-def options(tmp_path):
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 20), ("val", 2)):
-        for name in ("ant", "bee"):
-            folder = tmp_path / "images" / split / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+def options(class_folder, tmp_path):
+    root = class_folder(("ant", "bee"), train=20, val=2)
     return [
-        *["dataset=folder", "dataset.name=insects", f"dataset.root={tmp_path / 'images'}", "dataset.workers=2"],
+        *["dataset=folder", "dataset.name=insects", f"dataset.root={root}", "dataset.workers=2"],
         *["dataset.image_size=16", "dataset.resize=20", "dataset.cutout_size=8"],
         *["model=pyramidnet200", "model.name=small", "model.depth=20", "model.alpha=8", "mixing=smoothmix_c"],
         *["recipe=cifar", "recipe.batch_size=2", "recipe.epochs=8", "recipe.decay_epochs=[]", "recipe.lr=0.01"],
