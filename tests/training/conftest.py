@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smoothmix import SmoothMixC
+from smoothmix import ManifoldMixup, SmoothMixC
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.command import Stopped
@@ -19,9 +19,12 @@ def make_trainer(tmp_path, tiny_data, tiny_model):
     def make(name="run", *, data=None, model=None, mixing=None, settings=None, ranks=CPU, generator=None, **recipe):
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
-        generator = generator or torch.Generator()
+        generator, model = generator or torch.Generator(), model or tiny_model()
+        if isinstance(mixing, ManifoldMixup):
+            mixing.generator = generator
+            mixing.attach(model)
         return Trainer(
-            model or tiny_model(),
+            model,
             mixing or SmoothMixC(num_classes=4, generator=generator),
             data or tiny_data(),
             Recipe(**({"name": "test", "epochs": 3, "batch_size": 8, "lr": 0.05, "decay_epochs": [2]} | recipe)),

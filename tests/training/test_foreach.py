@@ -92,8 +92,6 @@ def pair(make_trainer):
             mixing = strategy(num_classes=4, generator=generator) if strategy else None
             settings = Settings(precision=precision, **options)
             trainer = make_trainer(name, model=model, mixing=mixing, generator=generator, settings=settings, epochs=2)
-            if strategy:
-                mixing.attach(model)
             trainer.state.scaler = GradScaler("cpu", init_scale=512.0, enabled=precision == "fp16")  # skips no step
             if name == "one by one":
                 trainer.foreach = ONE_BY_ONE

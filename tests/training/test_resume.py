@@ -26,11 +26,8 @@ def written(trainer):
 
 
 def manifold_mixup(make, data, name):
-    """The network is attached to, and the layers are drawn from torch's CPU generator, as dropout's masks are."""
-    trainer = make(name, mixing=ManifoldMixup(num_classes=4, stages=["1", "2"]), epochs=2)
-    trainer.mixing.generator = trainer.state.generator
-    trainer.mixing.attach(trainer.model)
-    return trainer
+    """Its layers are drawn from torch's CPU generator, as dropout's masks are."""
+    return make(name, mixing=ManifoldMixup(num_classes=4, stages=["1", "2"]), epochs=2)
 
 
 def augmented(augment, workers, make, data, name):

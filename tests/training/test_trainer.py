@@ -1,5 +1,6 @@
 """What the trainer computes: steps, rates, losses, metrics, and with which methods."""
 
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -106,17 +107,12 @@ def test_channels_last_is_the_same_network(make_trainer, tiny_model):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def manifold_mixup(make_trainer, name, **kwargs):
-    """A trainer whose network the strategy is attached to, drawing from the trainer's generator, as train.py has it."""
-    trainer = make_trainer(name, mixing=ManifoldMixup(num_classes=4, stages=["1", "2"]), **kwargs)
-    trainer.mixing.generator = trainer.state.generator
-    trainer.mixing.attach(trainer.model)
-    return trainer
+MANIFOLD_MIXUP = partial(ManifoldMixup, num_classes=4, stages=["1", "2"])
 
 
 def test_the_layers_of_manifold_mixup_belong_to_seed_and_epoch(make_trainer):
     def layers(name, seed):
-        trainer = manifold_mixup(make_trainer, name, epochs=4, settings=Settings(seed=seed))
+        trainer = make_trainer(name, mixing=MANIFOLD_MIXUP(), epochs=4, settings=Settings(seed=seed))
         drawn, draw = [], trainer.mixing.draw_layer
         trainer.mixing.draw_layer = lambda: drawn.append(draw()) or drawn[-1]
         trainer.fit()
@@ -131,7 +127,7 @@ def test_the_layers_of_manifold_mixup_belong_to_seed_and_epoch(make_trainer):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_manifold_mixup_trains_and_is_not_the_plain_network(make_trainer, precision):
     settings = Settings(precision=precision, channels_last=precision == "bf16")
-    trainer = manifold_mixup(make_trainer, "mixed", settings=settings, epochs=1)
+    trainer = make_trainer("mixed", mixing=MANIFOLD_MIXUP(), settings=settings, epochs=1)
     trainer.fit()
     plain = make_trainer("plain", settings=settings, epochs=1, mixing=Identity(num_classes=4))
     plain.fit()
