@@ -6,7 +6,6 @@ import statistics
 import pytest
 from scipy import stats
 
-from scripts.reproduction.tables import load_table
 from smoothmix.corruptions import CORRUPTIONS
 from tests.commands import ROOT, said
 from tests.scripts import hand_made
@@ -14,9 +13,13 @@ from tests.scripts import hand_made
 PAPER = ROOT / "results" / "paper"
 
 
+@pytest.mark.parametrize("part", [False, True], ids=["complete", "a part"])
 @pytest.mark.parametrize("name", ["1", "2", "3", "6", "7", "8"])
-def test_a_complete_table_has_the_means_of_its_records(name, cells, run, tmp_path):
-    for cell in cells(name):
+def test_rows_have_the_means_of_their_records_and_commands_for_the_rest(name, part, cells, run, tmp_path):
+    kept = cells(name)
+    if part:
+        kept = [cell for cell in kept if cell.key.seed in (0, 2) and cell.key.method not in ("smoothmix_c", "mixup")]
+    for cell in kept:
         hand_made.write(tmp_path / "records" / "anywhere", cell)
     assert run("--table", name)[0] == 0
     printed = {row["row"]: row for row in hand_made.read_csv(PAPER / f"table{name}.csv")}
@@ -27,10 +30,19 @@ def test_a_complete_table_has_the_means_of_its_records(name, cells, run, tmp_pat
     for line in ours:
         k, title = int(line["metric"][-1]), f"top-{line['metric'][-1]}"
         of_row = [cell for cell in cells(name) if cell.row == line["row"]]
-        best, last = ([hand_made.errors_of(cell)[when, k] for cell in of_row] for when in ("best", "last"))
-        paper, row, n = printed[line["row"]], shown[line["row"]], len(best)
+        there = [hand_made.errors_of(cell) for cell in of_row if cell in kept]
+        best, last = ([errors[when, k] for errors in there] for when in ("best", "last"))
+        paper, row, n, seeds = printed[line["row"]], shown[line["row"]], len(best), len(of_row)
+        assert (int(line["n"]), seeds) == (n, 1 if name == "3" else 5)
+        command = ""
+        if k == 1 and (missing := [str(cell.key.seed) for cell in of_row if cell not in kept]):
+            many, given = "-m " if len(missing) > 1 else "", " ".join(of_row[0].overrides[:-1])
+            command = f"`python train.py {many}{given} seed={','.join(missing)}`"
+        if not n:
+            assert row[f"{title}: ours, best epoch"] == (command or "-")
+            assert row[f"{title}: ours, last epoch"] == row[f"{title}: difference"] == "-"
+            continue
         mean = statistics.mean(best)
-        assert n == (1 if name == "3" else 5) == int(line["n"])
         assert float(line["mean"]) == pytest.approx(mean, abs=1e-4)
         assert float(line["last_mean"]) == pytest.approx(statistics.mean(last), abs=1e-4)
         spread = ""
@@ -39,11 +51,12 @@ def test_a_complete_table_has_the_means_of_its_records(name, cells, run, tmp_pat
             low, high = stats.t.interval(0.95, n - 1, mean, stats.sem(best))
             assert float(line["std"]) == pytest.approx(deviation, abs=1e-4)
             assert (float(line["low"]), float(line["high"])) == pytest.approx((low, high), abs=1e-4)
-            # the quantile of t with 4 degrees of freedom, from a printed table
-            assert high - mean == pytest.approx(2.776 * deviation / 5**0.5, rel=1e-3)
+            # the quantiles of t with 4 degrees of freedom and with 1, from a printed table
+            assert high - mean == pytest.approx({5: 2.776, 2: 12.71}[n] * deviation / n**0.5, rel=1e-3)
             assert row[f"{title}: 95 % interval"] == f"[{low:.2f}, {high:.2f}]"
             spread = f" ± {deviation:.2f}"
-        assert row[f"{title}: ours, best epoch"] == f"{mean:.2f}{spread} ({n})"
+        found = f"{mean:.2f}{spread} ({n})" if n == seeds else f"{mean:.2f}{spread} ({n} of {seeds})"
+        assert row[f"{title}: ours, best epoch"] == "; ".join(filter(None, [found, command]))
         if number := paper[line["metric"]]:
             assert row[f"{title}: paper"].split()[0] == f"{float(number):.2f}"
             assert row[f"{title}: difference"] == f"{mean - float(number):+.2f}"
@@ -55,24 +68,28 @@ def test_a_complete_table_has_the_means_of_its_records(name, cells, run, tmp_pat
         if name in ("7", "8"):
             assert row["top-1: ours, best run"] == f"{min(best):.2f}"
             assert row["top-1: paper, best run"] == (paper["best"] or "-")
-    page = (tmp_path / "tables" / f"table{name}.md").read_text()
-    assert "train.py" not in page
-    same_lines = hand_made.latex_lines(tmp_path / "tables" / f"table{name}.tex")
-    assert same_lines == hand_made.markdown_lines(tmp_path / "tables" / f"table{name}.md")
+    page, tex = (tmp_path / "tables" / f"table{name}.{kind}" for kind in ("md", "tex"))
+    if part:
+        assert r"\texttt{python train.py" in tex.read_text()
+    else:
+        assert "train.py" not in page.read_text()
+        assert hand_made.latex_lines(tex) == hand_made.markdown_lines(page)
     for source in {row["source"] for row in printed.values() if row["origin"] == "cited"}:
-        assert re.search(rf"^†\d cited by the paper from: {re.escape(source)}\.$", page, re.M)
+        assert re.search(rf"^†\d cited by the paper from: {re.escape(source)}\.$", page.read_text(), re.M)
 
 
+@pytest.mark.parametrize("part", [False, True], ids=["complete", "a part"])
 @pytest.mark.parametrize(("name", "benchmark"), [("4", "cifar100_c"), ("5", "imagenet_c")])
-def test_tables_of_corrupted_images(name, benchmark, cells, run, tmp_path):
+def test_tables_of_corrupted_images(name, benchmark, part, cells, run, tmp_path):
     printed = hand_made.read_csv(PAPER / f"table{name}.csv")
     members = list(dict.fromkeys((r["category"], r["corruption"]) for r in printed if r["corruption"] != "average"))
-    made = {}
-    for cell in cells(name):
+    made = {"cutmix": [], "smoothmix_c": []}
+    of_row = len(cells(name)) // 2
+    for cell in cells(name)[: 1 if part else None]:
         directory = hand_made.write(tmp_path / "records", cell)
         shift = hand_made.errors_of(cell)["best", 1]
         errors = {c: {s: 30 + shift + place + 2.5 * s for s in range(1, 6)} for place, (_, c) in enumerate(members)}
-        made.setdefault(cell.row, []).append(errors)
+        made[cell.row].append(errors)
         hand_made.write_corrupted(directory, cell, benchmark, errors)
         halved = {c: {s: error / 2 for s, error in of.items()} for c, of in errors.items()}
         hand_made.write_corrupted(directory, cell, benchmark, halved, "generate")  # another source: never mixed in
@@ -97,12 +114,14 @@ def test_tables_of_corrupted_images(name, benchmark, cells, run, tmp_path):
     for cell in printed:
         place = tuple(cell[k] for k in ("category", "corruption", "severity", "method"))
         values = [ours(errors, *place[:3]) for errors in made[cell["method"]]]
-        line = by_place[place]
+        line, column = by_place[place], titles[place[3]] + ("" if place[2] == "average" else f", level {place[2]}")
+        if not values:
+            assert texts[(*place[:2], column)] == f"{float(cell['top1_error']):.2f} / - / -"
+            continue
         assert float(line["ours"]) == pytest.approx(statistics.mean(values), abs=1e-4)
         difference = statistics.mean(values) - float(cell["top1_error"])
         assert float(line["difference"]) == pytest.approx(difference, abs=1e-4)
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        column = titles[place[3]] + ("" if place[2] == "average" else f", level {place[2]}")
         number = f"{float(cell['top1_error']):.2f}"
         text = f"{number} / {statistics.mean(values):.2f}{spread} / {difference:+.2f}"
         assert texts[(*place[:2], column)] == text
@@ -111,57 +130,10 @@ def test_tables_of_corrupted_images(name, benchmark, cells, run, tmp_path):
             assert float(line["low"]) == pytest.approx(low, abs=1e-4)
     page = (tmp_path / "tables" / f"table{name}.md").read_text()
     assert "Corrupted images: published files." in page
-    assert f"Ignored: {len(cells(name))} records of generated (seed 0), one source a table." in page
-    assert "eval_corruption.py" not in page
-
-
-def test_every_table_of_a_part_of_the_runs(cells, run, tmp_path):
-    names = [str(number) for number in range(1, 9)]
-    kept, evaluated = set(), {"4": "cifar100_c", "5": "imagenet_c"}
-    for name in names:
-        for cell in cells(name):
-            if cell.key[5] in (0, 2) and cell.key[2] not in ("smoothmix_c", "mixup"):
-                directory = hand_made.write(tmp_path / "records", cell)
-                kept.add(cell.key)
-                if name in evaluated and cell.key[5] == 0:
-                    errors = {corruption: {s: 40.0 + s for s in range(1, 6)} for corruption in CORRUPTIONS}
-                    hand_made.write_corrupted(directory, cell, evaluated[name], errors)
-    status, out, _ = run()
-    assert status == 0
-    assert "No record was ignored." in out
-    for name in names:
-        path, of_table, table = tmp_path / "tables" / f"table{name}.md", cells(name), load_table(name)
-        if name in evaluated:
-            of = len(of_table) // 2
-            assert f"n: CutMix 1 of {of}, SmoothMix_C 0 of {of}." in path.read_text()
-            (fog,) = (line for line in hand_made.markdown_lines(path) if line[1] == "fog")
-            of_paper = [row for row in hand_made.read_csv(PAPER / f"table{name}.csv") if row["corruption"] == "fog"]
-            for row in of_paper:
-                number, level = float(row["top1_error"]), row["severity"]
-                ours = 43.0 if level == "average" else 40.0 + float(level)
-                known = f"{ours:.2f} / {ours - number:+.2f}" if row["method"] == "cutmix" else "- / -"
-                assert f"{number:.2f} / {known}" in fog
-            continue
-        rows = hand_made.markdown_rows(path)
-        assert list(rows) == list(table.rows)
-        for row, row_of_table in table.rows.items():
-            of_row = [cell for cell in of_table if cell.row == row]
-            best = [hand_made.errors_of(cell)["best", 1] for cell in of_row if cell.key in kept]
-            seeds = ",".join(str(cell.key[5]) for cell in of_row if cell.key not in kept)
-            command = (
-                f"`python train.py {'-m ' if ',' in seeds else ''}{' '.join(row_of_table.overrides)} seed={seeds}`"
-                if seeds
-                else ""
-            )
-            expected = f"{statistics.mean(best):.2f}" if best else ""
-            if len(best) > 1:
-                expected += f" ± {statistics.stdev(best):.2f} (2 of 5)"
-            elif best:
-                expected += f" ({'1' if len(of_row) == 1 else '1 of 5'})"
-            assert rows[row]["top-1: ours, best epoch"] == "; ".join(filter(None, [expected, command])), (name, row)
-            assert best or rows[row]["top-1: ours, last epoch"] == rows[row]["top-1: difference"] == "-"
-    tex = (tmp_path / "tables" / "table6.tex").read_text()
-    assert r"\texttt{python train.py -m experiment=cifar100/\allowbreak{}cutmix seed=1,3,4}" in tex
+    assert f"Ignored: {sum(map(len, made.values()))} records of generated (seed 0), one source a table." in page
+    counts = [f"{title} {len(made[row])} of {of_row}" for row, title in titles.items()]
+    assert f"n: {', '.join(counts)}." in page
+    assert ("eval_corruption.py" in page) == part
 
 
 def test_one_run_serves_three_tables(cells, run, tmp_path):
@@ -225,7 +197,9 @@ def test_the_demo_has_a_column_of_corrupted_images(cells, run, tmp_path):
 
 def test_by_default_nothing_that_is_committed_changes(cells, run, tmp_path):
     hand_made.write(tmp_path / "outputs" / "here", cells("6")[0])
-    assert said("scripts/make_tables.py", folder=tmp_path)[0] == 0
+    status, out, _ = said("scripts/make_tables.py", folder=tmp_path)
+    assert status == 0
+    assert "No record was ignored." in out
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
     made = {path.name for path in (tmp_path / "outputs" / "tables").iterdir()}
     pages = {f"table{name}.{kind}" for name in "146" for kind in ("md", "tex", "csv")}  # Table 1 and 4 have the row too
