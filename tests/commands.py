@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from multiprocessing import forkserver
@@ -147,3 +148,11 @@ def said(script, *arguments, folder="."):
     """Return the exit status, what is printed and what is complained of in :func:`here`."""
     done = here(script, *arguments, folder=folder)
     return done.returncode, done.stdout, done.stderr
+
+
+def wait_until(condition, seconds=60):
+    """Wait until `condition` holds; fail after so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

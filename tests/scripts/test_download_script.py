@@ -5,7 +5,8 @@ import io
 import sys
 import tarfile
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -26,42 +27,32 @@ PUBLISHED = {  # md5 by address
 
 
 @pytest.fixture
-def zenodo(monkeypatch):
+def zenodo(tmp_path_factory, monkeypatch):
     """Serve tiny archives in the published layouts; return the list of files that are asked for."""
-    bodies, asked = {}, []
+    folder, asked = tmp_path_factory.mktemp("zenodo"), []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
+    class Handler(SimpleHTTPRequestHandler):
+        def log_request(self, *_):
             asked.append(self.path)
-            body = bodies[self.path.partition("?")[0][1:]]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    served = {}
-    for name, archives in ARCHIVES.items():
-        served[name] = {}
-        for part, archive in archives.items():
-            file = "/n01440764/ILSVRC2012_val_00000293.JPEG" if name == "imagenet_c" else ""
-            buffer = io.BytesIO()
-            with tarfile.open(fileobj=buffer, mode="w") as tar:
-                for place in archive.holds:
-                    member = tarfile.TarInfo(place + file)
-                    member.size = len(place)
-                    tar.addfile(member, io.BytesIO(place.encode()))
-            bodies[archive.name] = buffer.getvalue()
-            url = f"http://127.0.0.1:{server.server_port}/{archive.name}?download=1"
-            served[name][part] = Archive(url, hashlib.md5(buffer.getvalue()).hexdigest(), archive.holds)
-    monkeypatch.setattr(download, "ARCHIVES", served)
-    yield asked
-    server.shutdown()
-    server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        served = {}
+        for name, archives in ARCHIVES.items():
+            served[name] = {}
+            for part, archive in archives.items():
+                file = "/n01440764/ILSVRC2012_val_00000293.JPEG" if name == "imagenet_c" else ""
+                with tarfile.open(folder / archive.name, mode="w") as tar:
+                    for place in archive.holds:
+                        member = tarfile.TarInfo(place + file)
+                        member.size = len(place)
+                        tar.addfile(member, io.BytesIO(place.encode()))
+                url = f"http://127.0.0.1:{server.server_port}/{archive.name}?download=1"
+                md5 = hashlib.md5((folder / archive.name).read_bytes()).hexdigest()
+                served[name][part] = Archive(url, md5, archive.holds)
+        monkeypatch.setattr(download, "ARCHIVES", served)
+        yield asked
+        server.shutdown()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from scripts import make_corruptions as script
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.command import status_of
 from smoothmix.utils.distributed import Ranks
-from tests.commands import ENVIRONMENT, ROOT, Command, python
+from tests.commands import ENVIRONMENT, ROOT, Command, python, wait_until
 
 SCRIPT = ROOT / "scripts" / "make_corruptions.py"
 # several dozen milliseconds a cell: time enough to be killed in
@@ -76,13 +75,6 @@ def children(pid):
 def is_running(pid):
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
     return state != "" and not state.startswith("Z")
-
-
-def wait_until(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_killed_and_started_again_it_writes_the_same_bytes(made, capsys, tmp_path, run_main):

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 import pytest
@@ -17,7 +16,7 @@ from scripts.reproduction.jobs import jobs_of
 from scripts.reproduction.launch import launch
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.utils.errors import UserError
-from tests.commands import ROOT, Command, python, said
+from tests.commands import ROOT, Command, python, said, wait_until
 
 REPRODUCE = "scripts/reproduce.py"
 TINY = ("dataset=digits", "model.depth=8", "model.alpha=3")
@@ -36,13 +35,6 @@ def trained_once(job):
     return log.count("train.py") == log.count("run directory:") == log.count("epoch 1/1") == 1 and epochs == [1]
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_killed_in_the_middle_and_started_again(tmp_path):
     """A table of four rows: the launcher is killed while the second trains, the third has a damaged record."""
     first, second, third, fourth = jobs = quick_jobs(tmp_path)
@@ -50,7 +42,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
     (third.directory / "summary.json").write_text('{"seed": ')
     overrides = ("table=7", "preset=quick", *TINY, f"output={tmp_path}")
     process = Command("scripts/reproduce.py", *overrides)
-    wait_for(lambda: (second.directory / ".lock").exists())
+    wait_until(lambda: (second.directory / ".lock").exists())
     process.kill()
     assert process.wait() == -signal.SIGKILL
     before = (first.directory / "summary.json").stat().st_mtime_ns
@@ -140,7 +132,7 @@ def test_two_at_once_train_every_run_once(tmp_path):
 def test_sigterm_saves_and_the_next_start_resumes(tmp_path):
     overrides = ("table=6", *TINY, "model=pyramidnet8", "recipe=demo", "seeds=1", f"output={tmp_path}", "jobs=2")
     process = Command("scripts/reproduce.py", *overrides)
-    wait_for(lambda: len(list(tmp_path.rglob("metrics.jsonl"))) == 2 and len(list(tmp_path.rglob("last.pt"))) == 2)
+    wait_until(lambda: len(list(tmp_path.rglob("metrics.jsonl"))) == 2 and len(list(tmp_path.rglob("last.pt"))) == 2)
     process.terminate()
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + signal.SIGTERM

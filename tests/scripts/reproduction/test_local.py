@@ -6,13 +6,13 @@ import os
 import shlex
 import signal
 import threading
-import time
 
 import pytest
 import torch
 
 from scripts.reproduction import local
 from scripts.reproduction.local import run_locally
+from tests.commands import wait_until
 
 
 @pytest.fixture
@@ -186,8 +186,7 @@ def test_a_signal_reaches_the_runs_and_is_waited_for(table_6, acts, capsys, numb
     acts({job: [text, "echo evaluated"] for job in jobs} | {jobs[1]: [text.replace("143", "0"), "echo evaluated"]})
 
     def interrupt():
-        while not all(job.log.exists() and "begun\n" in job.log.read_text() for job in jobs[:2]):
-            time.sleep(0.02)
+        wait_until(lambda: all(job.log.exists() and "begun\n" in job.log.read_text() for job in jobs[:2]))
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)

@@ -22,17 +22,24 @@ echo "$number;cluster"
 
 
 @pytest.fixture
-def cluster(tmp_path, monkeypatch):
+def program(tmp_path):
+    """Write a program of this name into the folder that PATH begins with in `cluster`."""
+
+    def write(name, text):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    return write
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch, program):
     """Return (a function that gives what was submitted, a list of overrides each; the file of the queue)."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name, text in (
-        ("sbatch", SBATCH),
-        ("squeue", '#!/bin/sh\n[ "$1" = --me ] && cat "$QUEUE" 2>/dev/null; true\n'),
-    ):
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    program("sbatch", SBATCH)
+    program("squeue", '#!/bin/sh\n[ "$1" = --me ] && cat "$QUEUE" 2>/dev/null; true\n')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("SUBMITTED", str(tmp_path / "submitted"))
     monkeypatch.setenv("QUEUE", str(tmp_path / "queue"))
     monkeypatch.chdir(ROOT)
@@ -50,15 +57,9 @@ def test_each_missing_run_is_submitted_once(table_6, leave, cluster, capsys):
     leave.summary(jobs[1])
     leave.checkpoint(jobs[2])
     assert submit(jobs, ["--partition=gpu", "--time=1:00:00"]) == 3
+    options = ["--parsable", "--partition=gpu", "--time=1:00:00"]
     expected = [
-        [
-            "--parsable",
-            "--partition=gpu",
-            "--time=1:00:00",
-            f"--job-name={training_name(job)}",
-            "--dependency=singleton",
-        ]
-        + [str(ROOT / "scripts/slurm/train.sbatch"), *job.overrides]
+        [*options, f"--job-name={training_name(job)}", "--dependency=singleton", str(slurm.TRAIN), *job.overrides]
         for job in (jobs[0], jobs[2], jobs[3])
     ]
     assert submitted() == expected
@@ -122,10 +123,9 @@ def test_the_script_that_is_submitted_is_there():
         (["false"], "CANCELLED", None),
     ],
 )
-def test_a_failed_job_leaves_why(cluster, tmp_path, monkeypatch, command, now, left):
-    for name, text in (("squeue", f"echo {now}"), ("scontrol", 'echo "JobId=7"; echo "   StdOut=/logs/7.out"')):
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+def test_a_failed_job_leaves_why(cluster, program, tmp_path, monkeypatch, command, now, left):
+    program("squeue", f"#!/bin/sh\necho {now}\n")
+    program("scontrol", '#!/bin/sh\necho "JobId=7"; echo "   StdOut=/logs/7.out"\n')
     failure = tmp_path / "run" / "failed.txt"
     failure.parent.mkdir()
     failure.write_text("of the attempt before\n")
@@ -136,8 +136,8 @@ def test_a_failed_job_leaves_why(cluster, tmp_path, monkeypatch, command, now, l
     assert (failure.read_text() if failure.exists() else None) == left
 
 
-def test_the_scripts_are_told_where_to_leave_it(table_6, cluster, tmp_path):
-    (tmp_path / "bin" / "sbatch").write_text('#!/bin/sh\necho "$SMOOTHMIX_FAILURE" >> "$SUBMITTED"; echo 1\n')
+def test_the_scripts_are_told_where_to_leave_it(table_6, cluster, program):
+    program("sbatch", '#!/bin/sh\necho "$SMOOTHMIX_FAILURE" >> "$SUBMITTED"; echo 1\n')
     jobs = table_6(1)
     submit(jobs, [])
     submitted, _ = cluster
