@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import smoothmix
 from smoothmix import CenterGaussian, CutMix, Cutout, HideAndSeek, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS
 from tests.mixing.strategies import ALL
 
@@ -72,6 +73,13 @@ def test_common_arguments(method, arguments, sentence):
         (lambda: HideAndSeek(num_classes=3, image_size=32.5), r"image_size is 32\.5: pass"),
         (lambda: HideAndSeek(num_classes=3, hide_prob=1.5), r"hide_prob is 1\.5: pass .* between 0 and 1\."),
         (lambda: HideAndSeek(num_classes=3, hide_prob=math.nan), r"hide_prob is nan: pass"),
+        (
+            lambda: smoothmix.ManifoldMixup(num_classes=3, stages="layer1"),
+            r"stages is 'layer1': pass different names of the network's modules, at least one\.",
+        ),
+        (lambda: smoothmix.ManifoldMixup(num_classes=3, stages=[]), r"stages is \[\]: pass"),
+        (lambda: smoothmix.ManifoldMixup(num_classes=3, stages=[1, 2]), r"stages is \[1, 2\]: pass"),
+        (lambda: smoothmix.ManifoldMixup(num_classes=3, stages=["a", "a"]), r"stages is \['a', 'a'\]: pass different"),
         (lambda: LabelSmoothing(num_classes=3, smoothing=-0.1), r"smoothing is -0\.1: pass .* between 0 and 1\."),
         (lambda: LabelSmoothing(num_classes=3, smoothing=1.1), r"smoothing is 1\.1: pass"),
         (lambda: LabelSmoothing(num_classes=3, smoothing=math.nan), r"smoothing is nan: pass"),

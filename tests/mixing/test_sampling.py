@@ -123,18 +123,12 @@ def test_beta_draws(alpha):
 def test_defaults():
     defaults = {
         method: {name: parameter.default for name, parameter in inspect.signature(method).parameters.items()}
-        for method in ALL
+        for method in [*ALL, ManifoldMixup]
     }
+    half = dict.fromkeys(("CenterGaussian", "CutMix", "SmoothMixC", "SmoothMixS"), 0.5)
+    always = dict.fromkeys(("Identity", "LabelSmoothing", "ManifoldMixup", "Mixup"), 1.0)
     of_batches = {method.__name__: values["p"] for method, values in defaults.items() if not values["per_sample"]}
-    assert of_batches == {
-        "CenterGaussian": 0.5,
-        "CutMix": 0.5,
-        "SmoothMixC": 0.5,
-        "SmoothMixS": 0.5,
-        "Identity": 1.0,
-        "LabelSmoothing": 1.0,
-        "Mixup": 1.0,
-    }
+    assert of_batches == half | always
     assert defaults[Cutout]["p"] == defaults[HideAndSeek]["p"] == 1.0
     assert defaults[Cutout]["per_sample"] is defaults[HideAndSeek]["per_sample"] is True
     assert defaults[SmoothMixC]["sigma"] == defaults[CenterGaussian]["sigma"] == (0.25, 0.5)
@@ -143,6 +137,9 @@ def test_defaults():
     assert (hide_and_seek["hide_prob"], defaults[smoothmix.LabelSmoothing]["smoothing"]) == (0.5, 0.1)
     assert (defaults[SmoothMixS]["sigma"], defaults[SmoothMixS]["k"]) == ((0.0, 1.0), 0.2)
     assert (defaults[CutMix]["alpha"], defaults[Mixup]["alpha"], defaults[Cutout]["size"]) == (1.0, 1.0, 16)
+    manifold = defaults[ManifoldMixup]
+    assert (manifold["alpha"], manifold["stages"]) == (1.0, ("stem", "layer1", "layer2", "layer3"))
+    assert manifold.keys() == {"num_classes", "p", "per_sample", "alpha", "stages", "generator"}
     assert all(values["generator"] is None for values in defaults.values())
 
 
@@ -206,6 +203,9 @@ def test_repr_shows_the_arguments():
         repr(SmoothMixC(num_classes=100)) == "SmoothMixC(num_classes=100, p=0.5, per_sample=False, sigma=(0.25, 0.5))"
     )
     assert "sigma=(0.0, 1.0), k=0.2" in repr(SmoothMixS(num_classes=2, sigma=[0, 1]))
+    assert repr(ManifoldMixup(num_classes=3, stages=["a"])) == (
+        "ManifoldMixup(num_classes=3, p=1.0, per_sample=False, alpha=1.0, stages=('a',))"
+    )
     assert repr(Cutout(num_classes=9, size=8)) == "Cutout(num_classes=9, p=1.0, per_sample=True, size=8)"
 
 
