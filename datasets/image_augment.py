@@ -16,15 +16,6 @@ from smoothmix.utils.errors import UserError
 
 AUGMENTATIONS = ("none", "autoaugment", "augmix")
 
-# What comes in from outside a turned or moved image, as in the authors' code: the mean of CIFAR's training images (it
-# writes 0 after the normalisation), and grey on ImageNet.
-FILL = {"cifar10": (125, 123, 114), "imagenet": (128, 128, 128)}
-
-# Of AugMix
-WIDTH = 3  # chains in a blend
-DEPTH = 3  # operations in a chain: 1 to this many
-LEAST_LEVEL = 0.1
-
 
 class ImageAugment(Protocol):
     """Makes `views` images of one: called in a worker, finished on the device."""
@@ -79,14 +70,17 @@ class Unchanged:
         return to_float(images.permute(0, 3, 1, 2))
 
 
-class AutoAugment:
-    """One of the 25 sub-policies of `policy`, drawn for each image.
+# What comes in from outside a turned or moved image, as in the authors' code: the mean of CIFAR's training images (it
+# writes 0 after the normalisation), and grey on ImageNet.
+FILL = {"cifar10": (125, 123, 114), "imagenet": (128, 128, 128)}
+
+
+class AutoAugment(Unchanged):
+    """AutoAugment (Cubuk et al., CVPR 2019), as torchvision has it: one of 25 sub-policies, drawn for each image.
 
     Args:
         policy: "cifar10" or "imagenet", the data set on which the policy was found.
     """
-
-    views = 1
 
     def __init__(self, policy: str):
         from torchvision import transforms  # takes seconds
@@ -100,12 +94,12 @@ class AutoAugment:
             torch.default_generator.manual_seed(seed)
             return (pixels(self.transform(image)),)
 
-    def to_float(self, images: Tensor) -> Tensor:
-        """Return uint8 (n, S, S, 3) as float32 (n, 3, S, S) in [0, 1]."""
-        return to_float(images.permute(0, 3, 1, 2))
-
 
 # ---- AugMix (Hendrycks et al., ICLR 2020): blends of short random chains of operations
+
+WIDTH = 3  # chains in a blend
+DEPTH = 3  # operations in a chain: 1 to this many
+LEAST_LEVEL = 0.1
 
 
 def _affine(image: Image, *coefficients: float) -> Image:

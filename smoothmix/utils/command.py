@@ -50,19 +50,6 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(status)
 
 
-def override(key: str, value: str) -> str:
-    """Return ``key=value``, an argument by which Hydra sets `key` to the text `value`, whatever characters it has."""
-    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
-        return f"{key}={value}"
-    escaped = re.sub(r'(\\*)(?="|$)', r"\1\1", value).replace('"', r"\"").replace("${", r"\${")
-    return f'{key}="{escaped}"'
-
-
-def shell_command(arguments: Iterable[object]) -> str:
-    """Return the line that a user types to run `arguments`."""
-    return shlex.join(map(str, arguments))
-
-
 def status_of(main: Callable[[], int | None]) -> int | str | None:
     """Call `main` and return the exit status, None being 0; see `run`."""
     try:
@@ -104,6 +91,25 @@ def stdout_has_lost_its_reader() -> bool:
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+# ---- how they are printed
+
+
+def override(key: str, value: str) -> str:
+    """Return ``key=value``, an argument by which Hydra sets `key` to the text `value`, whatever characters it has."""
+    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
+        return f"{key}={value}"
+    escaped = re.sub(r'(\\*)(?="|$)', r"\1\1", value).replace('"', r"\"").replace("${", r"\${")
+    return f'{key}="{escaped}"'
+
+
+def shell_command(arguments: Iterable[object]) -> str:
+    """Return the line that a user types to run `arguments`."""
+    return shlex.join(map(str, arguments))
+
+
+# ---- SIGTERM and SIGUSR2
 
 
 class Stopped(SystemExit):
@@ -180,6 +186,9 @@ class StopSignal:
                 write_text(Path(marker), position + "\n")
         kill(active_children())  # data workers that hang would keep this process from ending
         raise Stopped(128 + number)
+
+
+# ---- worker processes
 
 
 def exit_with_parent() -> None:

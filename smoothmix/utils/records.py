@@ -11,6 +11,8 @@ from smoothmix.utils.environment import environment_of
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import read_object, write_text
 
+# ---- what the values of a file must be before anyone counts with them
+
 
 def is_object(value: Any) -> bool:
     """Whether `value` is a JSON object."""
@@ -65,6 +67,8 @@ def is_list_of_objects(value: Any) -> bool:
     """Whether `value` is a list of JSON objects."""
     return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
+
+# ---- records
 
 Name = Annotated[str, is_name]
 Count = Annotated[int, is_count]
