@@ -6,19 +6,18 @@ from scipy import stats
 from smoothmix.check.bounds import agreement_interval, binomial_interval, largest_rate
 
 
-def outside(law, low, high):
-    return law.cdf(low - 1) + law.sf(high)
+def assert_narrowest(law, low, high, alpha):
+    """What is left out is rare enough, and would not be with one count more on either side."""
+    assert law.cdf(low - 1) + law.sf(high) <= alpha
+    assert law.cdf(low) > alpha / 2
+    assert law.sf(high - 1) > alpha / 2
 
 
 @pytest.mark.parametrize("q", [0.001, 0.3, 0.5, 0.97])
 @pytest.mark.parametrize("n", [1, 50, 1000])
 @pytest.mark.parametrize("alpha", [0.05, 1e-6])
 def test_binomial_interval_is_the_narrowest_that_is_left_rarely_enough(q, n, alpha):
-    low, high = binomial_interval(n, q, alpha)
-    law = stats.binom(n, q)
-    assert outside(law, low, high) <= alpha
-    assert law.cdf(low) > alpha / 2
-    assert law.sf(high - 1) > alpha / 2
+    assert_narrowest(stats.binom(n, q), *binomial_interval(n, q, alpha), alpha)
 
 
 def test_binomial_interval_without_chance():
@@ -29,11 +28,7 @@ def test_binomial_interval_without_chance():
 @pytest.mark.parametrize("n", [2, 51, 600])
 @pytest.mark.parametrize("alpha", [0.05, 1e-6])
 def test_agreement_is_hypergeometric(n, alpha):
-    low, high = agreement_interval(n, alpha)
-    law = stats.hypergeom(n, n // 2, n // 2)
-    assert outside(law, low, high) <= alpha
-    assert law.cdf(low) > alpha / 2
-    assert law.sf(high - 1) > alpha / 2
+    assert_narrowest(stats.hypergeom(n, n // 2, n // 2), *agreement_interval(n, alpha), alpha)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 20), (3, 500), (499, 500), (70, 500)])

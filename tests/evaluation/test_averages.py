@@ -12,8 +12,12 @@ from smoothmix.utils.errors import UserError
 PAPER = Path(__file__).parents[2] / "results" / "paper"
 
 
-def as_errors(rows):
-    return {name: dict(enumerate(cells, 1)) for name, cells in rows.items()}
+ALEXNET = {name: dict(enumerate(cells, 1)) for name, cells in averages.ALEXNET.items()}
+
+
+def flat(error, names=averages.BENCHMARK):
+    """The same error at every severity."""
+    return {name: dict.fromkeys(averages.SEVERITIES, error) for name in names}
 
 
 def printed(table, method):
@@ -39,9 +43,8 @@ def test_a_corruption_is_complete_with_its_five_severities():
 
 
 def test_alexnets_own_rows_have_an_mce_of_100():
-    rows = as_errors(averages.ALEXNET)
-    assert averages.mean_corruption_error(rows) == pytest.approx(100)
-    assert averages.relative_mean_corruption_error(rows, averages.ALEXNET_CLEAN) == pytest.approx(100)
+    assert averages.mean_corruption_error(ALEXNET) == pytest.approx(100)
+    assert averages.relative_mean_corruption_error(ALEXNET, averages.ALEXNET_CLEAN) == pytest.approx(100)
 
 
 def test_a_twentieth_corruption_leaves_the_benchmark_as_it_is(monkeypatch):
@@ -49,8 +52,7 @@ def test_a_twentieth_corruption_leaves_the_benchmark_as_it_is(monkeypatch):
     spec = spec_from_file_location("averages_with_hail", averages.__file__)
     anew = module_from_spec(spec)
     spec.loader.exec_module(anew)
-    rows = as_errors(anew.ALEXNET) | {"hail": dict.fromkeys(anew.SEVERITIES, 50.0)}
-    summary = anew.summarize(rows, anew.ALEXNET_CLEAN, with_alexnet=True)
+    summary = anew.summarize(ALEXNET | flat(50.0, ["hail"]), anew.ALEXNET_CLEAN, with_alexnet=True)
     assert (summary["mCE"], summary["relative mCE"]) == (pytest.approx(100), pytest.approx(100))
     assert "mean over 16 corruptions" in summary
     assert anew.corruptions_of("imagenet") == list(averages.BENCHMARK)
@@ -59,12 +61,11 @@ def test_a_twentieth_corruption_leaves_the_benchmark_as_it_is(monkeypatch):
 
 
 def test_mce_weighs_each_corruption_by_alexnets_error():
-    halved = {name: {s: e / 2 for s, e in cells.items()} for name, cells in as_errors(averages.ALEXNET).items()}
+    halved = {name: {s: e / 2 for s, e in cells.items()} for name, cells in ALEXNET.items()}
     assert averages.mean_corruption_error(halved) == pytest.approx(50)
     assert averages.mean_corruption_error(halved | {"fog": dict(enumerate([0] * 5, 1))}) == pytest.approx(50 * 14 / 15)
     # a network that corruption does not hurt, however bad it is
-    flat = {name: dict.fromkeys(averages.SEVERITIES, 30.0) for name in averages.BENCHMARK}
-    assert averages.relative_mean_corruption_error(flat, 30.0) == pytest.approx(0)
+    assert averages.relative_mean_corruption_error(flat(30.0), 30.0) == pytest.approx(0)
 
 
 @pytest.mark.parametrize(("method", "average", "over_15", "mce"), [
@@ -83,9 +84,7 @@ def test_the_papers_average_is_the_mean_of_category_means(method, average, over_
 
 
 def test_the_two_averages_differ_where_categories_differ_in_size():
-    errors = {name: dict.fromkeys(averages.SEVERITIES, 10.0) for name in averages.BENCHMARK}
-    for name in ("gaussian_noise", "shot_noise", "impulse_noise"):
-        errors[name] = dict.fromkeys(averages.SEVERITIES, 50.0)
+    errors = flat(10.0) | flat(50.0, ["gaussian_noise", "shot_noise", "impulse_noise"])
     rows = averages.summarize(errors, clean=5.0, with_alexnet=False)
     assert rows["mean over 15 corruptions"] == pytest.approx((3 * 50 + 12 * 10) / 15)
     assert rows["mean of the category means"] == pytest.approx((50 + 10 + 10 + 10) / 4)
@@ -93,16 +92,14 @@ def test_the_two_averages_differ_where_categories_differ_in_size():
 
 
 def test_all_nineteen_have_the_fifteen_beside_them():
-    errors = {name: dict.fromkeys(averages.SEVERITIES, 10.0) for name in CORRUPTIONS}
-    errors["saturate"] = dict.fromkeys(averages.SEVERITIES, 29.0)
+    errors = flat(10.0, CORRUPTIONS) | flat(29.0, ["saturate"])
     rows = averages.summarize(errors, clean=5.0, with_alexnet=False)
     assert rows["mean over 19 corruptions"] == pytest.approx(11)
     assert rows["mean over the 15 corruptions of the benchmark"] == pytest.approx(10)
 
 
 def test_an_unfinished_corruption_is_in_no_average_and_mce_needs_all():
-    errors = {name: dict.fromkeys(averages.SEVERITIES, 10.0) for name in averages.BENCHMARK}
-    errors["fog"] = {1: 99.0, 2: 99.0}
+    errors = flat(10.0) | {"fog": {1: 99.0, 2: 99.0}}
     rows = averages.summarize(errors, clean=5.0, with_alexnet=True)
     assert rows["mean over 14 corruptions"] == pytest.approx(10)
     assert rows["mean of weather"] == pytest.approx(10)
@@ -111,7 +108,7 @@ def test_an_unfinished_corruption_is_in_no_average_and_mce_needs_all():
 
 
 def test_relative_mce_is_in_the_summary():
-    errors = {name: {s: e / 2 for s, e in cells.items()} for name, cells in as_errors(averages.ALEXNET).items()}
+    errors = {name: {s: e / 2 for s, e in cells.items()} for name, cells in ALEXNET.items()}
     rows = averages.summarize(errors, clean=averages.ALEXNET_CLEAN / 2, with_alexnet=True)
     assert rows["relative mCE"] == pytest.approx(50)
     assert "mean over the 15 corruptions of the benchmark" not in rows  # which are all that there are
@@ -128,12 +125,12 @@ def test_the_corruptions_of_a_benchmark():
 
 
 def test_what_is_still_to_be_evaluated():
-    errors = {"fog": dict.fromkeys(averages.SEVERITIES, 10.0), "snow": {1: 10.0}}
+    errors = flat(10.0, ["fog"]) | {"snow": {1: 10.0}}
     assert averages.incomplete(errors, ["fog", "snow", "frost"]) == ["snow", "frost"]
 
 
 def test_the_table_of_a_benchmark():
-    errors = {"fog": {2: 20.0, 1: 10.0, 3: 30.0, 4: 40.0, 5: 50.0}, "snow": dict.fromkeys(averages.SEVERITIES, 5.0)}
+    errors = {"fog": {2: 20.0, 1: 10.0, 3: 30.0, 4: 40.0, 5: 50.0}} | flat(5.0, ["snow"])
     missing = {"frost": "no photographs", "jpeg": "no OpenCV"}
     assert averages.table("CIFAR", errors, 4.5, missing, False).splitlines() == [
         "CIFAR, top-1 error in %, severities 1 to 5 and their mean",
@@ -148,13 +145,12 @@ def test_the_table_of_a_benchmark():
         "incomplete: these averages leave out frost, jpeg",
     ]
     assert len(averages.table("CIFAR", errors, 4.5, {}, False).splitlines()) == 7
-    alexnet = as_errors(averages.ALEXNET)
-    assert averages.table("", alexnet, averages.ALEXNET_CLEAN, {}, True).endswith(f"{'relative mCE':<53} 100.00")
+    assert averages.table("", ALEXNET, averages.ALEXNET_CLEAN, {}, True).endswith(f"{'relative mCE':<53} 100.00")
 
 
 def test_the_table_of_calibration():
     clean = {"loss": 0.5, "brier": 0.25, "ece": 3.0, "adaptive_ece": 3.5}
-    calibration = {name: {"fog": dict.fromkeys(averages.SEVERITIES, 2 * value)} for name, value in clean.items()}
+    calibration = {name: flat(2 * value, ["fog"]) for name, value in clean.items()}
     calibration["brier"]["snow"] = {1: 9.0}  # not complete
     lines = averages.calibration_table(clean, calibration).splitlines()
     assert [line.split()[-4:] for line in lines[1:3]] == [
@@ -179,7 +175,7 @@ def test_the_table_of_calibration():
     )
     assert of_one[1].split() == ["clean", "1.000", "0.500", "6.00", "7.00"]
     assert of_one[2].split() == ["fog", "1.000", "nan", "nan", "nan"]
-    of_fifteen = averages.calibration_table(clean, {"loss": as_errors(averages.ALEXNET)})
+    of_fifteen = averages.calibration_table(clean, {"loss": ALEXNET})
     assert "mCE" not in of_fifteen  # which is of errors
 
 

@@ -77,31 +77,29 @@ def test_what_ends_alike_is_not_reported(bench):
     assert made.killed_at(hits_here.append, 1) == made.killed_at(hits_here.append, 2) == ""
 
 
-def test_a_line_twice_is_noticed(bench):
-    assert bench(twice).killed_at(hits_here.append, 1) == "log.txt differ"
+def once(folder, hit=lambda: None):
+    if (folder / "a").exists():
+        sys.exit(3)
+    (folder / "a").write_text("")
+    hit()
 
 
-def test_what_is_half_done_is_noticed(bench):
-    assert bench(seldom).killed_at(hits_here.append, 1) == "a.json differ"
-
-
-def test_a_moment_that_never_comes_is_no_kill(bench):
-    assert bench(whole).killed_at(hits_here.append, 3) == "it was not killed but ended with 0: "
+@pytest.mark.parametrize(
+    ("write", "at", "found"),
+    [
+        (twice, 1, "log.txt differ"),
+        (seldom, 1, "a.json differ"),
+        (whole, 3, "it was not killed but ended with 0: "),
+        (once, 1, "started again it ended with 3: "),
+    ],
+)
+def test_what_does_not_end_alike_is_noticed(bench, write, at, found):
+    assert bench(write).killed_at(hits_here.append, at) == found
 
 
 def test_a_point_that_the_unbroken_run_never_passes_is_refused(bench):
     with pytest.raises(UserError, match="the unbroken run never comes to: here"):
         bench(lambda folder, hit=None: None)
-
-
-def test_a_command_that_fails_when_started_again_is_noticed(bench):
-    def once(folder, hit=lambda: None):
-        if (folder / "a").exists():
-            sys.exit(3)
-        (folder / "a").write_text("")
-        hit()
-
-    assert bench(once).killed_at(hits_here.append, 1) == "started again it ended with 3: "
 
 
 def test_times_do_not_count_and_all_else_does(tmp_path):

@@ -243,13 +243,8 @@ def test_regulariser_with_no_residual_leaves_the_shortcut():
 @pytest.mark.parametrize(
     ("depth", "bottleneck", "nearest"),
     [
-        (201, True, 200),
-        (198, True, 200),
-        (5, True, 11),
-        (0, True, 11),
-        (111, False, 110),
-        (18, False, 20),
-        (2, False, 8),
+        *((201, True, 200), (198, True, 200), (5, True, 11), (0, True, 11)),
+        *((111, False, 110), (18, False, 20), (2, False, 8)),
     ],
 )
 def test_wrong_depth_names_the_nearest(depth, bottleneck, nearest):
@@ -258,13 +253,13 @@ def test_wrong_depth_names_the_nearest(depth, bottleneck, nearest):
     assert on_meta(nearest, 240, 10, bottleneck)
 
 
-@pytest.mark.parametrize("alpha", [0, -1, math.nan, math.inf])
-def test_alpha_must_be_positive(alpha):
-    with pytest.raises(ValueError, match=f"alpha, the widening factor, is {alpha}"):
-        PyramidNet(20, alpha, 10)
-
-
-@pytest.mark.parametrize("num_classes", [0, -10])
-def test_num_classes_must_be_positive(num_classes):
-    with pytest.raises(ValueError, match=f"num_classes is {num_classes}"):
-        PyramidNet(20, 48, num_classes)
+@pytest.mark.parametrize(
+    ("alpha", "num_classes", "sentence"),
+    [
+        *((alpha, 10, f"alpha, the widening factor, is {alpha}") for alpha in (0, -1, math.nan, math.inf)),
+        *((48, num_classes, f"num_classes is {num_classes}") for num_classes in (0, -10)),
+    ],
+)
+def test_alpha_and_num_classes_must_be_positive(alpha, num_classes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        PyramidNet(20, alpha, num_classes)
