@@ -100,10 +100,7 @@ def cifar10(
         root: folder that holds `cifar-10-batches-py/`.
         download: fetch what is not there.
         verify: insist on the publisher's files by their md5; false accepts repacked ones.
-        val_split: how many training images to hold out as the split "val".
-        augment: "none", "autoaugment" (the policy found on CIFAR-10) or "augmix" (severity 3), after crop and flip.
-        workers: processes that augment, used only where `augment` is not "none"; 0 does it in the training process.
-        per_class: train on a fixed, balanced subset: this many images of each class, after `val_split`.
+        val_split, augment, workers, per_class: see :class:`datasets.in_memory.InMemoryData`.
 
     Raises:
         UserError: files that are missing, damaged, or not what they should be, an `augment` of another name, or more

@@ -114,7 +114,7 @@ def host_generators(owner: object = None) -> tuple[object, ...]:
 
 
 class Graphed:
-    """Calls `function(*inputs)` as `eager` does, from the fourth full batch on as a graph with inputs of its own.
+    """Calls `function(*inputs)`, from the fourth full batch on as a graph with inputs of its own.
 
     The first three full batches are ordinary steps, so that nothing has to be undone before the capture. Batches of
     another length, the last of an epoch, are ordinary steps too. Each variant, as the layer of Manifold Mixup, has its

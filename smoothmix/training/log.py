@@ -98,12 +98,12 @@ class EventFile:
 
 
 class Tracker:
-    """Sends metrics to wandb, or to trackio, which has the same interface and keeps its data local.
+    """Sends metrics to wandb, to trackio, which has the same interface and keeps its data local, or to none.
 
     Whatever it raises becomes one note, after which nothing more is sent.
 
     Args:
-        package: one of `recipe.TRACKERS` but "none", installed or not.
+        package: one of `recipe.TRACKERS`, installed or not.
         name: of the run: its directory, so that a resumed run continues its curves.
         config: hyper-parameters, shown beside the curves.
     """
@@ -122,7 +122,8 @@ class Tracker:
             module.init(project=PROJECT, name=self.name, config=self.config, resume="allow", **identity)
             self._module = module
 
-        self._attempt(begin)
+        if self.package != "none":
+            self._attempt(begin)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Send the metrics of an epoch."""
@@ -153,7 +154,7 @@ class RunLog:
     TensorBoard's axis is the step. The metrics of epochs are there again by epoch, as the run `by_epoch`.
     """
 
-    def __init__(self, directory: Path, epochs: int, active: bool, tracker: Tracker | None = None) -> None:
+    def __init__(self, directory: Path, epochs: int, active: bool, tracker: Tracker) -> None:
         self.directory = directory
         self.epochs = epochs
         self.active = active
@@ -176,8 +177,7 @@ class RunLog:
         self._boards = [EventFile(folder, dropped[0]), EventFile(folder / "by_epoch", dropped[1])]
         if history and not in_epoch:
             self._write_events(history[-1], global_step)
-        if self.tracker is not None:
-            self.tracker.start()
+        self.tracker.start()
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Start the bar of `epoch` (from 0), of which `step` out of `steps` are done."""
@@ -215,8 +215,7 @@ class RunLog:
         row = history[-1]
         self._write_history(history)
         self._write_events(row, global_step)
-        if self.tracker is not None:
-            self.tracker.log({grouped(name): value for name, value in row.items()}, row["epoch"])
+        self.tracker.log({grouped(name): value for name, value in row.items()}, row["epoch"])
         self._best = "" if best_error is None else f"  best {best_error:.2f}%"
         errors = "".join(f"  {name} {value:.2f}%" for name, value in row.items() if name.endswith("_error"))
         left = sum(earlier["seconds"] for earlier in history) / len(history) * (self.epochs - row["epoch"])
@@ -250,8 +249,7 @@ class RunLog:
         self.close_bar()
         for board in self._boards:
             board.close()
-        if self.tracker is not None:
-            self.tracker.finish()
+        self.tracker.finish()
 
     def _write_events(self, row: dict[str, Any], global_step: int) -> None:
         for board, step in zip(self._boards, (global_step, row["epoch"]), strict=True):

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -181,11 +181,6 @@ class FlatGradients:
         self.ranks.sum(self.buffer)
         for weight, part in zip(self.weights.values(), self.parts, strict=True):
             weight.grad = part
-
-
-def eager(function: Callable[..., None], variant: Hashable, *inputs: Tensor) -> None:
-    """Call `function(*inputs)`."""
-    function(*inputs)
 
 
 class Pace:

@@ -19,7 +19,7 @@ from smoothmix.training.cuda_graph import CudaGraphs, Graphed, unsafe_part
 from smoothmix.training.log import RunLog, Tracker
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.state import TrainingState, best_row
-from smoothmix.training.step import FlatGradients, Foreach, Pace, classification_loss, eager
+from smoothmix.training.step import FlatGradients, Foreach, Pace, classification_loss
 from smoothmix.utils.command import StopSignal, WaitInterrupted
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
@@ -102,7 +102,7 @@ class Trainer:
         self.checkpoints = Checkpoints(
             directory, self.state, self.select_on, self.execution.precision, data.fingerprint, config
         )
-        self.launch: Any = eager
+        self.launch: Callable[..., None] | Graphed = lambda step, variant, *inputs: step(*inputs)
         if self.execution.step == "graph":
             unsafe = unsafe_part(mixing, model) if settings.step == "auto" else ""
             if unsafe:
@@ -115,9 +115,7 @@ class Trainer:
         self.pace = Pace(ranks.device, limit)
         self.gradients: FlatGradients | None = None
         self.foreach = Foreach(self.model)
-        tracker = None
-        if settings.logger != "none" and ranks.is_main:
-            tracker = Tracker(settings.logger, "/".join(directory.parts[-5:]), config)
+        tracker = Tracker(settings.logger, "/".join(directory.parts[-5:]), config)
         self.log = RunLog(directory, recipe.epochs, ranks.is_main, tracker)
 
     def describe(self) -> str:

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
 from smoothmix.training import trainer as trainer_module
-from smoothmix.training.log import RunLog
+from smoothmix.training.log import RunLog, Tracker
 from smoothmix.training.recipe import Settings
 from tests.training.runs import assert_same_run
 
@@ -74,7 +74,7 @@ def test_metrics_csv_has_the_lines_of_metrics_jsonl(make_trainer):
 
 
 def test_a_line_says_the_best_error_and_how_long_the_rest_takes(tmp_path, capsys):
-    log = RunLog(tmp_path, epochs=3, active=True)
+    log = RunLog(tmp_path, epochs=3, active=True, tracker=Tracker("none", "run", {}))
     log.begin([], 0, in_epoch=False)
     common = {"lr": 0.1, "train_loss": 2.0, "seconds": 3600.0, "images_per_second": 7.0}
     history = [common | {"epoch": 1}, common | {"epoch": 2, "test_top1_error": 30.0, "seconds": 1800.0}]
