@@ -26,12 +26,8 @@ def add_common_arguments(
 ) -> None:
     """Declare --threads, --repeats, --device and --output, and what :func:`run` does with them.
 
-    Args:
-        parser: of the measurement, with the options of its own.
-        measure: returns the record of these options, without what it says of the machine.
-        to_markdown: returns a record as a page.
-        counts: options of its own that must be at least 1.
-        repeats: the default.
+    `measure` returns the record of the options, but for what it says of the machine, `to_markdown` the page of a
+    record; `counts` are options of the measurement's own that must be at least 1.
     """
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=repeats, help="timed rounds, after one that is not timed")
@@ -69,7 +65,7 @@ def in_turn(
     ranks: Ranks,
     calls: int = 1,
     warm_up: int = 1,
-    scale: float = 1.0,
+    scale: float = 1,
 ) -> dict[str, list[float]]:
     """Return the seconds per call of each peer, times `scale`: `repeats` rounds of `calls` calls in a row.
 
@@ -92,12 +88,12 @@ def in_turn(
 
 
 def save(output: Path | None, record: dict[str, Any], text: str) -> None:
-    """Print the page of a record; write both, if there is an `output`: JSON there, Markdown beside it."""
-    print(text)
+    """Write a record and its page, if there is an `output`: JSON there, Markdown beside it; print the page."""
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_text(output, json.dumps(record, indent=2) + "\n")
         write_text(output.with_suffix(".md"), text)
+    print(text)
 
 
 def page(record: dict[str, Any], title: str, *parts: str, launcher: str = "python") -> str:
@@ -111,11 +107,7 @@ def page(record: dict[str, Any], title: str, *parts: str, launcher: str = "pytho
 
 
 def table(
-    first: str,
-    times: dict[str, list[float]],
-    unit: str,
-    digits: int,
-    columns: dict[str, Callable[[str, float], str]],
+    first: str, times: dict[str, list[float]], unit: str, digits: int, columns: dict[str, Callable[[str, float], str]]
 ) -> str:
     """Return `times` in `unit` as a Markdown table: a line for each name, with the median and the range.
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,10 @@ def test_what_blurs_or_moves_pixels_leaves_one_colour_as_it_is(name, benchmark):
     found = corrupt(images, name, 5, benchmark, generator(), save_as_jpeg=False)
     assert not found[0].any()
     assert (found.int() - images.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("name", ["spatter", "jpeg_compression"])
+def test_without_opencv_it_says_what_to_install(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ImportError, match="pip install opencv-python-headless"):
+        corrupt(smooth_images("cifar"), name, 1)

@@ -14,6 +14,7 @@ import torch
 
 from smoothmix.corruptions import CORRUPTIONS, apply, corrupt
 from smoothmix.corruptions.corruption import no_draws
+from tests.corruptions.test_frost import SIZES
 
 ORDER = [
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
@@ -22,10 +23,6 @@ ORDER = [
 ]  # fmt: skip
 BASE_SEED = {"cifar": 1000, "imagenet": 3000}
 KEPT = {"cifar": (..., slice(None), slice(None)), "imagenet": (..., slice(3, None, 7), slice(3, None, 7))}
-FROST_SIZES = {
-    "cifar": [(120, 180), (63, 112), (63, 112), (70, 105), (99, 132)],
-    "imagenet": [(600, 900), (315, 560), (315, 560), (350, 527), (495, 660)],
-}
 BENCHMARKS = pytest.mark.parametrize("benchmark", ["cifar", "imagenet"])
 
 
@@ -74,7 +71,7 @@ def flakes(random, image, setting):
 
 def photograph(random, image, setting):
     which = random.randint(5)
-    height, width = FROST_SIZES["cifar" if len(image) == 32 else "imagenet"][which]
+    height, width = SIZES["cifar" if len(image) == 32 else "imagenet"][which]
     row, column = random.randint(0, height - len(image)), random.randint(0, width - len(image))
     return torch.tensor(which), torch.tensor(row), torch.tensor(column)
 

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import torch
 
@@ -34,9 +32,3 @@ def test_water_adds_its_colour_in_proportion():
     )
     torch.testing.assert_close(corrupted[:, 1] * 175 / 238, corrupted[:, 0], atol=1, rtol=0)
     assert torch.equal(corrupted[:, 1], corrupted[:, 2])
-
-
-def test_without_opencv_it_says_what_to_install(images, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ImportError, match="pip install opencv-python-headless"):
-        SPATTER.apply(images, SPATTER.cifar[0], (torch.zeros(2, 32, 32),))
