@@ -31,25 +31,18 @@ def test_boxes_have_their_area_and_lie_inside(size):
         assert corners.max() == size - side  # both ends are drawn
 
 
-def test_the_translucent_box_is_halfway_to_grey_and_has_no_border():
+def test_the_translucent_box_is_halfway_to_grey_and_the_bordered_one_opaque_with_a_border_of_two_pixels():
     images, corners = some()
-    seen = occlusion.occlude(images, corners, 16, "translucent")
-    for image, result, (top, left) in zip(images, seen, corners.tolist(), strict=True):
+    seen = [occlusion.occlude(images, corners, 16, condition) for condition in ("translucent", "bordered")]
+    for image, translucent, bordered, (top, left) in zip(images, *seen, corners.tolist(), strict=True):
         expected = image.clone()
         for y in range(top, top + 16):
             for x in range(left, left + 16):
                 expected[:, y, x] = 0.5 * image[:, y, x] + 0.25
-        torch.testing.assert_close(result, expected)
-
-
-def test_the_bordered_box_is_opaque_with_a_border_of_two_pixels():
-    images, corners = some()
-    seen = occlusion.occlude(images, corners, 16, "bordered")
-    for image, result, (top, left) in zip(images, seen, corners.tolist(), strict=True):
-        expected = image.clone()
+        torch.testing.assert_close(translucent, expected)
         expected[:, top : top + 16, left : left + 16] = 0
         expected[:, top + 2 : top + 14, left + 2 : left + 14] = 0.5
-        assert torch.equal(result, expected)
+        assert torch.equal(bordered, expected)
 
 
 def test_clean_is_untouched_and_nothing_is_written_into_the_input():
