@@ -125,20 +125,26 @@ def load_run(options: LoadOptions) -> LoadedRun:
     """
     weights: dict[str, Tensor] | None = None
     if options.is_external:
-        config = schema.check(_external(options))
-        path, weights = _external_weights(options, config)
+        config, file = schema.check(_external(options)), options.model.get("checkpoint")
+        run_dir.check_names(config)  # of folders
+        path = Path(file or f"outputs/external/{config.dataset.name}/{config.model.name}.published").expanduser()
+        if file is not None:
+            weights = read_weights(path)
     else:
         path = Path(options.checkpoint or Path(options.run or "", f"{options.weights}.pt")).expanduser()
         stored, weights = _stored(options, path)
         config = _with_changes(stored, options.dataset)
-    run_dir.check_names(config)
+        run_dir.check_names(config)
     ranks = init_distributed(options.device, options.timeout)
     data = build.dataset(config)
     if weights is None:
         model = build.model(config, data.num_classes, data.image_size)
     else:
+        # it gets its own weights, and fetches none that are published
+        own = {key: False if key == "pretrained" else value for key, value in config.model.options.items()}
+        untrained = replace(config, model=replace(config.model, options=own))
         with limited(weights, path):
-            model = build.model(_untrained(config), data.num_classes, data.image_size)
+            model = build.model(untrained, data.num_classes, data.image_size)
     if options.is_external:
         published = _published_normalisation(model, config, data) if weights is None else {}
         data.mean = tuple(options.mean or published.get("mean", data.mean))
@@ -171,15 +177,6 @@ def _external(options: LoadOptions) -> DictConfig:
     return stored
 
 
-def _external_weights(options: LoadOptions, config: RunConfig) -> tuple[Path, dict[str, Tensor] | None]:
-    """Return the file of an external network and what it holds; None for weights that the network is built with."""
-    if "checkpoint" in options.model and options.model["checkpoint"] is not None:
-        path = Path(options.model["checkpoint"]).expanduser()
-        return path, read_weights(path)
-    run_dir.check_names(config)  # of a folder
-    return Path("outputs", "external", config.dataset.name, f"{config.model.name}.published"), None
-
-
 def _published_normalisation(model: nn.Module, config: RunConfig, data: ImageDataset) -> dict[str, Any]:
     """Return the mean and the std with which the published weights of `model` were trained.
 
@@ -210,13 +207,6 @@ def _with_changes(stored: DictConfig, dataset: dict[str, Any]) -> RunConfig:
         stored.dataset.update(changes)
         config = schema.check(stored)
     return config
-
-
-def _untrained(config: RunConfig) -> RunConfig:
-    """Return `config` with a network that fetches no published weights: it gets its own."""
-    if "pretrained" not in config.model.options:
-        return config
-    return replace(config, model=replace(config.model, options=config.model.options | {"pretrained": False}))
 
 
 def _stored(options: LoadOptions, path: Path) -> tuple[DictConfig, dict[str, Tensor]]:
