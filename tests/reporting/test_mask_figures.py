@@ -1,9 +1,13 @@
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from smoothmix.reporting.mask_figures import gallery, gallery_masks, mixing_examples, overview
+from smoothmix import Cutout, Identity
+from smoothmix.reporting.mask_figures import gallery, gallery_masks, mixed_batch, mixing_examples, overview
 
 FIGURES = Path(__file__).parents[2] / "results" / "figures"
 
@@ -56,3 +60,13 @@ def test_committed_figures_are_small_and_carry_no_date(name):
     for kind in ("svg", "png"):
         assert 1_000 < (FIGURES / f"{name}.{kind}").stat().st_size < 300_000
     assert "dc:date" not in (FIGURES / f"{name}.svg").read_text()
+
+
+def test_the_picture_shows_the_images_and_what_becomes_of_them():
+    images, labels = torch.full((4, 3, 32, 32), 0.5), torch.arange(4)
+    strategy = Cutout(num_classes=4, p=0.0, size=16)  # p is of the training; a picture shows what is done
+    pixels = np.asarray(Image.open(io.BytesIO(mixed_batch(strategy, images, labels, "abcd"))))
+    above, below = pixels[4:132], pixels[136:264]
+    assert (above == 128).sum() == 4 * 128 * 128 * 3
+    assert (below == 0).any()
+    assert mixed_batch(Identity(num_classes=4), images, labels, "abcd") is None
