@@ -50,20 +50,11 @@ def half_written(name: str) -> Point:
     return install
 
 
-def before_renaming(name: str) -> Point:
-    """The new file `name` is written, and has not taken its name yet."""
+def renaming(when: str, name: str) -> Point:
+    """A new file is written: "before" it takes the name `name`, or just "after" it has."""
 
     def install(hit: Hit) -> None:
-        _around(os, "replace", before=lambda _, target: hit() if str(target).endswith("/" + name) else None)
-
-    return install
-
-
-def after_renaming(name: str) -> Point:
-    """A file has just taken the name `name`."""
-
-    def install(hit: Hit) -> None:
-        _around(os, "replace", after=lambda _, target: hit() if str(target).endswith("/" + name) else None)
+        _around(os, "replace", **{when: lambda _, target: hit() if str(target).endswith("/" + name) else None})
 
     return install
 
