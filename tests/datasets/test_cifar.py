@@ -13,7 +13,7 @@ import torchvision
 
 import datasets
 from datasets import cifar
-from datasets.array_pickle import load_pickle
+from datasets.cifar import load_pickle
 from datasets.corrupted import open_files
 from datasets.corrupted_sets import CORRUPTED
 from smoothmix.utils.errors import UserError
