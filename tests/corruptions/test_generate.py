@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from smoothmix.corruptions import CORRUPTIONS, SIDES, apply, constants_for, corrupt, sample
 from smoothmix.corruptions.corruption import no_draws
@@ -188,3 +189,19 @@ def test_without_opencv_it_says_what_to_install(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ImportError, match="pip install opencv-python-headless"):
         corrupt(smooth_images("cifar"), name, 1)
+
+
+# motion blur and snow, defocus and glass blur, frost read numbers on the CPU; spatter and JPEG go through OpenCV
+READ = ("motion_blur", "snow", "defocus_blur", "glass_blur", "frost", "spatter", "jpeg_compression")
+
+
+@pytest.mark.parametrize("benchmark", SIDES)
+@pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name not in READ])
+def test_all_that_meets_the_images_is_on_their_device(name, benchmark):
+    """Fake tensors of a GPU hold no numbers, and an operation on two devices raises."""
+    with FakeTensorMode():
+        images = torch.zeros(2, 3, SIDES[benchmark], SIDES[benchmark], dtype=torch.uint8, device="cuda")
+        draws = sample(images, name, 3, benchmark)
+        found = apply(images, name, 3, benchmark, draws)
+    assert {tensor.device.type for tensor in (*draws, found)} == {"cuda"}
+    assert (found.dtype, found.shape) == (torch.uint8, images.shape)
