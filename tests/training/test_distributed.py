@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.commands import ROOT, Command, python, ranks
+from tests.commands import ROOT, Command, ranks
 
 QUICK = ["recipe.decay_epochs=[]", "recipe.epochs=1", "model.alpha=3"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -92,8 +92,7 @@ def test_one_and_three_ranks_count_the_same_errors(tmp_path):
 def test_a_sweep_on_two_ranks_and_its_evaluation(tmp_path):
     """Through the real commands."""
     options = ["mixing=identity,cutmix", "recipe.batch_size=256", f"output={tmp_path}"]
-    done = python(*TORCHRUN, "train.py", "-m", *QUICK, *options)
-    assert done.returncode == 0, done.stderr
+    on_ranks(2, "-m", *QUICK, *options, script="train.py")
     records = sorted(tmp_path.rglob("summary.json"))
     assert len(records) == 2
 
