@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from smoothmix.corruptions.fog import FOG
@@ -42,3 +43,9 @@ def test_kicks_fill_the_range():
     assert -1 <= kicks.min() < -0.999
     assert 0.999 < kicks.max() <= 1
     assert kicks.mean().abs() < 0.01
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, 32), (33, 64), (64, 64), (65, 128), (224, 256)])
+def test_the_fractal_is_made_on_the_next_power_of_two(side, size):
+    (kicks,) = FOG.sample(torch.zeros(2, 3, side, side), FOG.cifar[0], torch.Generator())
+    assert kicks.shape == (2, size, size)
