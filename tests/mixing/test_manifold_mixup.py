@@ -248,7 +248,7 @@ def test_gradient_checkpointing_of_a_stage_or_around_it_is_refused(layer, reentr
     )
     whole = around.forward_features
     around.forward_features = lambda x: checkpoint(whole, x, use_reentrant=reentrant)
-    refusal = r"gradient checkpointing runs '\w+' again in the backward pass, where"
+    refusal = r"gradient checkpointing runs '\w+' again .* repeat its mix: checkpoint .* only, or nothing\.$"
     with pytest.raises(RuntimeError, match=refusal):
         gradients(around, layer)
     if reentrant or layer == 3:
@@ -320,17 +320,17 @@ def test_an_unknown_stage_gets_the_nearest_names_and_hooks_nothing(build, stage,
 
 def test_misuse_gets_a_sentence():
     images, labels = batch()
-    with pytest.raises(RuntimeError, match=r"not attached to a network: call attach\(model\) first\."):
+    with pytest.raises(RuntimeError, match=r"^ManifoldMixup is not attached .*: call attach\(model\) first\.$"):
         ManifoldMixup(num_classes=CLASSES)(images, labels)
 
     strategy = attached(pyramidnet(), 2)
     strategy(images, labels)
-    with pytest.raises(RuntimeError, match=r"to be mixed at 'layer1', but did not pass through it in training mode"):
+    with pytest.raises(RuntimeError, match=r"to be mixed at 'layer1', .*: run the attached network once .*batch\.$"):
         strategy(images, labels)
 
     model = pyramidnet()
     attached(model, 2)(images, labels)
-    with pytest.raises(ValueError, match=r"output of 'layer1' has shape \(3, .* for a batch of 6: choose stages"):
+    with pytest.raises(ValueError, match=r"output of 'layer1' has shape \(3, .* of 6: .* one tensor \(N, .*\)\.$"):
         model(images[:3])
 
     class Two(nn.Module):
