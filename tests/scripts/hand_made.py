@@ -31,7 +31,7 @@ def write(folder, cell, **changes):
 
 def write_corrupted(directory, cell, benchmark, errors, kind="files", **changes):
     """Leave a record of corrupted images beside that of the run."""
-    source = "published files" if kind == "files" else "generated (seed 0)"
+    source = "published files" if kind.startswith("files") else "generated (seed 0)"
     record = cell.key._asdict() | {"benchmark": benchmark, "weights": "best", "source": source}
     record |= {"epochs": 300, "clean_top1_error": 5.0, "top1_errors": errors} | changes
     (directory / f"{record['weights']}.{benchmark}-{kind}.json").write_text(json.dumps(record))

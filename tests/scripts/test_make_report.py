@@ -59,7 +59,7 @@ class Page(html.parser.HTMLParser):
         self.sources += [given["src"]] if "src" in given else []
 
 
-def write_run(folder, run, corrupted=True):
+def write_run(folder, run, corrupted="generate"):
     """Leave what a run of the digits leaves: a record, a log, its configuration, errors on corrupted images."""
     method, seed = run.key.method, run.key.seed
     error = ERRORS[method] + 0.3 * seed + 0.1 * (seed % 2)
@@ -81,7 +81,7 @@ def write_run(folder, run, corrupted=True):
             del errors["fog"]["3"]
         known = {"clean_calibration": {"ece": 3.5}, "calibration": {"ece": errors}} if method == "cutmix" else {}
         facts = {"epochs": 3, "clean_top1_error": error, **known}
-        hand_made.write_corrupted(directory, run, "digits_c", errors, "generate", **facts)
+        hand_made.write_corrupted(directory, run, "digits_c", errors, corrupted, **facts)
 
 
 def make(folder, *words):
@@ -94,7 +94,7 @@ def folder(tmp_path_factory):
     """Nine runs of digits_claims, one unfinished, and claims."""
     folder = tmp_path_factory.mktemp("report")
     for run in table_runs(load_table("digits_claims")):
-        write_run(folder / "runs", run, corrupted=run.config.method != "identity")
+        write_run(folder / "runs", run, "generate" if run.config.method != "identity" else None)
     (folder / "runs" / "begun").mkdir()
     (folder / "runs" / "begun" / "config.yaml").write_text("a: 1\n")
     (folder / "runs" / "begun" / "failed.txt").write_text("out of <memory>\n")
@@ -200,7 +200,7 @@ def test_no_run_at_all_is_a_page_with_the_next_command(tmp_path):
 
 
 def test_runs_of_a_preset_have_tables_of_their_own(tmp_path):
-    write_run(tmp_path / "runs", table_runs(load_table("demo"), "quick")[0])
+    write_run(tmp_path / "runs", table_runs(load_table("demo"), "quick")[0], "generate-120")
     assert make(tmp_path, "runs", "--output", "x.html") == (0, "x.html: 1 finished runs, 0 unfinished\n", "")
     text = (tmp_path / "x.html").read_text()
     assert '<details id="demo-quick" open>' in text
