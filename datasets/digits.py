@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from datasets.in_memory import InMemoryData
 from datasets.sampling import hold_out
+from smoothmix.utils.errors import UserError
 
 MEAN, STD = 0.3054, 0.3239  # of the pixels of the 1,437 training images in [0, 1], after the upsampling
 TEST_IMAGES = 360
@@ -22,10 +23,15 @@ def digits(val_split: int = 0) -> InMemoryData:
 
     Args:
         val_split: how many training images to hold out as the split "val".
+
+    Raises:
+        UserError: scikit-learn is not installed.
     """
     # only the file: to import scikit-learn takes longer than all else that a run of the digits begins with
-    (library,) = find_spec("sklearn").submodule_search_locations
-    table = torch.tensor(np.loadtxt(Path(library, "datasets", "data", "digits.csv.gz"), dtype=np.int64, delimiter=","))
+    if (library := find_spec("sklearn")) is None:
+        raise UserError("the digits are part of scikit-learn; run `pip install scikit-learn`")
+    (folder,) = library.submodule_search_locations
+    table = torch.tensor(np.loadtxt(Path(folder, "datasets", "data", "digits.csv.gz"), dtype=np.int64, delimiter=","))
     small, labels = table[:, :64].float().reshape(-1, 1, 8, 8), table[:, 64]
     # Interpolation weights are multiples of 1/64, so the sums are exact and every machine gets the same pixels.
     large = F.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)

@@ -122,11 +122,13 @@ def _by_workers(args, pairs):
         try:
             resource_tracker.ensure_running()  # it would unblock the signal
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is this process's: workers inherit it
-            interrupts: list[int] = []  # a library's thread may take one: not while a worker is half started
+            interrupts: list[int] = []  # one that another thread takes waits until no worker is half started
             handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
-            futures = [pool.submit(_make, pair) for pair in pairs]
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            signal.signal(signal.SIGINT, handler)
+            try:
+                futures = [pool.submit(_make, pair) for pair in pairs]
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+                signal.signal(signal.SIGINT, handler)
             if interrupts:
                 raise KeyboardInterrupt
             for future in as_completed(futures):

@@ -28,7 +28,8 @@ GENERATED = ("gaussian_noise", "fog", "jpeg_compression")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
     parser.add_argument("--images", type=int, default=2000, help="in the test set (default: 2000)")
-    parser.add_argument("--model", choices=MODELS, help="default: pyramidnet8, and pyramidnet200 on a GPU")
+    models = ("pyramidnet8", "pyramidnet200")
+    parser.add_argument("--model", choices=models, help="default: pyramidnet8, and pyramidnet200 on a GPU")
     add_common_arguments(parser, measure, to_markdown, ("images",))
 
 

@@ -67,7 +67,7 @@ def to_markdown(record: dict) -> str:
                 "itself."
             )
     note = (
-        f"Medians of {len(record['ms'][ALONE])} rounds after one that was not timed, in turn, on all ranks at once. "
+        f"Medians of {len(record['ms'][ALONE])} rounds after a warm-up, in turn, on all ranks at once. "
         f"The collective alone sums {record['parameters']:,} float32 gradients."
     )
     return page(

@@ -206,7 +206,7 @@ def to_markdown(record: dict) -> str:
     }
     note = (
         "Crop and flip, SmoothMix_C, forward, loss, backward, SGD, on images in memory. Medians of "
-        f"{len(plain)} rounds of {record['steps']} after one that was not timed; the forms take turns."
+        f"{len(plain)} rounds of {record['steps']} after a warm-up; the forms take turns."
     )
     title = f"A train step of {record['model']} at batch {record['batch']}"
     gpu = utilisation_parts(record["gpu"]) if "gpu" in record else []

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     facts = machine(ranks.device)
     record = args.measure(args, ranks) | facts
     if ranks.is_main:
-        save(args.output, record, args.to_markdown(record))
+        save(args.output, record, args.to_markdown)
     destroy_process_group()
 
 
@@ -87,13 +87,13 @@ def in_turn(
     return seconds
 
 
-def save(output: Path | None, record: dict[str, Any], text: str) -> None:
-    """Write a record and its page, if there is an `output`: JSON there, Markdown beside it; print the page."""
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_text(output, json.dumps(record, indent=2) + "\n")
-        write_text(output.with_suffix(".md"), text)
-    print(text)
+def save(output: Path, record: dict[str, Any], to_markdown: Callable[[dict[str, Any]], str]) -> None:
+    """Write a record as JSON to `output`, then its page as Markdown beside it; print the page."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, json.dumps(record, indent=2) + "\n")
+    page = to_markdown(record)
+    write_text(output.with_suffix(".md"), page)
+    print(page)
 
 
 def page(record: dict[str, Any], title: str, *parts: str, launcher: str = "python") -> str:

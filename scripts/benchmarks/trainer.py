@@ -76,7 +76,7 @@ def to_markdown(record: dict) -> str:
     alone = statistics.median(times[BARE])
     beside = {"beside the bare step, ms": lambda name, ms: "" if name == BARE else f"{ms - alone:.3f}"}
     note = (
-        "Order, crop and flip, SmoothMix_C, totals, log and signal are what is more. Medians of "
+        "The trainer adds order, crop and flip, SmoothMix_C, totals, log and signal. Medians of "
         f"{len(times[BARE])} epochs after one that was not timed, in turn."
     )
     title = f"What the trainer costs: a trivial network, batch {record['batch']}, 32x32"

@@ -1,4 +1,4 @@
-"""The command line that make_tables.py and make_report.py share: where the records lie, and the overrides of the runs.
+"""What the command lines of the scripts share: where the records lie, and the overrides of the runs.
 
 It imports nothing heavy, so that --help is there at once.
 """

@@ -62,17 +62,17 @@ def _table(name: str, preset: str, found: Found, overrides: Sequence[str], sourc
     if table.benchmark and table.source == "files" and generated:
         arguments.append("source=generate")
     command = shell_command(["python", "scripts/reproduce.py", *arguments])
+    runs = []
     # composing every row takes seconds: the first one tells whether there can be a run
     try:
         (first,) = table_runs(replace(table, rows=dict(list(table.rows.items())[:1])), preset, overrides, 1)
+        kind = first.config.dataset.name, first.config.recipe.name
+        if any((record.dataset, record.recipe) == kind for record in found.runs):
+            runs = table_runs(table, preset, overrides)
     except UserError:
         if of_paper:
             raise
         return None  # its rows cannot be scaled down
-    kind = first.config.dataset.name, first.config.recipe.name
-    runs = []
-    if any((record.dataset, record.recipe) == kind for record in found.runs):
-        runs = table_runs(table, preset, overrides)
     if match(found.runs, runs):
         content = filled_table(table, preset, runs, found, overrides, sources)
         keys = frozenset(run.key for run in runs)

@@ -107,7 +107,7 @@ def _kornia(name: str, num_classes: int, per_sample: bool, **arguments: Any) -> 
 
     def mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         mixed, rows = operation(images, labels)
-        rows = rows if isinstance(rows, Tensor) else rows[0]  # CutMix has rows for each of its cuts
+        (rows,) = rows if rows.ndim == 3 else (rows,)  # CutMix has rows for each of its cuts
         return mixed, rows[:, 0], rows[:, 1], 1 - rows[:, 2]
 
     return two_labels(num_classes, mix)

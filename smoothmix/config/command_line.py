@@ -43,6 +43,7 @@ def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         run(lambda: print(help_text(config_name, sys.modules["__main__"].__doc__ or "", sys.argv[1:])))
+        return
     run(lambda: _main(config_name, task))
 
 

@@ -1,12 +1,16 @@
 """The page and the scoreboard name all laws and all operations, and the scoreboard is what its command writes."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import torch
 
 from scripts.mixcheck_peers import to_markdown
 from smoothmix.check import LAWS, Entry, Report
 from smoothmix.check.adapters import OURS
-from smoothmix.check.peers import PEERS
+from smoothmix.check.peers import PEERS, kornia_cutmix
 
 ROOT = Path(__file__).parents[2]
 NAMES = [law.name for law in LAWS]
@@ -36,3 +40,16 @@ def test_a_scoreboard():
     assert "- other: op: No module named 'other'" in text
     assert "- lib 1.0: op, `b`: 2" in text
     assert "- lib 1.0: op, `c`: 3" in text
+
+
+def test_cutmix_of_kornia_has_a_row_of_labels_for_each_image_and_cut(monkeypatch):
+    """kornia stacks its cuts: (cuts, N, 3), with both labels and the share of the second."""
+
+    def operation(images, labels):
+        partners = labels.flip(0)
+        return images, torch.stack([labels, partners, torch.full_like(labels, 0.25)], 1)[None]
+
+    kornia = SimpleNamespace(augmentation=SimpleNamespace(RandomCutMixV2=lambda **options: operation))
+    monkeypatch.setitem(sys.modules, "kornia", kornia)
+    _, targets = kornia_cutmix(num_classes=3)(torch.zeros(3, 3, 4, 4), torch.tensor([0.0, 1.0, 2.0]))
+    assert torch.equal(targets, torch.tensor([[0.75, 0, 0.25], [0, 1, 0], [0.25, 0, 0.75]]))

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = kill_at(shares(args.commands, args.count, args.seed), args.seed, Path(folder))
     record = {"seed": args.seed, "seconds": time.perf_counter() - start, "points": results} | made
-    timing.save(args.output, record, to_markdown(record))
+    timing.save(args.output, record, to_markdown)
     if failures := [failure for result in results for failure in result["failures"]]:
         raise UserError(f"{len(failures)} kills did not end like the uninterrupted run: {'; '.join(failures)}")
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     facts = timing.machine(torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         record = facts | make_record(args.steps, soak(args.steps, Path(folder, "run")))
-    timing.save(args.output, record, to_markdown(record))
+    timing.save(args.output, record, to_markdown)
     return int(not all(line["flat"] for line in record["verdicts"]))
 
 

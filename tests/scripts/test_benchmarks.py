@@ -65,7 +65,7 @@ PAGES = {  # record: lines of its page
             "ms": {ranks.ALONE: [10.0, 12.0, 9.0], ranks.TOGETHER: [14.0], ranks.COLLECTIVE: [3.0], ranks.FLAG: [0.2]},
         },
         [
-            "Medians of 3 rounds after one that was not timed, in turn, on all ranks at once. The collective alone "
+            "Medians of 3 rounds after a warm-up, in turn, on all ranks at once. The collective alone "
             "sums 1,234,567 float32 gradients.",
             "Beyond the collective a step of the run costs 1.00 ms, 10.0 % of a rank's step by itself. With one rank "
             "there is no DistributedDataParallel and no collective.",
@@ -126,6 +126,14 @@ def test_a_committed_page_is_the_one_that_its_record_makes(path):
     measurement = record["command"].split()[1]
     assert path.with_suffix(".md").read_text() == benchmark.MEASUREMENTS[measurement].to_markdown(record)
     assert not (measurement in ("evaluation", "mixing", "start-up") and record["git_commit"].endswith("-dirty"))
+
+
+def test_ranks_with_a_graph_are_compared_too():
+    eager, _ = PAGES[ranks]
+    times = eager["ms"] | {f"{ranks.ALONE}, as a graph": [4.0], f"{ranks.TOGETHER}, as a graph": [9.0]}
+    text = ranks.to_markdown(MACHINE | eager | {"ms": times})
+    assert "costs 1.00 ms, 10.0 % of a rank's step by itself. Beyond the collective a step of the run, as a" in text
+    assert "graph costs 2.00 ms, 50.0 % of a rank's step by itself. With" in text
 
 
 def test_every_measurement_of_the_docs_is_committed():
