@@ -61,7 +61,7 @@ class WorkerBatches:
     Args:
         items: the training images by (epoch, index).
         batch_size: of all ranks together.
-        prepare: makes a batch, on the device, of what a batch of `items` is.
+        prepare: turns the tensors of a collated batch of `items`, on the device, into images and labels.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""Which images are used, and in which order: splits, subsets, and the batches of each rank.
-
-All are pure functions of their arguments: labels, seed, epoch, rank, world size.
-"""
+"""Which images are used, and in which order: splits, subsets, and the batches of each rank, by seed and epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -147,7 +144,7 @@ def check_split(split: str, sizes: dict[str, int]) -> None:
 
 
 class Repeatable:
-    """As many batches as `length` says, which `read` yields, again and again."""
+    """`length` batches that can be read again and again: (images uint8 (n, 3, S, S), labels int64 (n,)) from `read`."""
 
     def __init__(self, length: int, read: Callable[[], Iterator[Batch]]):
         self.length, self.read = length, read

@@ -149,7 +149,8 @@ def evaluate_cells(
     record: CorruptionRecord,
     channels_last: bool = False,
 ) -> None:
-    """Fill `record` with the errors of each corruption of `names` at all severities; rank 0 writes it after each.
+    """Fill `record` with the errors of each corruption of `names` at all severities; rank 0 writes it to its
+    `path` after each cell.
 
     ``batches(name, severity)`` are this rank's, as :func:`evaluate` takes them. Cells that `record` holds are skipped.
 
