@@ -1,7 +1,7 @@
 #!/bin/sh
 # What only a GPU can show, in one go: the GPU tests, then the measurements, into results/benchmarks/. Every part runs,
 # whatever the others do; the last lines say which failed, and the exit status is their number.
-# Needs requirements.txt installed and CIFAR-100 in DATA (default: data); runs about a quarter of an hour.
+# Needs requirements.txt installed and CIFAR-100 in DATA (default: data).
 #   PYTHON=.venv/bin/python DATA=/data sh scripts/gpu.sh
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python}
