@@ -1,7 +1,8 @@
 """Commands as a user types them: in a process of their own, or in this one, which has imported what takes seconds.
 
 A process is forked from one that has imported the libraries, but nothing of this repository. What depends on how the
-interpreter itself starts belongs to subprocess.
+interpreter itself starts or ends belongs to subprocess: its options and PYTHON... variables, the seed of hashes, the
+locale, the order of its last steps.
 """
 
 import atexit
@@ -13,12 +14,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest.mock import patch
+
+import numpy
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -53,13 +57,22 @@ class Command:
     def wait(self, timeout=None):
         self._process.join(timeout)
         if self.returncode is None:
-            raise subprocess.TimeoutExpired(self.args, timeout)
+            self._give_up(timeout)
         return self.returncode
 
     def communicate(self, timeout=None):
-        said = self.stdout.read()
+        said = []
+        reader = threading.Thread(target=lambda: said.append(self.stdout.read()), daemon=True)
+        reader.start()
+        reader.join(timeout)
+        if reader.is_alive():
+            self._give_up(timeout)
         self.wait(timeout)
-        return said, self._complaints.read()
+        return said[0], self._complaints.read()
+
+    def _give_up(self, timeout):
+        self.kill()
+        raise subprocess.TimeoutExpired(self.args, timeout)
 
     def has_begun(self):
         """Wait until a training has said that its first epoch is done."""
@@ -79,6 +92,7 @@ class Command:
 def _interpret(arguments, folder, environment, stdout, stderr):
     """Do in this process what python does with these arguments: a script, -c CODE or -m MODULE."""
     multiprocessing.set_start_method(None, force=True)  # the system's own
+    numpy.random.seed()  # each interpreter has its own
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -115,7 +129,7 @@ def python(*arguments, timeout=300, **environment):
     return subprocess.CompletedProcess(command.args, command.returncode, out, complaint)
 
 
-def ranks(count, *arguments, **environment):
+def ranks(count, *arguments, timeout=300, **environment):
     """Run `python ARGUMENTS` once for each of `count` ranks, as torchrun does; return them as one completed process."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -124,7 +138,7 @@ def ranks(count, *arguments, **environment):
     commands = [
         Command(*arguments, **environment, **place, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)
     ]
-    out, complaints = map("".join, zip(*(command.communicate(300) for command in commands), strict=True))
+    out, complaints = map("".join, zip(*(command.communicate(timeout) for command in commands), strict=True))
     status = next((command.returncode for command in commands if command.returncode), 0)
     return subprocess.CompletedProcess(commands[0].args, status, out, complaints)
 

@@ -2,6 +2,7 @@
 
 import random
 from contextlib import contextmanager
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -21,6 +22,12 @@ def pytest_configure(config):
     """The slow suite runs the property tests as well, and draws new examples each time."""
     config.stash[EXPLORES] = config.option.markexpr == "slow"
     settings.load_profile("random exploration" if config.stash[EXPLORES] else "same examples")
+
+
+def pytest_unconfigure():
+    """Kill the commands that failed tests left: Python would wait for them at its end."""
+    for process in active_children():
+        process.kill()
 
 
 def pytest_itemcollected(item):

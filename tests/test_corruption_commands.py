@@ -16,7 +16,7 @@ import smoothmix.evaluation.robustness as robustness
 from models import PyramidNet
 from smoothmix.config.command_line import compose
 from smoothmix.utils.errors import UserError
-from tests.commands import Command, here, python, ranks
+from tests.commands import Command, here, python
 from tests.datasets.test_cifar import write_cifar100
 from tests.models.test_published import random_weights, save, their_shapes
 
@@ -168,7 +168,8 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
     asked = ["benchmark=digits_c", "corruptions=[contrast,gaussian_noise]", "device=cpu", f"source={source}"]
     asked += [f"files={digits_c}", "batch_size=100"]
     evaluate(f"run={alone}", *asked)
-    done = ranks(2, "eval_corruption.py", f"run={run}", *asked)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "eval_corruption.py"]
+    done = python(*torchrun, f"run={run}", *asked)
     assert done.returncode == 0, done.stderr
     assert errors(run, source) == errors(alone, source)
     assert json.loads((run / f"best.digits_c-{source}.json").read_text())["world_size"] == 2
@@ -186,6 +187,8 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
         (["benchmark=digits_c", "source=web"], "source must be files or generate, not 'web'"),
         (["benchmark=cifar100_c"], "cifar100_c is made of cifar100, not of digits: choose its own benchmark"),
         (["benchmark=digits_c", "files=/nowhere"], "there is no /nowhere/labels.npy"),
+        (["benchmark=digits_c", "weights=worst"], "weights must be best or last, not 'worst'"),
+        (["benchmark=digits_c", "published=cifar100/cutmix"], "describes a checkpoint; add checkpoint=FILE"),
         (["source=files"], "source=files reads the images of a benchmark: name it"),
     ],
 )

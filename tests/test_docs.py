@@ -117,10 +117,16 @@ def test_the_page_of_methods_lists_every_strategy_with_its_arguments():
         assert set(re.findall(r"`(\w+)`", line)) - {name} == (given if name != "Identity" else set())
 
 
-def test_the_page_on_speed_says_whether_hours_and_holds_the_memory_that_is_counted():
+def test_the_page_on_speed_says_whether_hours_are_known():
     text = (ROOT / "docs" / "performance.md").read_text()
     assert ("No rate\nhas been measured on a GPU yet" in text) == (not hours.read_rates(hours.RECORDS))
-    assert f"| {' | '.join(memory.row('resnet50', 256))} |" in text
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=[] if case[0] == "resnet50" else pytest.mark.slow)
+                                  for case in memory.CASES], ids=str)  # fmt: skip
+def test_the_page_on_speed_holds_the_memory_that_is_counted(case):
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert f"| {' | '.join(memory.row(*case))} |" in text
 
 
 def test_every_cell_of_the_tour_runs(monkeypatch, capsys):

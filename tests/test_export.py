@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from types import ModuleType
 
 import pytest
 import timm
@@ -170,10 +169,16 @@ def test_another_program_in_another_folder_uses_the_hub(exported, tmp_path):
     assert done.stdout == "PyramidNet\n", done.stderr
 
 
-@pytest.mark.parametrize("models", [None, ModuleType("models")], ids=["none", "foreign"])
-def test_the_package_without_the_clone_says_where_the_networks_are(exported, monkeypatch, models):
-    monkeypatch.setitem(sys.modules, "models", models)
-    said = refused(exported)
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_package_without_the_clone_says_where_the_networks_are(exported, tmp_path, foreign):
+    (tmp_path / "smoothmix").symlink_to(ROOT / "smoothmix")
+    if foreign:
+        (tmp_path / "models.py").write_text("x = 1\n")
+    load = f"smoothmix.load_pretrained({str(exported)!r})"
+    script = f"import smoothmix\ntry:\n    {load}\nexcept Exception as error:\n    print(error)"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
     assert said.startswith("the networks are in the repository, not in the installed package: put a clone of it first")
 
 

@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,16 @@ def test_a_signal_while_no_batch_comes_saves_and_the_run_resumes_to_the_same_wei
     workers = stop_workers_after_an_epoch(lambda: process.pid, tmp_path / "outputs")
     time.sleep(2)  # what was prefetched is used up
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, output
-    assert re.search(r"^SIGTERM: saved epoch \d+, step \d+ of 20, in ", output, re.MULTILINE), output
-    assert "Traceback" not in output
-    assert not any(Path("/proc", str(worker), "fd").exists() for worker in workers)
+    try:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM, output
+        assert re.search(r"^SIGTERM: saved epoch \d+, step \d+ of 20, in ", output, re.MULTILINE), output
+        assert "Traceback" not in output
+        assert not any(Path("/proc", str(worker), "fd").exists() for worker in workers)
+    finally:
+        for pid in (process.pid, *workers):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     for again in (options, [*options[:-1], f"output={tmp_path / 'unbroken'}"]):
         assert python("train.py", *again).returncode == 0

@@ -146,7 +146,7 @@ def test_jitter_and_lighting_are_those_of_the_plain_images(folder):
 
 @pytest.mark.parametrize("augment", ["none", "autoaugment", "augmix"])
 def test_workers_ranks_steps_and_the_global_generator_change_nothing(kind, augment):
-    views = kind.make(augment).views
+    views, in_memory = kind.make(augment).views, isinstance(kind.make(), InMemoryData)
     alone = {epoch: list(kind.make(augment).train_batches(6, SEED).epoch(epoch)) for epoch in (0, 1)}
     assert not torch.equal(alone[0][0][0], alone[1][0][0])
     torch.manual_seed(0)
@@ -157,12 +157,17 @@ def test_workers_ranks_steps_and_the_global_generator_change_nothing(kind, augme
         for epoch in (0, 1):
             assert_same(batches.epoch(epoch), alone[epoch])
             children.append({child.pid for child in multiprocessing.active_children()})
-        assert len(children[0]) == data.workers == (0 if isinstance(batches, TrainBatches) else workers)
+        assert len(children[0]) == data.workers == (0 if in_memory and augment == "none" else workers)
+        assert isinstance(batches, TrainBatches) == (in_memory and augment == "none")
         assert children[0] == children[1], "the workers of the first epoch serve the second"
         for start in (3, 1, 4):  # later epochs may start anywhere, also after one that was left in the middle
             next(batches.epoch(0))
             assert_same(batches.epoch(1, start_step=start), alone[1][start:])
+        beyond = len(alone[1]) + 1
+        with pytest.raises(ValueError, match=f"start_step={beyond}"):
+            next(batches.epoch(1, start_step=beyond))
         del batches
+    list(data.eval_batches("test", 6))
     for world_size in (2, 3):
         ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
         ranks = [list(kind.make(augment).train_batches(6, SEED, one).epoch(1)) for one in ranks]

@@ -29,6 +29,7 @@ def test_the_paper_compared_with_itself_differs_by_rounding():
     table = compare(records, paper, by_category=True)
     assert len(table) == len(paper)
     assert table["difference"].abs().max() < 0.011
+    assert list(table["corruption"].drop_duplicates()) == list(paper["corruption"].drop_duplicates())
 
 
 def test_seeds_are_averaged_and_a_missing_cell_is_not_hidden():

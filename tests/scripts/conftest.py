@@ -1,14 +1,11 @@
 """The commands benchmark.py, and make_tables.py on hand-made records; the runs of a table are composed once."""
 
 import json
-import sys
 
 import pytest
 
 import scripts.reproduction.tables
-from scripts import benchmark
 from scripts.reproduction.tables import load_table
-from smoothmix.utils.command import status_of
 from tests.commands import said
 
 
@@ -44,17 +41,16 @@ def run(composed, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def benchmarked(tmp_path, monkeypatch, capsys):
+def benchmarked(tmp_path):
     """Run benchmark.py; return the record and its page, or the complaint if the exit status is 2."""
 
     def call(*arguments, output=("--output", "new/record.json")):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", *map(str, arguments), *output])
-        if status := status_of(benchmark.main):
+        status, out, complaint = said("scripts/benchmark.py", *arguments, *output, folder=tmp_path)
+        if status:
             assert status == 2
-            return capsys.readouterr().err
+            return complaint
         page = (tmp_path / "new" / "record.md").read_text()
-        assert capsys.readouterr().out.strip() == page.strip()
+        assert out.strip() == page.strip()
         return json.loads((tmp_path / "new" / "record.json").read_text()), page
 
     return call

@@ -86,9 +86,9 @@ def test_copies_are_fine_and_contradictions_and_corrupt_records_are_named(name, 
             (folders[1] / file).write_bytes(text)
             status, _, complaint = run("--table", name)
             assert status == 2
-            assert f"error: {(folders[1] / file).relative_to(tmp_path)} is not {what}" in complaint
+            assert complaint.startswith(f"error: {(folders[1] / file).relative_to(tmp_path)} is not {what}")
+            assert complaint.count("\n") == 1
         (folders[1] / file).unlink()
-    assert complaint.count("\n") == 1
     assert len(list((tmp_path / "tables").iterdir())) == 3  # what is whole is shown all the same
 
 

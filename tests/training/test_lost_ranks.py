@@ -48,7 +48,7 @@ def unbroken(tmp_path_factory):
     @cache
     def of(ranks):
         output = tmp_path_factory.mktemp("unbroken")
-        assert commands.ranks(ranks, "train.py", *QUICK, f"output={output}").returncode == 0
+        assert commands.ranks(ranks, "train.py", *QUICK, f"output={output}", timeout=120).returncode == 0
         return state_of(output)
 
     return of

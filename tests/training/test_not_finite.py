@@ -13,7 +13,7 @@ from smoothmix.utils.errors import UserError
 
 
 class Poisoned(torch.autograd.Function):
-    """The identity, whose gradient is `value`."""
+    """The identity, of whose gradient one element is `value`."""
 
     @staticmethod
     def forward(context, tensor, value):
@@ -22,7 +22,9 @@ class Poisoned(torch.autograd.Function):
 
     @staticmethod
     def backward(context, gradient):
-        return torch.full_like(gradient, context.value), None
+        gradient = gradient.clone()
+        gradient.view(-1)[0] = context.value
+        return gradient, None
 
 
 class Poison(nn.Module):

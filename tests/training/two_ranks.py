@@ -35,11 +35,11 @@ def network(norm):
     return nn.Sequential(*layers, nn.Linear(216, 7))
 
 
-def train(ranks, model, directory, mixing=None, images=None, epochs=2, **settings):
+def train(ranks, model, directory, mixing=None, images=None, epochs=2, generator=None, **settings):
     """Train in batches of twelve images; return the weights of the end."""
     directory.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(name="test", epochs=epochs, batch_size=12, lr=0.1)
-    mixing, generator = mixing or Identity(num_classes=7), torch.Generator(ranks.device)
+    mixing, generator = mixing or Identity(num_classes=7), generator or torch.Generator(ranks.device)
     Trainer(model, mixing, images or data(), recipe, Settings(**settings), directory, ranks, generator, {}).fit()
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
@@ -62,12 +62,12 @@ def forms(ranks, out, device):
 
 def manifold(ranks, out):
     """Return the weights and the drawn layers of all ranks."""
-    model, layers = network(norm=False), []
-    strategy = ManifoldMixup(num_classes=7, stages=["0", "1", "2"], generator=torch.Generator())
+    model, layers, generator = network(norm=False), [], torch.Generator()
+    strategy = ManifoldMixup(num_classes=7, stages=["0", "1", "2"], generator=generator)
     strategy.attach(model)
     draw = strategy.draw_layer
     strategy.draw_layer = lambda: layers.append(draw()) or layers[-1]
-    return ranks.gather({"weights": train(ranks, model, out, strategy), "layers": layers})
+    return ranks.gather({"weights": train(ranks, model, out, strategy, generator=generator), "layers": layers})
 
 
 def regularisers(ranks, out):

@@ -12,7 +12,7 @@ from tests.commands import ROOT
 
 # Each case is a child of one process, which imports the package once. It ends as any Python program does.
 SCRIPT = """
-import json, os, signal, sys
+import io, json, os, signal, sys
 from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
@@ -21,8 +21,8 @@ def begin(number, body, closed=False, unbuffered=False, encoding="utf-8"):
     os.close(reader)
     os.dup2(writer if closed else os.open(f"{number}.out", os.O_WRONLY | os.O_CREAT), 1)
     os.dup2(os.open(f"{number}.err", os.O_WRONLY | os.O_CREAT), 2)
-    sys.stdout = open(1, "w", encoding=encoding, closefd=False)
-    sys.stdout.reconfigure(write_through=unbuffered)
+    binary = open(1, "wb", 0 if unbuffered else -1, closefd=False)
+    sys.stdout = io.TextIOWrapper(binary, encoding=encoding, write_through=unbuffered)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     scope = globals()
     exec("def main():\\n    " + body, scope)
