@@ -35,6 +35,12 @@ MORE_SHARED_MEMORY = (
 )
 
 
+def check_workers(workers: int) -> None:
+    """Raise UserError for a negative number of workers."""
+    if workers < 0:
+        raise UserError(f"workers={workers} is negative: 0 reads images in the training process itself")
+
+
 def _collate(items: list) -> tuple[Tensor, ...] | UserError:
     """Stack a batch; an error among the items comes instead of the batch.
 

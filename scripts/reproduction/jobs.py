@@ -113,7 +113,7 @@ def trained(job: Job) -> bool:
     if not path.exists():
         return False
     record = RunRecord.read(path)
-    if (record.config_hash, record.seed) != job.key[-2:]:
+    if (record.config_hash, record.seed) != (job.key.config_hash, job.key.seed):
         raise UserError(
             f"{path} is the record of another run ({record.recipe}-{record.config_hash}, seed {record.seed}); "
             "move it away"

@@ -55,7 +55,7 @@ def _main(config_name: str, task: Callable[[DictConfig], Any]) -> int:
         try:
             task(composed)
         except Exception as error:
-            lost = _lost(error) if distributed.is_loss(error) else ""  # first of all: torchrun soon sends SIGTERM
+            lost = _lost(error) if distributed.is_lost_rank(error) else ""  # first of all: torchrun soon sends SIGTERM
             kill(active_children())  # data workers that hang would outlive this process, or keep it from ending
             if isinstance(error, BrokenPipeError) and stdout_has_lost_its_reader():
                 sys.exit(141)

@@ -18,7 +18,7 @@ from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting.markup import markdown
 from smoothmix.reporting.mean import Mean, interval, number, p_value
 from smoothmix.reporting.methods import name_of, place_of
-from smoothmix.utils.records import Record, RunRecord
+from smoothmix.utils.records import AnyRecord, RunRecord
 
 BASELINE = "identity"
 SIGNIFICANT = 0.05
@@ -54,7 +54,6 @@ class CorruptionSetting(NamedTuple):
         return f"{self.benchmark}: {self.dataset}, {self.model}, recipe {self.recipe}{length}, {self.weights} weights"
 
 
-AnyRecord = TypeVar("AnyRecord", bound=Record)
 AnySetting = TypeVar("AnySetting", Setting, CorruptionSetting)
 
 

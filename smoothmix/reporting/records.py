@@ -4,15 +4,13 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.records import Record, RunRecord
+from smoothmix.utils.records import AnyRecord, RunRecord
 from smoothmix.utils.walk import find_files
 
 CORRUPTED = re.compile(r".+\..+_c-(files|generate)(-\d+)?\.json")
-AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 @dataclass

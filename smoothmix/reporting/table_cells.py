@@ -4,13 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.utils.command import override, shell_command
-from smoothmix.utils.records import Record, RunKey, RunRecord
+from smoothmix.utils.records import AnyRecord, RunKey, RunRecord
 
-AnyRecord = TypeVar("AnyRecord", bound=Record)
 # what an evaluation takes over from the overrides of its training
 SHARED = ("device=", "timeout=", "dataset.root=", "dataset.workers=", "dataset.verify=")
 
@@ -34,7 +32,7 @@ def match(records: Iterable[AnyRecord], cells: Sequence[TableCell]) -> dict[RunK
 def train_command(cells: Sequence[TableCell]) -> str:
     """Return the command line that trains the `cells`, which are seeds of one row."""
     *overrides, _ = cells[0].overrides  # the last one is the seed
-    seeds = ",".join(str(cell.key[-1]) for cell in cells)
+    seeds = ",".join(str(cell.key.seed) for cell in cells)
     return shell_command(["python", "train.py", *(["-m"] if len(cells) > 1 else []), *overrides, f"seed={seeds}"])
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from smoothmix.training.state import TrainingState, best_row
-from smoothmix.utils.distributed import is_loss
+from smoothmix.utils.distributed import is_lost_rank
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import replacing
 from smoothmix.utils.records import is_count, is_percentage
@@ -159,7 +159,7 @@ class Checkpoints:
         try:
             self._resume(epochs, steps)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if is_loss(error):
+            if is_lost_rank(error):
                 raise
             raise UserError(f"{self.last} is not the checkpoint of such a run ({error!r}); move it away") from error
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
-from smoothmix.utils.distributed import Ranks, is_loss
+from smoothmix.utils.distributed import Ranks, is_lost_rank
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
@@ -138,7 +138,7 @@ class StopSignal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # of a lost rank this one has yet to speak, and torchrun's SIGTERM is near
-        lost = error is not None and is_loss(error)
+        lost = error is not None and is_lost_rank(error)
         for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_IGN if lost else handler)
 

@@ -77,7 +77,7 @@ def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
 
     `device` is ``cpu``, ``cuda`` or ``auto`` (cuda where there is one). Under torchrun each rank takes the GPU of its
     LOCAL_RANK; tensors on GPUs travel by NCCL, those on the CPU by gloo. A rank that waits longer than `timeout`
-    seconds for another has lost it: what it was doing raises, and `is_loss` knows that error.
+    seconds for another has lost it: what it was doing raises, and `is_lost_rank` knows that error.
 
     Raises:
         UserError: no such device, more ranks than GPUs on this machine, or a timeout that is no time.
@@ -164,7 +164,7 @@ def destroy_process_group() -> None:
         dist.destroy_process_group()
 
 
-def is_loss(error: BaseException) -> bool:
+def is_lost_rank(error: BaseException) -> bool:
     """Return whether `error` says that another rank has ended or hangs; gloo's errors are known by their words only."""
     if isinstance(error, dist.DistError):
         return True
@@ -172,7 +172,7 @@ def is_loss(error: BaseException) -> bool:
 
 
 def lost_ranks() -> list[int]:
-    """Return the ranks that are lost, to be called by every rank that has an error of which `is_loss` is true.
+    """Return the ranks that are lost, to be called by every rank that has an error of which `is_lost_rank` is true.
 
     Each of them says so in the store of torchrun, which outlives the ranks; who has not after `GRACE` seconds is lost.
     SIGTERM, which torchrun sends as soon as one rank has ended, is ignored from here on: this rank ends anyway.

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from smoothmix.utils.environment import environment_of
 from smoothmix.utils.errors import UserError
@@ -190,6 +190,9 @@ def _is_of(kind: Any, value: Any) -> bool:
     if get_origin(kind) is Annotated:
         return bool(kind.__metadata__[0](value))
     return value is None or any(_is_of(one, value) for one in get_args(kind))
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from smoothmix.utils.distributed import GRACE, init_distributed, is_loss
+from smoothmix.utils.distributed import GRACE, init_distributed, is_lost_rank
 from smoothmix.utils.errors import UserError
 from tests import commands
 from tests.training.runs import state_of
@@ -105,11 +105,11 @@ def test_the_others_say_which_rank_is_lost_and_torchrun_starts_them_again(
 
 
 def test_what_tells_of_a_lost_rank():
-    assert is_loss(torch.distributed.DistBackendError("NCCL communicator was aborted"))
-    assert is_loss(RuntimeError("[/gloo/transport/tcp/pair.cc:547] Connection closed by peer"))
-    assert is_loss(RuntimeError("Application timeout caused pair closure"))
-    assert not is_loss(RuntimeError("size mismatch"))
-    assert not is_loss(ValueError("gloo"))
+    assert is_lost_rank(torch.distributed.DistBackendError("NCCL communicator was aborted"))
+    assert is_lost_rank(RuntimeError("[/gloo/transport/tcp/pair.cc:547] Connection closed by peer"))
+    assert is_lost_rank(RuntimeError("Application timeout caused pair closure"))
+    assert not is_lost_rank(RuntimeError("size mismatch"))
+    assert not is_lost_rank(ValueError("gloo"))
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])

@@ -11,7 +11,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from smoothmix.training.recipe import Settings
 from smoothmix.training.step import FlatGradients, Pace
-from smoothmix.utils.distributed import Ranks, is_loss
+from smoothmix.utils.distributed import Ranks, is_lost_rank
 from smoothmix.utils.errors import UserError
 from tests.training.runs import weights_of
 
@@ -119,6 +119,6 @@ def test_a_step_that_waits_for_a_lost_rank_ends():
         pace()
     with pytest.raises(Exception, match=r"a train step was not done within 0\.01 seconds") as raised:
         pace.finish()
-    assert is_loss(raised.value)
+    assert is_lost_rank(raised.value)
     pace.finish()
     assert not pace.events
