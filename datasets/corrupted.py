@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 from datasets.corrupted_sets import CORRUPTED, GENERATED, CorruptedSet
 from datasets.decode import load_rgb, pixels
 from datasets.layout import list_images
-from datasets.loader import batches_on, check_workers, make_loader, stop_workers
-from datasets.sampling import Repeatable, TestSubset, whole_batches
+from datasets.loader import batches_on, make_loader, stop_workers
+from datasets.sampling import Repeatable, TestSubset, check_workers, whole_batches
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.data import Batch

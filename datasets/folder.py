@@ -16,8 +16,8 @@ from datasets.augment import Normalized, draw_color, draw_resized_crop, normaliz
 from datasets.decode import center_crop, load_rgb, pixels, resized_crop
 from datasets.image_augment import ImageAugment, image_augment
 from datasets.layout import find_images
-from datasets.loader import WorkerBatches, batches_on, check_workers, make_loader
-from datasets.sampling import Repeatable, check_split, eval_pieces
+from datasets.loader import WorkerBatches, batches_on, make_loader
+from datasets.sampling import Repeatable, check_split, check_workers, eval_pieces
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError

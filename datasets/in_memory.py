@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, crop_flip, draw_crop_flip, normalize, to_float
 from datasets.image_augment import ImageAugment, image_augment
-from datasets.loader import WorkerBatches, check_workers
+from datasets.loader import WorkerBatches
 from datasets.sampling import (
     Repeatable,
     balanced_subset,
     check_split,
+    check_workers,
     epoch_order,
     eval_pieces,
     hold_out,

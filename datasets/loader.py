@@ -35,12 +35,6 @@ MORE_SHARED_MEMORY = (
 )
 
 
-def check_workers(workers: int) -> None:
-    """Raise UserError for a negative number of workers."""
-    if workers < 0:
-        raise UserError(f"workers={workers} is negative: 0 reads images in the training process itself")
-
-
 def _collate(items: list) -> tuple[Tensor, ...] | UserError:
     """Stack a batch; an error among the items comes instead of the batch.
 
@@ -149,11 +143,12 @@ def _received(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor
         raise
     finally:
         closed.set()
-        for _ in range(1000):  # 10 seconds: it may be waiting for a last batch
+        for _ in range(1000):  # 10 seconds: it may be waiting for a last batch, which killed workers never send
             with suppress(queue.Empty):
                 received.get_nowait()
             thread.join(0.01)
-            if not thread.is_alive():
+            killed = [worker.exitcode == -signal.SIGKILL for worker in _workers(loader)]
+            if not thread.is_alive() or (killed and all(killed)):
                 break
 
 

@@ -156,6 +156,12 @@ class Repeatable:
         return self.read()
 
 
+def check_workers(workers: int) -> None:
+    """Raise UserError for a negative number of workers."""
+    if workers < 0:
+        raise UserError(f"workers={workers} is negative: 0 reads images in the training process itself")
+
+
 class TestSubset:
     """A data set with `count` images in its test split: always the same, in proportion to the classes' sizes.
 

@@ -6,6 +6,7 @@ locale, the order of its last steps.
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import runpy
@@ -91,6 +92,7 @@ class Command:
 
 def _interpret(arguments, folder, environment, stdout, stderr):
     """Do in this process what python does with these arguments: a script, -c CODE or -m MODULE."""
+    gc.freeze()  # this process has what it was forked from
     multiprocessing.set_start_method(None, force=True)  # the system's own
     numpy.random.seed()  # each interpreter has its own
     os.environ.clear()

@@ -1,5 +1,6 @@
 """Reproducible tests, the states of torch that surround a call, and a data set and a network small enough to train."""
 
+import gc
 import random
 from contextlib import contextmanager
 from multiprocessing import active_children
@@ -16,12 +17,18 @@ from datasets.in_memory import InMemoryData
 settings.register_profile("same examples", deadline=None, derandomize=True, database=None)
 settings.register_profile("random exploration", deadline=None, max_examples=1000, print_blob=True)
 EXPLORES = pytest.StashKey[bool]()
+gc.disable()  # until all tests are imported: a search for garbage would only find the libraries, again and again
 
 
 def pytest_configure(config):
     """The slow suite runs the property tests as well, and draws new examples each time."""
     config.stash[EXPLORES] = config.option.markexpr == "slow"
     settings.load_profile("random exploration" if config.stash[EXPLORES] else "same examples")
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure():

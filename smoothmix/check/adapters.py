@@ -53,7 +53,7 @@ def _manifold_mixup(
     def seeded(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         # The layer comes from the default CPU generator, which the caller's one seeds here.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator)))
             return mix(images, labels)
 
     return mix if generator is None else seeded

@@ -4,6 +4,8 @@ Mistakes, memory that is short, Ctrl-C and a closed pipe give a sentence or noth
 SIGUSR2 a training finishes its step, saves and leaves.
 """
 
+import atexit
+import gc
 import io
 import os
 import re
@@ -37,6 +39,9 @@ def run(main: Callable[[], int | None]) -> None:
     take long set SIGINT to SIG_DFL before them; from here on it is a KeyboardInterrupt again.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Imports make a million objects and no garbage, and Python would search them over and over, at its end once more.
+    gc.set_threshold(10_000, 50, 100)
+    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

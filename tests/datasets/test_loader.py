@@ -133,7 +133,7 @@ def test_stopped_workers_end_the_wait(started, monkeypatch):
     start = time.monotonic()
     with pytest.raises(UserError, match=r"^no batch came from 2 workers for 1 seconds: they are stopped, or the stora"):
         list(epoch)
-    assert 1 <= time.monotonic() - start < 15
+    assert 1 <= time.monotonic() - start < 4  # torch would wait five seconds longer for a batch
     for worker in workers:
         worker.join(10)
         assert worker.exitcode == -signal.SIGKILL
