@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=160, help=f"kills, shared out to {len(POINTS)} points")
     parser.add_argument("--commands", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--output", type=Path, help="JSON file to write; Markdown goes beside it")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write; Markdown goes beside it")
     parser.set_defaults(run=run)
 
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.count < 1:
         raise UserError(f"--count must be at least 1, not {args.count}")
-    if args.output and not args.output.parent.is_dir():
+    if not args.output.parent.is_dir():
         raise UserError(f"there is no folder {args.output.parent} for --output; make it first")
     torch.set_num_threads(1)  # children are forked: there must be no thread but this one
     for module in SLOW_TO_IMPORT:  # once, here

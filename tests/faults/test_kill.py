@@ -1,13 +1,14 @@
 """The harness that kills: what it kills ends as the unbroken run, and it notices what does not."""
 
+import json
 import re
 import sys
 
 import pytest
 
 from smoothmix.utils.errors import UserError
-from tests.commands import here, python
-from tests.faults import kill
+from tests.commands import ROOT, here, python
+from tests.faults import kill, soak
 from tests.faults.points import Hits
 from tests.faults.workloads import WORKLOADS, Workload, state
 
@@ -26,6 +27,12 @@ def test_killed_anywhere_it_ends_as_the_unbroken_run(tmp_path, commands, count):
     rows = re.findall(r"^\| \w+ +\| .* \| (\d+) +\| (\d+) +\|$", page, re.M)
     assert sum(int(kills) for kills, _ in rows) == count
     assert all(kills == same for kills, same in rows)
+
+
+@pytest.mark.parametrize(("name", "module"), [("kills", kill), ("soak", soak)])
+def test_the_committed_pages_follow_from_their_records(name, module):
+    path = ROOT / "results" / "reliability" / f"{name}.json"
+    assert path.with_suffix(".md").read_text() == module.to_markdown(json.loads(path.read_text()))
 
 
 def test_kills_are_shared_out():
@@ -114,7 +121,7 @@ def test_times_do_not_count_and_all_else_does(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--count", 0], "error: --count must be at least 1, not 0\n"),
+        (["--count", 0, "--output", "kills.json"], "error: --count must be at least 1, not 0\n"),
         (["--output", "/nowhere/kills.json"], "error: there is no folder /nowhere for --output; make it first\n"),
     ],
 )
