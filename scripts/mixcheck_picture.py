@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 
 from smoothmix import gaussian_mask
 from smoothmix.check.subject import one_hot_channels
-from smoothmix.mixing import blend
+from smoothmix.mixing.blend import blend
 from smoothmix.utils.command import run
 
 OUTPUT = Path("docs/mixcheck.png")

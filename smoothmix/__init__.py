@@ -12,21 +12,16 @@ from pathlib import Path
 
 from torch import nn
 
-from smoothmix.mixing import (
-    CenterGaussian,
-    CutMix,
-    Cutout,
-    HideAndSeek,
-    Identity,
-    LabelSmoothing,
-    ManifoldMixup,
-    Mixup,
-    SmoothMixC,
-    SmoothMixS,
-    box_mask,
-    gaussian_mask,
-    square_mask,
-)
+from smoothmix.mixing.center_gaussian import CenterGaussian
+from smoothmix.mixing.cutmix import CutMix
+from smoothmix.mixing.cutout import Cutout
+from smoothmix.mixing.hide_and_seek import HideAndSeek
+from smoothmix.mixing.identity import Identity
+from smoothmix.mixing.label_smoothing import LabelSmoothing
+from smoothmix.mixing.manifold_mixup import ManifoldMixup
+from smoothmix.mixing.masks import box_mask, gaussian_mask, square_mask
+from smoothmix.mixing.mixup import Mixup
+from smoothmix.mixing.smoothmix import SmoothMixC, SmoothMixS
 
 __all__ = [
     "CenterGaussian",

@@ -8,8 +8,7 @@ import torch
 from smoothmix import CutMix, Mixup, SmoothMixC
 from smoothmix.check import LAWS
 from smoothmix.check.subject import Broken, Subject
-from smoothmix.mixing import blend, mix_images, to_targets
-from smoothmix.mixing.blend import label_weight, mix_targets
+from smoothmix.mixing.blend import blend, label_weight, mix_images, mix_targets, to_targets
 
 MUTANTS = []
 

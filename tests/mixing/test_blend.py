@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from smoothmix import CutMix, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS, box_mask
-from smoothmix.mixing import blend, label_weight, mix_images, to_targets
-from smoothmix.mixing.blend import _box
+from smoothmix.mixing.blend import _box, blend, label_weight, mix_images, to_targets
 from tests.mixing.strategies import ALL, seeded
 
 BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smoothmix import CenterGaussian, CutMix, Cutout, Mixup, SmoothMixC, SmoothMixS
-from smoothmix.mixing import blend, gaussian_mask
+from smoothmix.mixing.blend import blend
+from smoothmix.mixing.masks import gaussian_mask
 from tests.mixing.strategies import seeded
 
 MIXING = [

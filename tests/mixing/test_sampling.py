@@ -8,7 +8,8 @@ from torch import nn
 
 import smoothmix
 from smoothmix import CenterGaussian, CutMix, Cutout, HideAndSeek, ManifoldMixup, Mixup, SmoothMixC, SmoothMixS
-from smoothmix.mixing import SmoothMix, Strategy
+from smoothmix.mixing.smoothmix import SmoothMix
+from smoothmix.mixing.strategy import Strategy
 from tests.mixing.strategies import ALL, seeded
 
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from smoothmix.mixing import blend, cutmix_mask
+from smoothmix.mixing.blend import blend
+from smoothmix.mixing.cutmix import cutmix_mask
 from tests.mixing.strategies import seeded
 
 v2 = pytest.importorskip("torchvision.transforms.v2")
