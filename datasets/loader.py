@@ -143,7 +143,7 @@ def _received(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor
         raise
     finally:
         closed.set()
-        for _ in range(1000):  # 10 seconds: it may be waiting for a last batch, which killed workers never send
+        for _ in range(1000):  # 10 seconds: it may be waiting for a batch; killed workers never send one
             with suppress(queue.Empty):
                 received.get_nowait()
             thread.join(0.01)

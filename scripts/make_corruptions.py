@@ -122,7 +122,7 @@ def _by_workers(args, pairs):
         try:
             resource_tracker.ensure_running()  # it would unblock the signal
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is this process's: workers inherit it
-            interrupts: list[int] = []  # one that another thread takes waits until no worker is half started
+            interrupts: list[int] = []  # one that another thread receives is raised when all workers have started
             handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
             try:
                 futures = [pool.submit(_make, pair) for pair in pairs]

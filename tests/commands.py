@@ -148,6 +148,7 @@ def ranks(count, *arguments, timeout=300, **environment):
 def here(script, *arguments, folder="."):
     """Do what `python SCRIPT ARGUMENTS` does in `folder`, in this process; return it as a completed process."""
     argv, out, complaint = [str(script), *map(str, arguments)], StringIO(), StringIO()
+    thresholds = gc.get_threshold()
     with (
         patch.object(sys, "argv", argv), patch.object(sys, "path", [*sys.path]),
         redirect_stdout(out), redirect_stderr(complaint), chdir(folder),
@@ -157,6 +158,8 @@ def here(script, *arguments, folder="."):
             status = 0
         except SystemExit as stop:
             status = stop.code or 0
+        finally:
+            gc.set_threshold(*thresholds)
     return subprocess.CompletedProcess(argv, status, out.getvalue(), complaint.getvalue())
 
 

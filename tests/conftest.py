@@ -13,11 +13,12 @@ from PIL import Image
 from torch import nn
 
 from datasets.in_memory import InMemoryData
+from smoothmix.utils.command import kill
 
 settings.register_profile("same examples", deadline=None, derandomize=True, database=None)
 settings.register_profile("random exploration", deadline=None, max_examples=1000, print_blob=True)
 EXPLORES = pytest.StashKey[bool]()
-gc.disable()  # until all tests are imported: a search for garbage would only find the libraries, again and again
+gc.disable()  # until all tests are imported: garbage collection would go through the libraries again and again
 
 
 def pytest_configure(config):
@@ -33,8 +34,7 @@ def pytest_collection_finish():
 
 def pytest_unconfigure():
     """Kill the commands that failed tests left: Python would wait for them at its end."""
-    for process in active_children():
-        process.kill()
+    kill(active_children())
 
 
 def pytest_itemcollected(item):

@@ -190,9 +190,10 @@ def kill_at_random_moments(output, kills, seed, *overrides):
     return positions
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path, kills):
-    # a start lives for less than three epochs
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path):
+    kills = 30  # a start lives for less than three epochs
     overrides = ["mixing=smoothmix_c", "checkpoint_every=3", "log_every=2", f"recipe.epochs={3 * kills + 3}"]
     overrides += [FEW, "recipe.batch_size=32"]
     assert python("train.py", *QUICK, f"output={tmp_path / 'unbroken'}", *overrides).returncode == 0

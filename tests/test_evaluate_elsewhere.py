@@ -221,6 +221,7 @@ def test_published_weights_of_other_classes_are_refused(folder, tmp_path, monkey
         (["model.name=resnett18"], "timm has no model 'resnett18'; the nearest: resnet18"),
         (["model.checkpoint=/nowhere.pth"], "there is no checkpoint /nowhere.pth"),
         (["model.checkpoint=/nowhere.safetensors"], "there is no checkpoint /nowhere.safetensors"),
+        (["model.checkpoint="], "its weights: either model.checkpoint=FILE"),
         (["run=x"], "give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME"),
         (["+model.pretrained=true"], r"either model.checkpoint=FILE, or those that timm publishes, \+model"),
         (["mean=[1,2]"], r"mean=\[1.0, 2.0\] should be a number for each of the three channels"),

@@ -48,15 +48,16 @@ def test_a_signal_while_no_batch_comes_saves_and_the_run_resumes_to_the_same_wei
     time.sleep(2)  # what was prefetched is used up
     process.send_signal(signal.SIGTERM)
     try:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)  # kills the process itself
         assert process.returncode == 128 + signal.SIGTERM, output
         assert re.search(r"^SIGTERM: saved epoch \d+, step \d+ of 20, in ", output, re.MULTILINE), output
         assert "Traceback" not in output
         assert not any(Path("/proc", str(worker), "fd").exists() for worker in workers)
-    finally:
-        for pid in (process.pid, *workers):
+    except BaseException:
+        for worker in workers:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(worker, signal.SIGKILL)
+        raise
 
     for again in (options, [*options[:-1], f"output={tmp_path / 'unbroken'}"]):
         assert python("train.py", *again).returncode == 0

@@ -149,8 +149,8 @@ def random_batch(n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch's (of the CPU), Python's and, where it is in use, NumPy's global generators."""
-    torch.default_generator.manual_seed(seed)  # all is on the CPU; torch.manual_seed takes a millisecond
+    """Seed torch's, Python's and, where it is in use, NumPy's global generators."""
+    torch.manual_seed(seed)
     random.seed(seed)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(seed)

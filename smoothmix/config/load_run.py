@@ -128,7 +128,7 @@ def load_run(options: LoadOptions) -> LoadedRun:
         config, file = schema.check(_external(options)), options.model.get("checkpoint")
         run_dir.check_names(config)  # of folders
         path = Path(file or f"outputs/external/{config.dataset.name}/{config.model.name}.published").expanduser()
-        if file:
+        if file is not None:
             weights = read_weights(path)
     else:
         path = Path(options.checkpoint or Path(options.run or "", f"{options.weights}.pt")).expanduser()

@@ -44,7 +44,7 @@ class LoadOptions:
         given = [self.run is not None, self.checkpoint is not None, self.is_external]
         if sum(given) != 1 or self.is_external != complete:
             raise UserError("give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME")
-        if self.is_external and (self.model.get("checkpoint") is None) == (not self.model.get("pretrained")):
+        if self.is_external and (not self.model.get("checkpoint")) == (not self.model.get("pretrained")):
             raise UserError(
                 f"give model={self.model.get('name')} its weights: either model.checkpoint=FILE, or those that timm "
                 "publishes, +model.pretrained=true"

@@ -150,7 +150,7 @@ def evaluate_cells(
     channels_last: bool = False,
 ) -> None:
     """Fill `record` with the errors of each corruption of `names` at all severities; rank 0 writes it to its
-    `path` after each cell.
+    `path` after each corruption-severity pair.
 
     ``batches(name, severity)`` are this rank's, as :func:`evaluate` takes them. Cells that `record` holds are skipped.
 

@@ -39,7 +39,7 @@ def run(main: Callable[[], int | None]) -> None:
     take long set SIGINT to SIG_DFL before them; from here on it is a KeyboardInterrupt again.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Imports make a million objects and no garbage, and Python would search them over and over, at its end once more.
+    # Garbage collection would go through all that is imported again and again, and once more at the end.
     gc.set_threshold(10_000, 50, 100)
     atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):

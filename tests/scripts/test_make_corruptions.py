@@ -38,6 +38,18 @@ def arrays(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*.npy")}
 
 
+def test_workers_that_cannot_start_leave_ctrl_c_as_it_was(monkeypatch):
+    def submit(*_):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(script.ProcessPoolExecutor, "submit", submit)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(OSError, match="no more processes"):
+        list(script._by_workers(argparse.Namespace(workers=1), [("fog", 1)]))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "DIGITS-C"

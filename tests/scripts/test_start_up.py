@@ -23,6 +23,7 @@ for script in sys.argv[1:]:
     with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
         runpy.run_path(script, run_name="__main__")
     assert len(said.getvalue()) > 100, script
+    assert "Hydra" not in said.getvalue(), script
     found[script] = sorted({name.split(".")[0] for name in sys.modules})
 print(json.dumps(found))
 """
