@@ -200,7 +200,7 @@ def test_no_run_at_all_is_a_page_with_the_next_command(tmp_path):
 
 
 def test_runs_of_a_preset_have_tables_of_their_own(tmp_path):
-    write_run(tmp_path / "runs", table_runs(load_table("demo"), "quick")[0], "generate-120")
+    write_run(tmp_path / "runs", table_runs(load_table("demo"), "quick")[0], "generate-80")
     assert make(tmp_path, "runs", "--output", "x.html") == (0, "x.html: 1 finished runs, 0 unfinished\n", "")
     text = (tmp_path / "x.html").read_text()
     assert '<details id="demo-quick" open>' in text

@@ -184,11 +184,11 @@ def test_the_demo_has_a_column_of_corrupted_images(cells, run, tmp_path):
         if number == 2:
             del errors["frost"]
         if number:
-            hand_made.write_corrupted(directory, cell, "digits_c", errors, "generate-120")
+            hand_made.write_corrupted(directory, cell, "digits_c", errors, "generate-80")
     assert run("--table", "demo")[0] == 0
     rows = hand_made.markdown_rows(tmp_path / "tables" / "demo.md")
     command = rows["Baseline"]["corrupted: ours, best epoch"]
-    assert re.fullmatch(r"`python eval_corruption.py run=\S+ benchmark=digits_c source=generate images=120`", command)
+    assert re.fullmatch(r"`python eval_corruption.py run=\S+ benchmark=digits_c source=generate images=80`", command)
     assert rows["Cutout"]["corrupted: ours, best epoch"] == "22.00 (1)"  # 10 + the means of 1..5 and of 0..18
     assert rows["Mixup"]["corrupted: ours, best epoch"].startswith("`python eval_corruption.py run=")  # no frost
     error = hand_made.errors_of(cells("demo")[-1])["best", 1]

@@ -19,7 +19,7 @@ from tests.scripts import hand_made
 def evaluate(job, names=tuple(CORRUPTIONS), severities=5, weights=b"best"):
     errors = {name: {str(severity): 1.0 for severity in range(1, severities + 1)} for name in names}
     digest = hashlib.sha256(weights).hexdigest()[:16]
-    hand_made.write_corrupted(job.directory, job, "digits_c", errors, "generate-120", weights_sha256=digest)
+    hand_made.write_corrupted(job.directory, job, "digits_c", errors, "generate-80", weights_sha256=digest)
     (job.directory / "best.pt").write_bytes(b"best")
 
 
@@ -88,7 +88,7 @@ def test_with_a_benchmark_a_run_is_done_when_every_cell_is_there(demo, leave):
     job = demo[3]
     evaluation = remaining_commands(job)[1]
     assert evaluation[1].endswith("eval_corruption.py")
-    assert evaluation[2:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate", "images=120"]
+    assert evaluation[2:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate", "images=80"]
     leave.summary(job)
     assert state(job) == ("unfinished", "")
     assert remaining_commands(job) == [evaluation]
@@ -101,7 +101,7 @@ def test_with_a_benchmark_a_run_is_done_when_every_cell_is_there(demo, leave):
     assert remaining_commands(job) == []
     evaluate(job, weights=b"of an earlier epoch")
     assert "was made with other weights than" in state(job)[1]
-    (job.directory / "best.digits_c-generate-120.json").write_text("{}")
+    (job.directory / "best.digits_c-generate-80.json").write_text("{}")
     assert "is not a record of corrupted errors" in state(job)[1]
 
 

@@ -82,7 +82,7 @@ def test_the_evaluation_comes_after_its_training(demo, leave, cluster):
     ]  # fmt: skip
     assert evaluation[4] == str(ROOT / "scripts/slurm/evaluate.sbatch")
     assert evaluation[6:7] == ["eval_corruption.py"]
-    assert evaluation[7:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate", "images=120"]
+    assert evaluation[7:] == [f"run={job.directory}", "benchmark=digits_c", "source=generate", "images=80"]
     assert not any("afterok" in word for word in alone)
     assert submit([job, trained], []) == 0
     queue.write_text(f"{training_name(job)} 7\n")  # the training alone is there: its evaluation is what lacks
