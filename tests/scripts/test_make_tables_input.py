@@ -46,7 +46,7 @@ def test_corrupted_errors_of_an_unfinished_run_or_of_other_weights_are_not_shown
     errors = {name: dict.fromkeys("12345", 77.0) for name in CORRUPTIONS}
     (directory / "best.pt").write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()[:16]
-    hand_made.write_corrupted(directory, cell, "digits_c", errors, "files-120", weights_sha256=digest)
+    hand_made.write_corrupted(directory, cell, "digits_c", errors, "files-80", weights_sha256=digest)
     assert run("--table", "demo")[0] == 0
     page = tmp_path / "tables" / "demo.md"
     assert "77.00" in page.read_text()
