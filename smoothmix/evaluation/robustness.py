@@ -149,9 +149,9 @@ def evaluate_cells(
     record: CorruptionRecord,
     channels_last: bool = False,
 ) -> None:
-    """Fill `record` with the errors of each corruption of `names` at all severities; rank 0 writes it to its
-    `path` after each corruption-severity pair.
+    """Fill `record` with the errors of the corruptions `names` at all severities, in %.
 
+    Rank 0 writes it to its `path` after each corruption-severity pair.
     ``batches(name, severity)`` are this rank's, as :func:`evaluate` takes them. Cells that `record` holds are skipped.
 
     Raises:

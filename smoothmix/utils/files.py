@@ -1,8 +1,8 @@
 """Files written whole or not at all, beside their target and renamed onto it, and files that stand for a lock.
 
 Nothing is written through a symbolic link: a folder may come from a stranger, and a link in it would let a write reach
-any file of the user. The system unlocks a file when the process that locked it ends, however it ends. Nested
-values read from a file are bounded (`is_small`) before they are traversed.
+any file of the user. The system unlocks a file when the process that locked it ends, however it ends. Nested values
+that come from a file are bounded (`is_small`) before they are traversed.
 """
 
 import fcntl

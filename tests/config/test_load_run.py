@@ -198,14 +198,8 @@ def nested(value, depth, copies=1):
         (
             "model",
             {
-                "name": "a",
-                "_target_": "torchvision.models.VisionTransformer",
-                "image_size": 32,
-                "patch_size": 16,
-                "num_layers": 10**6,
-                "num_heads": 1,
-                "hidden_dim": 2,
-                "mlp_dim": 2,
+                "name": "a", "_target_": "torchvision.models.VisionTransformer", "image_size": 32, "patch_size": 16,
+                "num_layers": 10**6, "num_heads": 1, "hidden_dim": 2, "mlp_dim": 2,
             },
             "the network of its configuration is far larger",
         ),

@@ -1,38 +1,23 @@
-"""The commands benchmark.py, and make_tables.py on hand-made records; the runs of a table are composed once."""
+"""The commands benchmark.py, and make_tables.py on hand-made records."""
 
 import json
+from functools import cache
 
 import pytest
 
-import scripts.reproduction.tables
-from scripts.reproduction.tables import load_table
+from scripts.reproduction.tables import load_table, table_runs
 from tests.commands import said
 
 
-@pytest.fixture(scope="session")
-def composed():
-    """Compose the cells of a table once for each preset and overrides, which takes a tenth of a second a row."""
-    known, compose = {}, scripts.reproduction.tables.table_runs
-
-    def of(table, preset, overrides=()):
-        key = table.name, preset, tuple(overrides)
-        if key not in known:
-            known[key] = compose(table, preset, overrides)
-        return known[key]
-
-    return of
+@pytest.fixture
+def cells():
+    """The cells of a table by its name, the same ones each time."""
+    return cache(lambda name, preset="paper", overrides=(): table_runs(load_table(name), preset, overrides))
 
 
 @pytest.fixture
-def cells(composed):
-    """The cells of a table by its name."""
-    return lambda name, preset="paper", overrides=(): composed(load_table(name), preset, overrides)
-
-
-@pytest.fixture
-def run(composed, tmp_path, monkeypatch):
+def run(tmp_path):
     """Run make_tables.py on tmp_path/records; return exit status, what it printed and complained."""
-    monkeypatch.setattr(scripts.reproduction.tables, "table_runs", composed)
 
     def call(*overrides, folders=("records",)):
         return said("scripts/make_tables.py", *folders, "--output", "tables", *overrides, folder=tmp_path)

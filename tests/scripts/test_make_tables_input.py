@@ -31,7 +31,7 @@ def test_records_of_another_preset_or_recipe_are_ignored(cells, run, tmp_path):
 
 def test_runs_with_overrides_are_found_with_these_overrides(cells, run, tmp_path):
     overrides = ["precision=bf16", "channels_last=true"]
-    for cell in cells("6", "paper", overrides):
+    for cell in cells("6", "paper", tuple(overrides)):
         hand_made.write(tmp_path / "records", cell)
     assert "0 of 10 runs" in run("--table", "6")[1]
     assert "10 of 10 runs" in run("--table", "6", "--overrides", *overrides)[1]
@@ -111,7 +111,7 @@ def test_folders_may_stand_behind_any_option(cells, run, tmp_path):
     for overrides in given:
         status, out, _ = run(*overrides, folders=())
         assert (status, out.splitlines()[0]) == (0, "tables/table6.md .tex .csv: 1 of 10 runs"), overrides
-    hand_made.write(tmp_path / "records", cells("6", "paper", ["precision=bf16"])[0])
+    hand_made.write(tmp_path / "records", cells("6", "paper", ("precision=bf16",))[0])
     overrides = ["--table", "6", "--overrides", "precision=bf16", "records"]
     assert "1 of 10 runs" in run(*overrides, folders=())[1]
     assert run(*overrides[:-1], "nowhere", folders=()) == (2, "", "error: there is no folder nowhere\n")

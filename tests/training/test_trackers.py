@@ -53,12 +53,9 @@ def test_whatever_it_raises_becomes_one_note(make_trainer, tracker, capsys, brok
     calls = tracker("wandb", {broken})
     history = make_trainer(settings=Settings(logger="wandb")).fit()
     assert len(history) == 3
-    assert (
-        capsys.readouterr().out.count(
-            "note: logger=wandb stopped (ConnectionError: no route to host); the training goes on without it"
-        )
-        == 1
-    )
+    assert capsys.readouterr().out.count(
+        "note: logger=wandb stopped (ConnectionError: no route to host); the training goes on without it"
+    ) == 1
     assert [name for name, *_ in calls].count(broken) == 1
 
 
