@@ -103,7 +103,7 @@ def test_the_folder_has_a_card_and_nothing_else(run, exported):
     assert "half precision" not in text
 
 
-def test_a_record_of_other_weights_is_made_again(network, run, tmp_path):
+def test_a_record_of_other_weights_is_made_again(network, run, exported, tmp_path):
     record = json.loads((run / "best.digits-test.json").read_text())
     stale = record | {"weights_sha256": "0" * 16, "top1_error": 12.34}
     checkpoint.save_atomically({"config": network[1].to_dict(), "model": network[0].state_dict()}, tmp_path / "best.pt")
