@@ -93,6 +93,8 @@ def cifar10(
     augment: str = "none",
     workers: int = 2,
     per_class: int | None = None,
+    subset: str = "fixed",
+    seed: int = 0,
 ) -> InMemoryData:
     """Return CIFAR-10: 50,000 training and 10,000 test images of 10 classes, augmented by 4-pixel crops and flips.
 
@@ -100,13 +102,14 @@ def cifar10(
         root: folder that holds `cifar-10-batches-py/`.
         download: fetch what is not there.
         verify: insist on the publisher's files by their md5; false accepts repacked ones.
-        val_split, augment, workers, per_class: see :class:`datasets.in_memory.InMemoryData`.
+        val_split, augment, workers, per_class, subset, seed: see :class:`datasets.in_memory.InMemoryData`.
 
     Raises:
         UserError: files that are missing, damaged, or not what they should be, an `augment` of another name, or more
             images per class than there are.
     """
-    options = {"val_split": val_split, "augment": augment, "workers": workers, "per_class": per_class}
+    options = {"val_split": val_split, "augment": augment, "workers": workers}
+    options |= {"per_class": per_class, "subset": subset, "seed": seed}
     return _load(CIFAR10, Path(root).expanduser(), download, verify, "fine", options)
 
 
@@ -119,6 +122,8 @@ def cifar100(
     workers: int = 2,
     labels: str = "fine",
     per_class: int | None = None,
+    subset: str = "fixed",
+    seed: int = 0,
 ) -> InMemoryData:
     """Return CIFAR-100 as :func:`cifar10` does, from `cifar-100-python/` under `root`.
 
@@ -126,7 +131,8 @@ def cifar100(
         labels: "fine", the 100 classes, or "coarse", their 20 superclasses of five classes each.
         per_class: images of each *fine* class, whatever `labels` is.
     """
-    options = {"val_split": val_split, "augment": augment, "workers": workers, "per_class": per_class}
+    options = {"val_split": val_split, "augment": augment, "workers": workers}
+    options |= {"per_class": per_class, "subset": subset, "seed": seed}
     return _load(CIFAR100, Path(root).expanduser(), download, verify, labels, options)
 
 

@@ -50,7 +50,10 @@ class InMemoryData:
         val_split: how many training images to hold out as the split "val": fixed, and not augmented.
         augment: "none", "autoaugment" (the policy found on CIFAR-10) or "augmix" (severity 3), after crop and flip.
         workers: processes that augment, used only where `augment` is not "none"; 0 does it in the training process.
-        per_class: train on a fixed, balanced subset: this many images of each class, chosen after `val_split`.
+        per_class: train on a balanced subset: this many images of each class, chosen after `val_split`.
+        subset: "fixed", the same images for every run, or "per_seed", drawn by `seed`; the fingerprint is then that of
+            all images, so that runs of several seeds can be compared.
+        seed: of the run; only a subset "per_seed" depends on it.
         fine_labels: of the training and test images, where the labels are superclasses: `per_class` counts these, and
             files of corrupted images hold them.
 
@@ -72,6 +75,8 @@ class InMemoryData:
         augment: str = "none",
         workers: int = 2,
         per_class: int | None = None,
+        subset: str = "fixed",
+        seed: int = 0,
         fine_labels: tuple[np.ndarray | Tensor, np.ndarray | Tensor] | None = None,
     ):
         check_workers(workers)
@@ -87,9 +92,12 @@ class InMemoryData:
         train_images, train_labels = _channels_last(train[0]), _labels("train", train[1], self.num_classes)
         fine, test_fine = (torch.as_tensor(part) for part in fine_labels or (train_labels, test[1]))
         kept, held = hold_out(train_labels, val_split)
+        if subset not in ("fixed", "per_seed"):
+            raise UserError(f"dataset.subset={subset} is neither fixed nor per_seed")
+        drawn = kept
         if per_class is not None:
-            kept = kept[balanced_subset(fine[kept], per_class)]
-        self._splits = {"train": (train_images[kept], train_labels[kept])}
+            drawn = kept[balanced_subset(fine[kept], per_class, *([seed] if subset == "per_seed" else []))]
+        self._splits = {"train": (train_images[drawn], train_labels[drawn])}
         if val_split:
             self._splits["val"] = (train_images[held], train_labels[held])
         self._splits["test"] = (_channels_last(test[0]), _labels("test", test[1], self.num_classes))
@@ -98,7 +106,8 @@ class InMemoryData:
         self.image_size = train_images.shape[1]
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
         digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
-        for part in (part for images_and_labels in self._splits.values() for part in images_and_labels):
+        drawn_from = {"train": (train_images[kept], train_labels[kept])} if subset == "per_seed" else {}
+        for part in (part for images_and_labels in (self._splits | drawn_from).values() for part in images_and_labels):
             digest.update(part.numpy())
         self.fingerprint = digest.hexdigest()
         images, labels = self._splits["train"]

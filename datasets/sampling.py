@@ -112,10 +112,11 @@ def hold_out(labels: Tensor, count: int, name: str = "val_split") -> tuple[Tenso
     return chosen[count:].sort().values, chosen[:count].sort().values
 
 
-def balanced_subset(labels: Tensor, per_class: int) -> Tensor:
-    """Return the sorted indices of a fixed subset: `per_class` images of each class in `labels` (n,).
+def balanced_subset(labels: Tensor, per_class: int, *draw: int) -> Tensor:
+    """Return the sorted indices of a subset: `per_class` images of each class in `labels` (n,).
 
-    It depends on nothing but the arguments, and the subset of a smaller `per_class` lies in that of a larger one.
+    It depends on nothing but the arguments, and the subset of a smaller `per_class` lies in that of a larger one with
+    the same `draw`.
 
     Raises:
         UserError: `per_class` is below 1, or a class has fewer images.
@@ -123,13 +124,13 @@ def balanced_subset(labels: Tensor, per_class: int) -> Tensor:
     least = int(labels.bincount()[labels.unique()].min())
     if not 1 <= per_class <= least:
         raise UserError(f"dataset.per_class={per_class} is out of range: choose 1 to {least} images of each class")
-    by_class, positions = _shuffled_by_class(labels, "balanced subset")
+    by_class, positions = _shuffled_by_class(labels, "balanced subset", *draw)
     return by_class[positions < per_class].sort().values
 
 
-def _shuffled_by_class(labels: Tensor, stream: str) -> tuple[Tensor, Tensor]:
-    """Return image indices sorted by class, in a fixed random order within each, and each one's position there."""
-    generator = torch.Generator().manual_seed(derive_seed(stream))
+def _shuffled_by_class(labels: Tensor, *stream: str | int) -> tuple[Tensor, Tensor]:
+    """Return image indices sorted by class, in a random order of `stream` within each, and each one's position there."""
+    generator = torch.Generator().manual_seed(derive_seed(*stream))
     shuffled = torch.randperm(len(labels), generator=generator)
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
     sizes = labels.bincount()

@@ -15,7 +15,7 @@ from smoothmix.utils.numerics import derive_seed
 
 def dataset(config: RunConfig) -> ImageDataset:
     """Return the data set of the configuration."""
-    built: ImageDataset = call("dataset", config.dataset)
+    built: ImageDataset = call("dataset", config.dataset, seed=config.seed)
     return built
 
 

@@ -16,7 +16,7 @@ IGNORED = {"output", "device", "timeout", "step", "log_every", "log_images_every
 IGNORED_OF_DATASET = {"root", "download", "verify", "workers"}
 # keys that came later, with the value that changes nothing: runs that began without them keep their folder
 ADDED = {"evaluate_every": 1}
-ADDED_TO_DATASET = {"decode": "exact", "labels": "fine", "per_class": None}
+ADDED_TO_DATASET = {"decode": "exact", "labels": "fine", "per_class": None, "subset": "fixed"}
 
 
 def what_counts(config: dict[str, Any]) -> dict[str, Any]:

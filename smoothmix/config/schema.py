@@ -30,7 +30,7 @@ GROUPS = ("dataset", "model", "mixing")
 # keys of a group that other groups and the run directory read, and that are not arguments of its _target_
 READ_BY_OTHERS: dict[str, set[str]] = {"dataset": {"mix_p", "cutout_size"}, "model": set(), "mixing": set()}
 # arguments that the program supplies itself
-SUPPLIED: dict[str, set[str]] = {"dataset": set(), "model": {"num_classes"}, "mixing": {"num_classes", "generator"}}
+SUPPLIED: dict[str, set[str]] = {"dataset": {"seed"}, "model": {"num_classes"}, "mixing": {"num_classes", "generator"}}
 # whose exported names, and whose classes, a _target_ may be: a stranger's file can run nothing else
 EXPORTED_BY = {"dataset": "datasets", "model": "models", "mixing": "smoothmix"}
 CLASSES_OF: dict[str, tuple[str, ...]] = {

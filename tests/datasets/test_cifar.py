@@ -301,6 +301,22 @@ def test_subsets_are_balanced_over_fine_classes_and_nested(tmp_path, labels):
         subset(7)
 
 
+def test_each_seed_draws_a_subset_of_its_own_from_the_same_images(tmp_path):
+    write_cifar100(tmp_path, per_class=6)
+
+    def subset(seed, per_class=2, subset="per_seed"):
+        return datasets.cifar100(tmp_path, verify=False, per_class=per_class, subset=subset, seed=seed)
+
+    first, again, second = (subset(seed).arrays("train") for seed in (0, 0, 1))
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], second[0])
+    assert second[1].bincount().tolist() == [2] * 100
+    assert subset(0).fingerprint == subset(1).fingerprint != subset(0, subset="fixed").fingerprint
+    assert torch.equal(subset(0, subset="fixed").arrays("train")[0], subset(1, subset="fixed").arrays("train")[0])
+    with pytest.raises(UserError, match=r"^dataset.subset=mine is neither fixed nor per_seed"):
+        subset(0, subset="mine")
+
+
 def test_corrupted_files_hold_fine_labels_whatever_the_network_learns(tmp_path):
     write_cifar100(tmp_path, test_per_class=2)
     fine, coarse = (datasets.cifar100(tmp_path, verify=False, labels=kind) for kind in ("fine", "coarse"))
