@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -105,7 +106,7 @@ class Checkpoints:
         state: what is saved, and changed by :meth:`resume`.
         select_on: the split whose top-1 error tells the best epoch.
         precision, fingerprint: of the run and of its images; another value is refused on resume.
-        config: kept in both files, so that they can be evaluated on their own.
+        config, class_names: kept in both files, so that they can be evaluated on their own: output k is class_names[k].
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class Checkpoints:
         precision: str,
         fingerprint: str,
         config: dict[str, Any],
+        class_names: Sequence[str],
     ) -> None:
-        self.state, self.ranks, self.select_on, self.config = state, state.ranks, select_on, config
+        self.state, self.ranks, self.select_on = state, state.ranks, select_on
+        self.meaning = {"config": config, "class_names": list(class_names)}
         self.precision, self.fingerprint = precision, fingerprint
         self.directory, self.last, self.best = directory, directory / "last.pt", directory / "best.pt"
 
@@ -133,7 +136,7 @@ class Checkpoints:
             "precision": self.precision,
             "world_size": self.ranks.world_size,
             "data": self.fingerprint,
-            "config": self.config,
+            **self.meaning,
         }
         if self.ranks.is_main:
             save_atomically(state, self.last)
@@ -142,7 +145,7 @@ class Checkpoints:
         """Write ``best.pt``, weights only, if the epoch just finished is the best so far (the first of equals)."""
         best = best_row(self.state.history, self.select_on)
         if self.ranks.is_main and best is not None and best["epoch"] == self.state.epoch:
-            state = {"model": self.state.model.state_dict(), "config": self.config, "metrics": best}
+            state = {"model": self.state.model.state_dict(), "metrics": best, **self.meaning}
             save_atomically(state, self.best)
 
     def resume(self, epochs: int, steps: int) -> None:

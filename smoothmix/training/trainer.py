@@ -100,7 +100,13 @@ class Trainer:
         scaler = GradScaler(ranks.device.type, enabled=self.execution.precision == "fp16")
         self.state = TrainingState(self.model, optimizer, scaler, generator, ranks)
         self.checkpoints = Checkpoints(
-            directory, self.state, self.select_on, self.execution.precision, data.fingerprint, config
+            directory,
+            self.state,
+            self.select_on,
+            self.execution.precision,
+            data.fingerprint,
+            config,
+            data.class_names,
         )
         self.launch: Callable[..., None] | Graphed = lambda step, variant, *inputs: step(*inputs)
         if self.execution.step == "graph":
