@@ -3,18 +3,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo results test test-slow lint clean
 
 demo: .venv/installed
 	$(BIN)/python scripts/reproduce.py table=demo output=outputs/demo jobs=2
-	$(BIN)/python scripts/make_tables.py outputs/demo --table demo --output outputs/demo/tables
-	$(BIN)/python scripts/make_report.py outputs/demo --output outputs/demo/report/index.html
-	$(BIN)/python scripts/summarize.py outputs/demo
+	$(BIN)/python scripts/report.py outputs/demo table=demo --output outputs/demo/report
 	@echo "This shows that everything works, not which method is better: the images are 1,797 small digits, one seed each."
-	@echo "Report:     outputs/demo/report/index.html"
-	@echo "Curves:     $(BIN)/tensorboard --logdir outputs/demo"
-	@echo "Evaluate:   $(BIN)/python eval.py run=RUN_DIR      (a run directory printed above)"
 	@echo "A real run: $(BIN)/python train.py experiment=cifar100/smoothmix_c dataset.download=true"
+
+# every committed page and figure, from the committed data
+results: .venv/installed
+	$(BIN)/python scripts/report.py results/low_data table=low_data --output results/low_data --html outputs/low_data.html
+	$(BIN)/python results/paper/audit.py
+	$(BIN)/python results/figures/draw.py
 
 # two workers of one thread each: most tests wait for short commands
 test: .venv/installed

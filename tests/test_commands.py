@@ -113,11 +113,12 @@ def test_without_the_best_weights_evaluation_names_a_remedy_that_works(finished,
     assert f"last.pt on digits test: top-1 error {last['test_top1_error']:.2f}%" in capsys.readouterr().out
 
 
-def test_the_summary_is_a_table_of_the_records(finished):
+def test_the_report_compares_the_records(finished, tmp_path):
     record = json.loads((finished[1] / "summary.json").read_text())
-    done = here("scripts/summarize.py", finished[1].parents[4])
+    done = here("scripts/report.py", finished[1].parents[4], "--output", tmp_path)
     best, last = (record[when]["test_top1_error"] for when in ("best", "last"))
-    assert f"| CutMix | 1 | {best:.2f} | {last:.2f} |" in done.stdout
+    assert re.search(rf"CutMix +1 +{last:.2f} +{best:.2f}\n", done.stdout)
+    assert f"| CutMix | 1 | {last:.2f} | {best:.2f} |" in (tmp_path / "README.md").read_text()
 
 
 def test_a_strategy_on_hidden_layers_is_attached_to_the_network(tmp_path):
@@ -221,7 +222,7 @@ def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path):
             "experiments, name the group as well: dataset=...)",
         ),
         (["train.py", f"output=/tmp/{'x' * 300}"], "choose another output="),
-        (["scripts/summarize.py", "nowhere"], "there is no folder nowhere"),
+        (["scripts/report.py", "nowhere"], "there is no folder nowhere"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, words, tmp_path):

@@ -1,4 +1,4 @@
-"""Networks that were trained elsewhere: eval.py, eval_corruption.py and model_card.py without a recipe."""
+"""Networks that were trained elsewhere: eval.py, eval_corruption.py and report.py --card without a recipe."""
 
 import json
 import os
@@ -292,7 +292,7 @@ def evaluated(folder, checkpoint, tmp_path):
 
 
 def test_a_card_has_the_numbers_of_the_records(evaluated):
-    printed = ran("scripts/model_card.py", evaluated)
+    printed = ran("scripts/report.py", evaluated, "--card")
     assert printed == f"{evaluated}/card.md: 2 evaluations\n"
     text = (evaluated / "card.md").read_text()
     clean, corrupted = record(evaluated, "w.animals-test.json"), record(evaluated, "w.animals64_c-generate-6.json")
@@ -322,7 +322,7 @@ def test_mce_is_on_the_card_of_imagenet_c(evaluated):
         name: {str(severity): error / 2 for severity, error in enumerate(errors, 1)} for name, errors in ALEXNET.items()
     }
     (evaluated / "w.imagenet_c-files.json").write_text(json.dumps(content))
-    ran("scripts/model_card.py", evaluated)
+    ran("scripts/report.py", evaluated, "--card")
     text = (evaluated / "card.md").read_text()
     assert "| mCE | 50.00 | - |" in text
     relative = [(sum(e) / 2 - 5 * 43.48) / (sum(e) - 5 * 43.48) for e in ALEXNET.values()]
@@ -333,7 +333,7 @@ def test_a_damaged_record_is_named_and_the_rest_is_shown(evaluated):
     (evaluated / "w.other_c-files.json").write_text('{"benchmark": 3')
     changed = record(evaluated, "w.animals-test.json") | {"weights_sha256": "0" * 16}
     (evaluated / "w.older-test.json").write_text(json.dumps(changed))
-    done = here("scripts/model_card.py", evaluated)
+    done = here("scripts/report.py", evaluated, "--card")
     assert done.returncode == 2
     assert re.search(r"w.other_c-files.json is not a record of corrupted errors", done.stderr)
     assert re.search(r"w.older-test.json belongs to other weights than those with digest", done.stderr)
@@ -343,9 +343,7 @@ def test_a_damaged_record_is_named_and_the_rest_is_shown(evaluated):
 
 
 def test_cards_that_cannot_be_made(evaluated, tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert "holds no record of the weights best; run eval.py first" in refused("scripts/model_card.py", empty)
-    assert "it has records of w: give one" in refused("scripts/model_card.py", evaluated, "--weights", "v")
-    assert "there is no folder" in refused("scripts/model_card.py", "/nowhere")
-    assert "cannot write to /dev/null/a" in refused("scripts/model_card.py", evaluated, "--output", "/dev/null/a/b.md")
+    (tmp_path / "empty").mkdir()
+    assert "run eval.py first" in refused("scripts/report.py", tmp_path / "empty", "--card")
+    assert "records of w" in refused("scripts/report.py", evaluated, "weights=v", "--card")
+    assert "/nowhere" in refused("scripts/report.py", "/nowhere", "--card")

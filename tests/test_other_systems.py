@@ -57,4 +57,4 @@ def test_a_run_with_data_workers_is_trained_evaluated_and_summarized(tmp_path):
     assert f"top-1 error {error:.2f}%" in command("eval.py", f"run={record.parent}", "weights=last")
     said = command("eval_corruption.py", f"run={record.parent}", "corruptions=[contrast]")
     assert said.startswith("two of 32 pixels, corrupted (generated (seed 0)), top-1 error in %")
-    assert f" {error:.2f} |" in command("scripts/summarize.py", tmp_path / "runs")
+    assert f" {error:.2f}" in command("scripts/report.py", tmp_path / "runs", "--output", tmp_path / "report")

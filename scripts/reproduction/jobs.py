@@ -10,7 +10,7 @@ from datasets.corrupted_sets import find_set
 from scripts.reproduction.tables import Run, Table, check_source
 from smoothmix.evaluation.generated import unavailable
 from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
-from smoothmix.reporting import table_cells
+from smoothmix.reporting.tables import evaluation_command as command_of_evaluation
 from smoothmix.utils.command import override
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import is_held
@@ -151,7 +151,7 @@ def evaluation_command(job: Job) -> list[str]:
     overrides, root = [*job.overrides], job.config.dataset.options.get("root")
     if root and not any(given.startswith("dataset.root=") for given in overrides):
         overrides.append(override("dataset.root", root))  # the training may have had its images elsewhere
-    return _python(*table_cells.evaluation_command(job.directory, job.table.evaluation, job.source, overrides))
+    return _python(*command_of_evaluation(job.directory, job.table.evaluation, job.source, overrides))
 
 
 def obstacles(jobs: Iterable[Job]) -> list[str]:

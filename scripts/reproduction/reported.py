@@ -1,122 +1,230 @@
-"""What the report shows beside the records: tables, pictures of mixed batches, claims, the audit of the paper."""
+"""From folders and the names of tables to a page and its files."""
 
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from sys import argv
 
 import pandas as pd
 import torch
 from torch.nn import functional as F
 
 from datasets import digits
-from datasets.corrupted_sets import CORRUPTED
-from scripts.reproduction.arguments import TABLES
-from scripts.reproduction.filled_tables import OF_THE_PAPER, PAPER, file_name, filled_table
-from scripts.reproduction.tables import PRESETS, load_table, table_runs
+from datasets.augment import normalize
+from scripts.reproduction.tables import SOURCES, Table, load_table, table_names, table_runs
 from smoothmix.config import build
+from smoothmix.config.load_run import load_run
+from smoothmix.config.options import LoadOptions
 from smoothmix.config.run_directory import read
 from smoothmix.config.schema import check
-from smoothmix.evaluation.averages import corruptions_of
-from smoothmix.reporting.audit import audit
-from smoothmix.reporting.mask_figures import mixed_batch
+from smoothmix.evaluation import occlusion
+from smoothmix.reporting import claims, curves, figures, frames, tables
+from smoothmix.reporting.attention import attention
+from smoothmix.reporting.card import card, of_weights
+from smoothmix.reporting.frames import Results, read_folders
 from smoothmix.reporting.methods import name_of, place_of
-from smoothmix.reporting.records import Found
-from smoothmix.reporting.report import Contents, PaperTable
-from smoothmix.reporting.table_cells import match
+from smoothmix.reporting.page import Markdown, Page, Picture
+from smoothmix.reporting.report import Contents, Judged, compared, corrupted_means, report, settings
+from smoothmix.reporting.strips import strip
 from smoothmix.utils.command import shell_command
-from smoothmix.utils.errors import UserError
-from smoothmix.utils.walk import find_files
+from smoothmix.utils.errors import UserError, nearest
+from smoothmix.utils.files import make_folder, write_text
 
-IMAGES = 8  # of a picture
-# of claims.csv
-SHOWN = ("sentence", "source", "endpoint", "row", "to", "n", "effect", "low", "high", "p_holm", "verdict")
+PAPER = Path(__file__).resolve().parents[2] / "results" / "paper"
+OF_THE_PAPER = [str(number) for number in range(1, 9)]
+MADE = {"README.md", "tables.md", "runs.csv", "errors.csv", "curves.csv", "claims.csv", "tables.csv"}
+KEYS = ("table", "preset", "source", "weights")
+NOTES = "notes.md"  # written by hand: departures from a plan, what the numbers do not show
 
 
-def contents(found: Found, args: Namespace, command: str, progress: Callable[[str], None]) -> Contents:
-    """Return what the report shows beside the records that were `found`; `args` are those of scripts/make_report.py."""
-    tables = []
-    for preset in PRESETS:
-        for name in sorted((path.stem for path in TABLES.glob("*.yaml")), key=lambda name: (len(name), name)):
-            progress(f"table {name}")
-            tables.append(_table(name, preset, found, args.overrides, args.sources))
-    progress("mixed batches")
-    return Contents(
-        command=command,
-        tables=[table for table in tables if table is not None],
-        pictures=_pictures(found),
-        claims=_claims(args.folders, found.problems),
-        audit=audit(PAPER),
-        corruptions={name: corruptions_of(benchmark.constants) for name, benchmark in CORRUPTED.items()},
+def write(args: Namespace) -> list[str]:
+    """Write the page and its files, print the comparison; return what could not be counted."""
+    own, overrides, folders = parse(args.words)
+    results = read_folders(folders)
+    names = own["table"].split(",") if own["table"] else []
+    loaded = [load_table(name) for name in names or table_names()]
+    runs = {one.name: table_runs(one, own["preset"], overrides) for one in loaded}
+    title = "SmoothMix: results"
+    if names:
+        results = results.of(run.run for of_table in runs.values() for run in of_table)
+    if len(names) == 1:
+        results, title = tables.labelled(results, runs[names[0]]), loaded[0].title
+    filled = [_filled(one, runs[one.name], results, own, overrides) for one in loaded]
+    counted: dict[str, list[str]] = {}
+    for one in loaded:
+        for run in runs[one.name]:
+            counted.setdefault(run.run, []).append(one.name)
+    judged = [found for one in loaded if (found := _judged(one, runs[one.name], results)) is not None]
+    make_folder(args.output, "--output")
+    page = report(
+        title,
+        results,
+        Contents(
+            command=shell_command(["python", "scripts/report.py", *argv[1:]]),
+            tables=[one for one in filled if not names or one.name.startswith("table")],
+            judged=judged,
+            counted=counted,
+            strips=list(_strips(results)) if not names else [],
+            attention=_attention(folders, args.attention) if args.attention is not None else None,
+            audit=pd.read_csv(PAPER / "audit.csv").fillna("") if not names else None,
+            notes=_notes(args.output),
+            folders=folders,
+        ),
     )
+    _save(page, args.output, args.html or args.output / "index.html")
+    _save_frames(results, judged, filled, folders, args.output)
+    _print(results)
+    print(f"page: {args.html or args.output / 'index.html'}")
+    return results.problems
 
 
-def _table(name: str, preset: str, found: Found, overrides: Sequence[str], sources: Sequence[str]) -> PaperTable | None:
-    """Return the table `name`, with its content where it has a run; None for a preset's table without one."""
-    table, of_paper = load_table(name), preset == "paper"
-    if not of_paper and not any(record.recipe == preset for record in found.runs):
+def cards(words: Sequence[str]) -> list[str]:
+    """Write card.md in each folder; return what could not be read."""
+    own, _, folders = parse(words)
+    problems: list[str] = []
+    for folder in folders:
+        results = read_folders([folder])
+        found = of_weights(results.records, folder, results.problems, own["weights"] or None)
+        page = card(found)
+        for picture in page.pictures:
+            (folder / picture.name).write_bytes(picture.content)
+        write_text(folder / "card.md", page.markdown())
+        print(f"{folder / 'card.md'}: {len(found)} evaluations")
+        problems += results.problems
+    return problems
+
+
+def parse(words: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...], list[Path]]:
+    """Return the values of :data:`KEYS`, the overrides of train.py, and the folders.
+
+    Raises:
+        UserError: a word is none of these.
+    """
+    own, overrides, folders = dict.fromkeys(KEYS, "") | {"preset": "paper"}, [], []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            folders.append(Path(word))
+        elif key in own:
+            own[key] = value
+        else:
+            overrides.append(word)
+    if own["source"] not in ("", *SOURCES):
+        raise UserError(f"source={own['source']} is not one of {', '.join(SOURCES)}; {nearest(own['source'], SOURCES)}")
+    usual = [folder for folder in (Path("outputs"), Path("results")) if folder.is_dir()]
+    return own, tuple(overrides), folders or usual
+
+
+def _filled(
+    one: Table, runs: Sequence[tables.TableCell], results: Results, own: dict[str, str], overrides: Sequence[str]
+) -> tables.Filled:
+    of_paper = one.name in OF_THE_PAPER
+    name, title = (f"table{one.name}", f"Table {one.name}: {one.title}") if of_paper else (one.name, one.title)
+    if own["preset"] != "paper":
+        name += f"-{own['preset']}"
+        title += f" ({own['preset']} preset: scaled down, not the paper's recipe)"
+    if overrides:
+        title += f", with {' '.join(overrides)}"
+    paper = PAPER / f"table{one.name}.csv" if of_paper else None
+    compared, source = own["preset"] == "paper", own["source"] or None
+    return tables.fill(name, title, runs, results, one.evaluation, paper, compared, source)
+
+
+def _judged(one: Table, runs: Sequence[tables.TableCell], results: Results) -> Judged | None:
+    found = tables.labelled(results, runs)
+    if not one.claims or found.runs.empty:
         return None
-    arguments = [f"table={name}", *([] if of_paper else [f"preset={preset}"]), *overrides]
-    of_benchmark = [record.path.name for record in found.corrupted if record.benchmark == table.benchmark]
-    generated = list(sources) == ["generate"] or any("-generate" in file for file in of_benchmark)
-    if table.benchmark and table.source == "files" and generated:
-        arguments.append("source=generate")
-    command = shell_command(["python", "scripts/reproduce.py", *arguments])
-    runs = []
-    # composing every row takes seconds: the first one tells whether there can be a run
-    try:
-        (first,) = table_runs(replace(table, rows=dict(list(table.rows.items())[:1])), preset, overrides, 1)
-        kind = first.config.dataset.name, first.config.recipe.name
-        if any((record.dataset, record.recipe) == kind for record in found.runs):
-            runs = table_runs(table, preset, overrides)
-    except UserError:
-        if of_paper:
-            raise
-        return None  # its rows cannot be scaled down
-    if match(found.runs, runs):
-        content = filled_table(table, preset, runs, found, overrides, sources)
-        keys = frozenset(run.key for run in runs)
-        return PaperTable(content.name, content.title, content.runs[1], command, content, keys)
-    title = f"Table {name}: {table.title}" if name in OF_THE_PAPER else table.title
-    wanted = sum(row.seeds or table.seeds for row in table.rows.values())
-    return PaperTable(file_name(name, preset), title, wanted, command) if of_paper else None
+    values = claims.endpoints(found, one.evaluation)
+    return Judged(one.title, claims.judge(values, one.claims), claims.by_margin(values, one.claims))
 
 
-def _pictures(found: Found) -> dict[str, bytes]:
-    """Return {name of a strategy: PNG} for the strategies of the runs that change images."""
+def _notes(output: Path) -> list[Markdown]:
+    """Return notes.md in the output folder, and links to the other pages and CSV files that lie there."""
+    notes = [Markdown((output / NOTES).read_text(encoding="utf-8").strip())] if (output / NOTES).exists() else []
+    others = sorted({path.name for path in output.glob("*.*") if path.suffix in (".md", ".csv")} - MADE - {NOTES})
+    links = ", ".join(f"[{name}]({name})" for name in others)
+    return notes + ([Markdown(f"Beside this page: {links}.")] if others else [])
+
+
+def _save(page: Page, output: Path, html: Path) -> None:
+    write_text(output / "README.md", page.markdown())
+    for picture in page.pictures:
+        write_text(output / picture.name, picture.content.decode())
+    make_folder(html.parent, "--html")
+    write_text(html, page.html())
+
+
+def _save_frames(
+    results: Results, judged: Sequence[Judged], filled: Sequence[tables.Filled], folders: Sequence[Path], output: Path
+) -> None:
+    frames.write(results, output)
+    if "row" in results.runs:
+        means = curves.mean_curves(results.runs.assign(label=results.runs["row"]), folders)
+        if not means.empty:
+            write_text(output / "curves.csv", means.to_csv(index=False, lineterminator="\n"))
+    if judged:
+        verdicts = pd.concat([one.verdicts for one in judged])
+        write_text(output / "claims.csv", verdicts.to_csv(index=False, lineterminator="\n"))
+    written = [one for one in filled if one.name.startswith("table")]
+    if written:
+        page = Page("Tables")
+        for one in written:
+            page.add(Markdown(f"## {one.title}"), one.text, *one.notes)
+        write_text(output / "tables.md", page.markdown())
+        write_text(output / "tables.tex", "\n".join(one.latex() for one in written))
+        numbers = pd.concat([one.numbers.assign(table=one.name) for one in written])
+        write_text(output / "tables.csv", numbers.to_csv(index=False, float_format="%.4f"))
+
+
+def _print(results: Results) -> None:
+    for name, runs, errors in settings(results):
+        print(f"{name}; top-1 error in %\n\n{compared(runs).to_string(index=False)}\n")
+        for images, shown in corrupted_means(errors):
+            print(f"{images}; top-1 error in %, mean over severities 1 to 5\n\n{shown.to_string(index=False)}\n")
+    if results.runs.empty:
+        print("There is no finished run here yet; train one first, for example with python train.py")
+
+
+def _strips(results: Results) -> Iterator[Picture]:
+    """Yield a picture of four mixed digits for each strategy of the runs that changes images."""
     images, labels = digits().arrays("test")
-    chosen = [int((labels == digit).nonzero()[0]) for digit in range(IMAGES)]
+    chosen = [int((labels == digit).nonzero()[0]) for digit in (0, 3, 4, 7)]
     ink = images[chosen].permute(0, 3, 1, 2).float() / 255
-    colours = torch.tensor([[0.10, 0.25, 0.55], [0.75, 0.35, 0.05]]).repeat(IMAGES // 2, 1)
+    colours = torch.tensor([[0.10, 0.25, 0.55], [0.75, 0.35, 0.05]]).repeat(2, 1)
     clean = ink + (1 - ink) * colours[:, :, None, None]  # on a background, or the edge of a box would not show
-    pictures: dict[str, bytes] = {}
-    for record in sorted(found.runs, key=lambda record: place_of(record.method)):
-        name = name_of(record.method)
-        path = record.directory / "config.yaml"
-        if name in pictures or not path.exists():
+    shown = set()
+    runs = results.runs.dropna(subset="directory")
+    pairs = zip(runs["method"], runs["directory"], strict=True)
+    for method, directory in sorted(pairs, key=lambda run: place_of(run[0])):
+        path = directory / "config.yaml"
+        if method in shown or not path.exists():
             continue
         try:
             config = check(read(path))
             side = int(config.dataset.options.get("image_size", clean.shape[-1]))
             batch = F.interpolate(clean, size=(side, side), mode="nearest")
-            picture = mixed_batch(build.mixing(config, 10), batch, labels[chosen], "0123456789")
+            picture = strip(build.mixing(config, 10), batch, labels[chosen], "0123456789")
         except (UserError, TypeError, ValueError, RuntimeError):  # the strategy of another version of this program
             continue
         if picture is not None:
-            pictures[name] = picture
-    return pictures
+            shown.add(method)
+            png, described = picture
+            name = name_of(method)
+            yield Picture(f"mixed-{method}.png", png, f"digits mixed by {name}", f"{name}: {described}")
 
 
-def _claims(folders: Sequence[Path], problems: list[str]) -> dict[str, pd.DataFrame]:
-    """Return {what made it: verdicts} of every claims.csv beneath the folders."""
-    found = {}
-    unreadable: list[str] = []  # the records' search has named these folders
-    paths = [path for folder in folders for path in find_files(folder, "claims.csv", unreadable)]
-    for path in sorted({path.resolve(): path for path in paths}.values()):
-        try:
-            frame = pd.read_csv(path, encoding="utf-8")
-            if "verdict" in frame:  # the paper's own list of claims has none
-                found[f"From {path}."] = frame[[column for column in SHOWN if column in frame]]
-        except (OSError, ValueError) as error:
-            problems.append(f"{path} is not a table of claims ({error}); make it again with scripts/claims.py")
-    return found
+def _attention(directories: Sequence[Path], images: int) -> Picture:
+    """Return Figure 2 of the networks in run directories."""
+    networks, data = [], None
+    for directory in directories:
+        loaded = load_run(LoadOptions(run=str(directory)))
+        if data is not None and data.fingerprint != loaded.data.fingerprint:
+            raise UserError(f"{directory} was trained on other images than {directories[0]}; give runs on one data set")
+        data = loaded.data
+        networks.append((name_of(loaded.config.method), loaded.model.cpu().eval()))
+    if data is None:
+        raise UserError("--attention needs run directories, as in outputs/digits/.../seed0")
+    mean, std = data.mean, data.std
+    sample = occlusion.sample(data, images, seed=0)
+    figure = attention(networks, *sample, lambda batch: normalize(batch, mean, std), data.class_names)
+    return Picture("figure2.svg", figures.svg(figure), "class activation maps on clean and occluded test images")

@@ -1,7 +1,7 @@
 """From a table of the paper to the runs that fill it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from typing import Any
@@ -9,18 +9,18 @@ from typing import Any
 import yaml
 
 from datasets.corrupted_sets import find_set
-from scripts.reproduction.arguments import SOURCES
-from scripts.reproduction.claims import read_claims
 from smoothmix.config.command_line import CONFIGS, compose
 from smoothmix.config.run_directory import config_hash, run_directory
 from smoothmix.config.schema import RunConfig, check
 from smoothmix.evaluation.averages import corruptions_of
 from smoothmix.evaluation.corrupted import CorruptedEvaluation
-from smoothmix.reporting.claims import Claim
-from smoothmix.reporting.table_cells import TableCell
+from smoothmix.reporting.claims import DIRECTIONS, ENDPOINTS, Claim
+from smoothmix.reporting.tables import TableCell
 from smoothmix.utils.errors import UserError, nearest
 from smoothmix.utils.records import RunKey
 
+SOURCES = ("files", "generate")  # of corrupted images
+KINDS = "direction: less (or greater), within: NUMBER, stable: true, trend: {NUMBER: [ROW, ROW]}"
 PRESETS = ("paper", *sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml")))
 
 
@@ -43,7 +43,7 @@ class Row:
 class Table:
     """A table: its name, its rows, how many seeds, and the corrupted benchmark that is evaluated, if any.
 
-    `overrides` are common to all rows; `claims` are judged by scripts/claims.py. `weights` ("best" or "last") are
+    `overrides` are common to all rows; `claims` are judged by scripts/report.py. `weights` ("best" or "last") are
     evaluated on all images of the benchmark, or on a subset of this many `images`, which are in files or generated
     (`source`).
     """
@@ -68,15 +68,19 @@ class Table:
         return CorruptedEvaluation(self.benchmark, tuple(corruptions), self.weights, self.images)
 
 
+def table_names() -> list[str]:
+    """Return the names of the tables in configs/table/, the paper's first."""
+    return sorted((path.stem for path in (CONFIGS / "table").glob("*.yaml")), key=lambda name: (len(name), name))
+
+
 def load_table(name: str) -> Table:
     """Return the table of configs/table/.
 
     Raises:
         UserError: there is none of this name, or its file is wrong.
     """
-    choices = sorted(path.stem for path in (CONFIGS / "table").glob("*.yaml"))
-    if name not in choices:
-        raise UserError(f"there is no table {name}; {nearest(name, choices)}")
+    if name not in table_names():
+        raise UserError(f"there is no table {name}; {nearest(name, table_names())}")
     path = CONFIGS / "table" / f"{name}.yaml"
     try:
         return read_table(name, yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -110,7 +114,7 @@ def read_table(name: str, content: Any) -> Table:
     if not isinstance(common, list) or not all(isinstance(override, str) for override in common):
         raise UserError("overrides should be a list of overrides of train.py")
     rows = {label: _row(label, entry) for label, entry in content["rows"].items()}
-    claims = read_claims(content.get("claims", []), rows)
+    claims = _claims(content.get("claims", []), rows)
     read = {"seeds": _seeds("the table", content["seeds"]), "rows": rows, "overrides": tuple(common), "claims": claims}
     return Table(name=name, **(content | read))
 
@@ -172,3 +176,65 @@ def table_runs(
 @cache  # tables have rows in common, and to compose one takes a tenth of a second
 def _checked(*overrides: str) -> RunConfig:
     return check(compose("train", overrides))
+
+
+def _claims(entries: Any, rows: Collection[str]) -> tuple[Claim, ...]:
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError("claims must be a list of mappings with id, sentence, source, rows, endpoint")
+    named = [(entry, f"claim {entry.get('id', f'number {place}')}") for place, entry in enumerate(entries, 1)]
+    claims = [_claim(entry, name, rows) for entry, name in named]
+    ids = [claim.id for claim in claims]
+    if twice := next((name for name in ids if ids.count(name) > 1), None):
+        raise UserError(f"two claims have the id {twice}; give each its own")
+    return tuple(claims)
+
+
+def _claim(entry: dict[str, Any], name: str, rows: Collection[str]) -> Claim:
+    """Return the claim that a mapping describes; raise UserError for a key or a value that cannot be."""
+    known = {field.name for field in fields(Claim)} - {"row", "to"} | {"rows"}
+    for key in entry:
+        if key not in known:
+            raise UserError(f"{name}: unknown key {key}; {nearest(str(key), known)}")
+    for key in ("id", "sentence", "source", "endpoint"):
+        if not isinstance(entry.get(key), str) or not entry[key].strip():
+            raise UserError(f"{name}: {key} must be text, not {entry.get(key)!r}")
+    if entry["endpoint"] not in ENDPOINTS:
+        raise UserError(f"{name}: unknown endpoint {entry['endpoint']}; {nearest(entry['endpoint'], ENDPOINTS)}")
+    if sum(key in entry for key in ("direction", "within", "stable", "trend")) != 1:
+        raise UserError(f"{name}: give exactly one of {KINDS}")
+    if entry.get("direction", "less") not in DIRECTIONS:
+        raise UserError(f"{name}: direction must be less or greater, not {entry['direction']!r}")
+    for key in ("within", "margin"):
+        if key in entry and not (type(entry[key]) in (int, float) and entry[key] > 0):
+            raise UserError(f"{name}: {key} must be a positive number, not {entry[key]!r}")
+    if "margin" in entry and "direction" not in entry:
+        raise UserError(f"{name}: margin belongs to direction; leave it out")
+    if entry.get("stable", True) is not True or not isinstance(entry.get("primary", False), bool):
+        raise UserError(f"{name}: stable must be true, and primary true or false")
+    if "trend" in entry:
+        return Claim(**(entry | {"trend": _trend(name, entry, rows)}))
+    row, to = entry["rows"] if isinstance(entry.get("rows"), list) and len(entry["rows"]) == 2 else (None, None)
+    is_number = type(to) in (int, float) and "stable" not in entry
+    others = () if is_number else tuple(to) if isinstance(to, list) else (to,)
+    if row in others or not (others or is_number):
+        raise UserError(f"{name}: rows must be a row and another, several, or a number, as in [SmoothMix_C, CutMix]")
+    _check_rows(name, (row, *others), rows)
+    rest = {key: value for key, value in entry.items() if key != "rows"}
+    return Claim(row=str(row), to=float(to) if is_number else others, **rest)
+
+
+def _trend(name: str, entry: dict[str, Any], rows: Collection[str]) -> dict[float, tuple[str, str]]:
+    given = entry["trend"]
+    pairs = list(given.values()) if isinstance(given, dict) else []
+    positive = all(type(key) in (int, float) and key > 0 for key in given) if pairs else False
+    whole = all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+    if "rows" in entry or len(pairs) < 2 or not positive or not whole:
+        raise UserError(f"{name}: trend must have two or more numbers, each with two rows, in the place of rows")
+    _check_rows(name, [row for pair in pairs for row in pair], rows)
+    return {float(key): (row, other) for key, (row, other) in given.items()}
+
+
+def _check_rows(name: str, given: Sequence[Any], rows: Collection[str]) -> None:
+    for row in given:
+        if row not in rows:
+            raise UserError(f"{name}: there is no row {row}; {nearest(str(row), rows)}")

@@ -38,25 +38,6 @@ def class_activation_maps(model: nn.Module, images: Tensor, classes: Tensor) -> 
     return large[:, 0], logits
 
 
-def share_inside(maps: Tensor, mask: Tensor) -> Tensor:
-    """Return the share of each map's mass that lies where `mask` is 1, in [0, 1].
-
-    The mass is the map above its own minimum, as maps are usually drawn. A flat map points nowhere: its mass is spread
-    evenly.
-
-    Args:
-        maps: (N, H, W), of either sign.
-        mask: (N, H, W), of zeros and ones.
-
-    Returns:
-        (N,), float32.
-    """
-    mass = maps - maps.amin(dim=(1, 2), keepdim=True)
-    total = mass.sum(dim=(1, 2), keepdim=True)
-    mass = torch.where(total > 0, mass, torch.ones_like(mass))
-    return (mass * mask).sum(dim=(1, 2)) / mass.sum(dim=(1, 2))
-
-
 def _features(model: nn.Module, images: Tensor) -> tuple[Tensor, nn.Linear]:
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers or not hasattr(model, "forward_features"):

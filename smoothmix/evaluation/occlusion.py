@@ -1,13 +1,8 @@
-"""Boxes drawn over test images, and what they do to a network: the paper's Figure 2, measured."""
-
-import math
-from collections.abc import Callable
-from typing import Any
+"""Boxes drawn over test images, as in the paper's Figure 2."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoothmix.evaluation.cam import class_activation_maps, share_inside
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
@@ -90,59 +85,3 @@ def occlude(images: Tensor, corners: Tensor, side: int, condition: str) -> Tenso
     inner = boxes(corners + width, side - 2 * width, images.shape[-1])[:, None]
     return torch.where(inner, GREY, torch.where(box, BLACK, images))
 
-
-def measure(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    corners: Tensor,
-    side: int,
-    normalize: Callable[[Tensor], Tensor],
-    batch_size: int = 100,
-) -> dict[str, dict[str, Tensor]]:
-    """Return, for each condition, the probability of the true class and its map's mass inside the box, image by image.
-
-    Args:
-        model: see `class_activation_maps`; it is put into evaluation mode.
-        images: uint8 (n, 3, S, S), on the network's device, as `labels` and `corners`.
-        labels: the true classes, int64 (n,).
-        corners: int64 (n, 2), the same boxes in every condition, the clean one too.
-        side: of the boxes, in pixels.
-        normalize: makes the network's input of images in [0, 1].
-        batch_size: images at a time.
-
-    Returns:
-        {condition: {"probability": float64 (n,), "share": float64 (n,)}}, on the CPU.
-    """
-    model.eval()
-    found: dict[str, dict[str, list[Tensor]]] = {name: {"probability": [], "share": []} for name in CONDITIONS}
-    pieces = zip(*(torch.split(tensor, batch_size) for tensor in (images, labels, corners)), strict=True)
-    for batch, classes, places in pieces:
-        mask = boxes(places, side, images.shape[-1])
-        for condition, values in found.items():
-            seen = normalize(occlude(batch.float() / 255, places, side, condition))
-            maps, logits = class_activation_maps(model, seen, classes)
-            values["probability"].append(logits.softmax(dim=1).gather(1, classes[:, None])[:, 0])
-            values["share"].append(share_inside(maps, mask))
-    return {
-        condition: {name: torch.cat(pieces).double().cpu() for name, pieces in values.items()}
-        for condition, values in found.items()
-    }
-
-
-def mean_and_error(values: Tensor) -> dict[str, float]:
-    """Return the mean of (n,) values and its standard error: sample deviation / sqrt(n), NaN for one value."""
-    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return {"mean": values.mean().item(), "error": error}
-
-
-def summarize(found: dict[str, dict[str, Tensor]]) -> dict[str, Any]:
-    """Return means with standard errors of what `measure` found, and of the change from clean, image by image."""
-    clean = found["clean"]
-    return {
-        condition: {
-            **{name: mean_and_error(tensor) for name, tensor in values.items()},
-            **{f"{name}_change": mean_and_error(tensor - clean[name]) for name, tensor in values.items()},
-        }
-        for condition, values in found.items()
-    }

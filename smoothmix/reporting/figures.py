@@ -1,50 +1,39 @@
-"""Figures as files that are the same bytes each time, and those of errors on corrupted images."""
+"""Figures as SVG that is the same bytes each time, in the reader's colours, light or dark."""
 
 import io
 import re
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
-from smoothmix.evaluation.averages import CATEGORIES, complete
-from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting.comparison import labelled
+from smoothmix.evaluation.averages import CATEGORIES
+from smoothmix.reporting.frames import LEVELS
 from smoothmix.reporting.methods import PLACES
-from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import replacing
+from smoothmix.reporting.statistics import by_seed, paired
 
-FOREGROUND = "#010203"  # nearly black; the report turns it into the colour of its text
-COLOURS = {"identity": FOREGROUND, "smoothmix_c": "royalblue"}  # what is compared most stands out
-OTHERS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
+FOREGROUND = "#010203"  # nearly black; svg() turns it into the colour of the text
+# Okabe and Ito's colours, which colour-blind readers can tell apart (Nature Methods 8, 441)
+PALETTE = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0072B2")
+STYLES = ("-", "--", ":", "-.")
+COMPARED = {  # what is compared most has a colour of its own
+    "identity": (FOREGROUND, "-"),
+    "mixup": (PALETTE[0], "-"),
+    "cutout": (PALETTE[1], "-"),
+    "manifold_mixup": (PALETTE[2], "-"),
+    "smoothmix_s": (PALETTE[3], "-"),
+    "cutmix": (PALETTE[4], "-"),
+    "smoothmix_c": (PALETTE[5], "-"),
+}
 THEMES = "svg{color:#1f2328}text{fill:currentColor}@media(prefers-color-scheme:dark){svg{color:#e6e9ee}}"
-DPI = 100
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure as ``path.svg`` and ``path.png``, without dates or random names; return the two paths.
-
-    Raises:
-        UserError: the file system refuses.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}.* ({error}); give another --output") from error
-    written = []
-    for kind, nameless in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-        written.append(path.with_name(f"{path.name}.{kind}"))
-        with replacing(written[-1], "wb") as file, matplotlib.rc_context({"svg.hashsalt": "smoothmix"}):
-            figure.savefig(file, format=kind, dpi=DPI, metadata=nameless)
-    return written
+BANDED = 4  # curves, up to which bands can be told apart
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG for a web page: without a background, in the reader's colours, light or dark."""
+    """Return a figure as SVG: without a background, dates or random names."""
     file = io.StringIO()
     for axes in figure.axes:
         axes.set_facecolor("none")
@@ -57,85 +46,166 @@ def svg(figure: Figure) -> bytes:
     return re.sub(f"{FOREGROUND}|#000000", "currentColor", text).encode()
 
 
-def colour_of(method: str) -> Any:
-    """Return the same colour for a method in every figure; grey for one that the tables do not know."""
-    if method in COLOURS:
-        return COLOURS[method]
-    return OTHERS[(PLACES[method] - 1) % len(OTHERS)] if method in PLACES else "grey"
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG, on white."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
+    return file.getvalue()
 
 
-def corruption_bars(records: list[CorruptionRecord], title: str) -> Figure:
-    """Draw the mean error over the five severities of each corruption that all `records` hold: a bar a method."""
-    errors = _errors(records)
-    over_severities = errors.groupby(["method", "corruption"])["error"].mean().unstack("method")
-    colours = _colours(records)
-    names = [name for name in CORRUPTIONS if name in over_severities.index]
-    figure = Figure(figsize=(max(8, 2 + 0.5 * len(names)), 4.5), layout="constrained")
-    axes = figure.subplots()
-    width = 0.8 / len(colours)
-    for number, (method, colour) in enumerate(colours.items()):
-        places = [place - 0.4 + (number + 0.5) * width for place in range(len(names))]
-        heights = over_severities.loc[names, method]
-        axes.bar(places, heights, width, color=colour, label=method)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize="small")
-    axes.set_ylabel("top-1 error (%), mean over severities")
-    if title:
-        figure.suptitle(title, fontsize="small")
-    figure.legend(loc="outside right upper", fontsize="small")
+def look_of(method: str) -> tuple[str, str]:
+    """Return the colour and the line style of a method, the same in every figure; grey for one that no table knows."""
+    if method in COMPARED:
+        return COMPARED[method]
+    if method not in PLACES:
+        return "grey", "-"
+    place = [name for name in PLACES if name not in COMPARED].index(method)
+    return PALETTE[place % len(PALETTE)], STYLES[1 + place // len(PALETTE)]
+
+
+def differences(runs: pd.DataFrame, values: dict[str, str], to: str) -> Figure:
+    """Draw the mean paired difference of each label to the label `to`, with its 95 % interval; dots are single seeds.
+
+    Args:
+        runs: columns label, method, seed, and the keys of `values`.
+        values: {column: title of its panel}.
+        to: a label.
+    """
+    labels = [label for label in runs["label"].drop_duplicates() if label != to]
+    figure = Figure(figsize=(2.2 + 3.6 * len(values), 1.2 + 0.35 * len(labels)), layout="constrained")
+    for axes, (value, title) in zip(
+        figure.subplots(1, len(values), sharey=True, squeeze=False)[0], values.items(), strict=True
+    ):
+        wide = by_seed(runs, value)
+        for place, label in enumerate(labels):
+            found, colour = paired(wide[label], wide[to]), _colour(runs, label)
+            single = (wide[label] - wide[to]).dropna()
+            axes.plot(single, [place + 0.2] * len(single), ".", color=colour, markersize=3, alpha=0.6)
+            half = found.high - found.mean if found.known else 0
+            axes.errorbar(found.mean, place, xerr=half, fmt="o", color=colour, capsize=3, markersize=4)
+        axes.axvline(0, color=FOREGROUND, linewidth=0.8)
+        axes.set_title(title, fontsize="small", wrap=True)
+        axes.set_xlabel(f"points from {to}; lower is better", fontsize="small")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     return figure
 
 
-def severity_curves(records: list[CorruptionRecord], title: str) -> Figure:
-    """Draw the mean error at each severity, over the corruptions of each category that all `records` hold."""
-    errors = _errors(records)
-    categories = [name for name in CATEGORIES if name in set(errors["category"])]
-    figure = Figure(figsize=(max(8, 2 + 2.6 * len(categories)), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(categories), squeeze=False)[0]
-    for axes, category in zip(panels, categories, strict=True):
+def curves(means: pd.DataFrame, methods: dict[str, str], measures: dict[str, str]) -> Figure:
+    """Draw means over seeds by epoch, a panel per measure, each line labelled at its end.
+
+    Args:
+        means: what :func:`smoothmix.reporting.curves.mean_curves` returns.
+        methods: {label: its method}.
+        measures: {column: its title}; losses have a logarithmic axis.
+    """
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures.items(), strict=True):
+        ends = {}
+        for label, method in methods.items():
+            line = means[means["label"] == label].sort_values("epoch").dropna(subset=name)
+            colour, style = look_of(method)
+            if line.empty:
+                continue
+            if len(methods) <= BANDED and line["n"].max() > 1:
+                std = line[f"{name}_std"].fillna(0)
+                axes.fill_between(line["epoch"], line[name] - std, line[name] + std, color=colour, alpha=0.15, lw=0)
+            marker = "." if len(line) < 20 else None
+            axes.plot(line["epoch"], line[name], style, color=colour, linewidth=1.2, marker=marker)
+            ends[label] = (line["epoch"].iloc[-1], line[name].iloc[-1], colour)
+        if "loss" in name:
+            axes.set_yscale("log")
+        axes.set(xlabel="epoch", ylabel=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _label_ends(axes, ends)
+    return figure
+
+
+def heat_map(errors: pd.DataFrame, to: str) -> Figure:
+    """Write the mean of each label and corruption over severities and seeds, coloured by the paired difference to `to`.
+
+    Args:
+        errors: columns label, seed, corruption, mean, of one measure.
+        to: a label.
+    """
+    wide = errors.pivot(index=["corruption", "seed"], columns="label", values="mean")
+    wide = wide[list(errors["label"].drop_duplicates())]
+    names = [name for name in CORRUPTIONS if name in wide.index.get_level_values("corruption")]
+    added = wide.sub(wide[to], axis=0)
+    table, colours = (frame.groupby("corruption").mean().loc[names].T for frame in (wide, added))
+    limit = max(1.0, float(colours.abs().max(axis=None)))
+    figure = Figure(figsize=(3 + 0.55 * table.shape[1], 2 + 0.35 * table.shape[0]), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(colours, cmap=matplotlib.colormaps["RdBu_r"], vmin=-limit, vmax=limit, aspect="auto")
+    for line, label in enumerate(table.index):
+        for column, name in enumerate(table.columns):
+            dark = abs(colours.loc[label, name]) > 0.6 * limit
+            shown = f"{table.loc[label, name]:.1f}"
+            axes.text(column, line, shown, ha="center", va="center", fontsize=7, color="white" if dark else "#010101")
+    axes.set_xticks(range(table.shape[1]), table.columns, rotation=45, ha="right", fontsize="small")
+    axes.set_yticks(range(table.shape[0]), table.index, fontsize="small")
+    figure.colorbar(image, label=f"points above {to}")
+    return figure
+
+
+def severities(errors: pd.DataFrame) -> Figure:
+    """Draw the mean at each severity over the corruptions of each category, a panel per category, a line per label.
+
+    Args:
+        errors: columns label, method, corruption and :data:`~smoothmix.reporting.frames.LEVELS`, of one measure.
+    """
+    whole = errors[errors["corruption"] != "clean"].dropna(subset=LEVELS)
+    category = whole["corruption"].map({name: kind.category for name, kind in CORRUPTIONS.items()})
+    shown = [name for name in CATEGORIES if (category == name).any()]
+    figure = Figure(figsize=(max(8, 2 + 2.6 * len(shown)), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, name in zip(panels, shown, strict=True):
+        of_category = whole[category == name]
+        for label, of_label in of_category.groupby("label", sort=False):
+            colour, style = look_of(of_label["method"].iloc[0])
+            axes.plot(SEVERITIES, of_label[LEVELS].mean(), style, marker=".", color=colour, label=label)
+        axes.set(xlabel="severity", title=f"{name} ({of_category['corruption'].nunique()})", xticks=SEVERITIES)
         axes.tick_params(labelsize="small")
-        of_category = errors[errors["category"] == category]
-        corruptions = of_category["corruption"].nunique()
-        table = of_category.groupby(["severity", "method"])["error"].mean().unstack("method")
-        for method, colour in _colours(records).items():
-            axes.plot(table.index, table[method], marker=".", color=colour, label=method)
-        axes.set(xlabel="severity", title=f"{category} ({corruptions} corruptions)", xticks=SEVERITIES)
     panels[0].set_ylabel("top-1 error (%)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
-    if title:
-        figure.suptitle(title, fontsize="small")
     return figure
 
 
-def category_curves(record: CorruptionRecord) -> Figure:
-    """Draw the mean error at each severity over the corruptions of each category, from the clean error at 0 on."""
-    errors = _errors([record])
-    table = errors.groupby(["severity", "category"])["error"].mean().unstack("category")
-    table.loc[0] = record.clean_top1_error
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+def by_images(means: pd.DataFrame) -> Figure:
+    """Draw the error against the number of training images, a line per method with its 95 % interval over seeds.
+
+    Args:
+        means: columns method, name, train_images, and those of Mean.
+    """
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
     axes = figure.subplots()
-    for category in (name for name in CATEGORIES if name in table):
-        axes.plot(table[category].sort_index(), marker=".", label=category)
-    axes.set(xlabel="severity (0: clean)", ylabel="top-1 error (%)", xticks=[0, *SEVERITIES])
-    figure.legend(loc="outside right upper", fontsize="small")
+    ends = {}
+    for method, line in means.groupby("method", sort=False):
+        line, (colour, style) = line.sort_values("train_images"), look_of(str(method))
+        low, high = line["low"].fillna(line["mean"]), line["high"].fillna(line["mean"])
+        axes.fill_between(line["train_images"], low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(line["train_images"], line["mean"], style, marker="o", markersize=4, color=colour)
+        ends[str(line["name"].iloc[0])] = (line["train_images"].iloc[-1], line["mean"].iloc[-1], colour)
+    axes.set_xscale("log")
+    axes.set(xlabel="training images", ylabel="top-1 error (%)")
+    _label_ends(axes, ends)
     return figure
 
 
-def _colours(records: Sequence[CorruptionRecord]) -> dict[str, Any]:
-    """Return {label: colour} of the methods, in the order of the tables."""
-    return {label: colour_of(of_label[0].method) for label, of_label in labelled(records).items()}
+def _colour(frame: pd.DataFrame, label: str) -> str:
+    return look_of(frame.loc[frame["label"] == label, "method"].iloc[0])[0]
 
 
-def _errors(records: list[CorruptionRecord]) -> pd.DataFrame:
-    """Return (method, corruption, category, severity, error) of the corruptions that every record holds in full."""
-    in_full = [{name for name, cells in record.top1_errors.items() if complete(cells)} for record in records]
-    common = set.intersection(*in_full)
-    if not common:
-        raise UserError("no corruption is complete in every record; run eval_corruption.py again to resume")
-    rows = [
-        (label, name, CORRUPTIONS[name].category, severity, record.top1_errors[name][severity])
-        for label, of_label in labelled(records).items()
-        for record in of_label
-        for name in sorted(common)
-        for severity in SEVERITIES
-    ]
-    return pd.DataFrame(rows, columns=["method", "corruption", "category", "severity", "error"])
+def _label_ends(axes: Any, ends: dict[str, tuple[float, float, str]]) -> None:
+    """Write the labels to the right of where their lines end, moved apart where they would overlap."""
+    scale = axes.transData.transform
+    places = {label: float(scale((x, y))[1]) for label, (x, y, _) in ends.items()}
+    height, last = 12.0, -np.inf  # of a line, in pixels of the canvas
+    for label in sorted(places, key=lambda label: places[label]):
+        last = max(places[label], last + height)
+        x, y, colour = ends[label]
+        shift = (last - places[label]) * 72 / axes.figure.dpi
+        axes.annotate(
+            label, (x, y), (6, shift), textcoords="offset points", va="center", fontsize="small", color=colour,
+            annotation_clip=False,
+        )  # fmt: skip

@@ -1,14 +1,9 @@
-import math
-import statistics
 
 import pytest
 import torch
 
 from datasets import digits
-from datasets.augment import normalize
-from models import PyramidNet
 from smoothmix.evaluation import occlusion
-from smoothmix.evaluation.cam import class_activation_maps
 from smoothmix.utils.errors import UserError
 
 
@@ -56,24 +51,6 @@ def test_clean_is_untouched_and_nothing_is_written_into_the_input():
         occlusion.occlude(images, corners, 16, "blurred")
 
 
-def test_mean_and_standard_error():
-    values = [0.1, 0.4, 0.35, 0.8]
-    found = occlusion.mean_and_error(torch.tensor(values, dtype=torch.float64))
-    assert found["mean"] == pytest.approx(statistics.mean(values))
-    assert found["error"] == pytest.approx(statistics.stdev(values) / math.sqrt(4))
-    assert math.isnan(occlusion.mean_and_error(torch.ones(1))["error"])
-
-
-def test_the_change_is_taken_image_by_image():
-    clean, seen = torch.tensor([0.1, 0.9]), torch.tensor([0.2, 1.0])
-    found = {
-        name: {"probability": values, "share": values} for name, values in (("clean", clean), ("translucent", seen))
-    }
-    change = occlusion.summarize(found)["translucent"]["probability_change"]
-    assert change["mean"] == pytest.approx(0.1)
-    assert change["error"] == pytest.approx(0, abs=1e-7)  # unpaired it would be 0.57
-
-
 def test_the_sample_follows_from_the_seed():
     data = digits()
     images, labels, corners, side = occlusion.sample(data, 20, seed=3)
@@ -87,27 +64,3 @@ def test_the_sample_follows_from_the_seed():
     for n in (0, 361):
         with pytest.raises(UserError, match="give a number from 1 to 360"):
             occlusion.sample(data, n, seed=0)
-
-
-def test_measure_against_one_image_at_a_time():
-    torch.manual_seed(0)
-    model = PyramidNet(8, alpha=14, num_classes=10, bottleneck=False)
-    data = digits()
-    images, labels, corners, side = occlusion.sample(data, 7, seed=0)
-
-    def scaled(batch):
-        return normalize(batch, data.mean, data.std)
-
-    with torch.no_grad():
-        model(scaled(images.float() / 255))
-    found = occlusion.measure(model, images, labels, corners, side, scaled, batch_size=3)
-    assert not model.training
-    for condition, values in found.items():
-        for i in range(7):
-            seen = occlusion.occlude(images[i : i + 1].float() / 255, corners[i : i + 1], side, condition)
-            maps, logits = class_activation_maps(model, scaled(seen), labels[i : i + 1])
-            (top, left), mass = corners[i].tolist(), maps[0] - maps[0].min()
-            inside = mass[top : top + side, left : left + side].sum() / mass.sum()
-            assert values["share"][i].item() == pytest.approx(inside.item(), rel=1e-4)
-            probability = logits[0].exp()[labels[i]] / logits[0].exp().sum()
-            assert values["probability"][i].item() == pytest.approx(probability.item(), rel=1e-4)

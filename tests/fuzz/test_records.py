@@ -1,4 +1,4 @@
-"""Records, logs and arrays with damaged or invented content, through what summarize.py and make_tables.py call."""
+"""Records, logs and arrays with damaged or invented content, through what report.py calls."""
 
 import json
 import math
@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.corrupted import CorruptedArrays
-from scripts.reproduction.filled_tables import filled_table
+from scripts.reproduction.reported import PAPER
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.robustness import CorruptionRecord
-from smoothmix.reporting import comparison, curves
-from smoothmix.reporting.records import read_folders
+from smoothmix.reporting import curves
+from smoothmix.reporting.frames import ERRORS_OF, read_folders
+from smoothmix.reporting.page import table as markdown
+from smoothmix.reporting.report import Contents, report
+from smoothmix.reporting.tables import fill
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.records import RunRecord
 
@@ -129,21 +132,27 @@ def counted(fuzz, strategy, attempt):
     assert min(seen.values()) >= 3, seen
 
 
+def pages(found):
+    """Make every kind of page and table of what was found."""
+    for name in ("1", "4"):
+        filled = fill(name, name, cells(name), found, load_table(name).evaluation, PAPER / f"table{name}.csv")
+        assert "nan" not in markdown(filled.text)
+        filled.latex()
+    return report("Results", found, Contents("command")).html()
+
+
 def test_run_records(fuzz, leave):
     def attempt(content):
         folder = leave("summary.json", content)
         found = read(folder)
-        (record,) = found.runs  # none is left out silently
+        (line,) = found.runs.to_dict("records")  # none is left out silently
+        record = RunRecord.read(folder / "one" / "summary.json")
         check_identity(record)
-        assert record.selected_on in ("test", "val")
-        assert all(percentage(record.error(when, k)) for when in ("best", "last") for k in (1, 5))
+        assert line["selected_on"] in ("test", "val")
+        assert all(percentage(line[name]) for name in ERRORS_OF)
         record.write(folder / "again.json")
         assert RunRecord.read(folder / "again.json") == record
-        assert comparison.to_markdown(found.runs, []).count("\n| ") == 3  # the head, the rule and one line
-        for name in ("1", "4"):
-            filled = filled_table(load_table(name), "paper", cells(name), found)
-            assert "nan" not in filled.markdown()
-            filled.latex(), filled.csv()
+        pages(found)
 
     counted(fuzz, damaged(RECORD), attempt)
 
@@ -152,18 +161,15 @@ def test_records_of_corrupted_errors(fuzz, leave):
     def attempt(content):
         folder = leave("best.cifar100_c-files.json", content)
         found = read(folder)
-        (record,) = found.corrupted
+        record = CorruptionRecord.read(folder / "one" / "best.cifar100_c-files.json")
         check_identity(record, published=True)
-        assert percentage(record.clean_top1_error)
-        assert set(record.top1_errors) <= set(CORRUPTIONS)
-        for of_severity in record.top1_errors.values():
-            assert of_severity.keys() <= {1, 2, 3, 4, 5}
-            assert all(map(percentage, of_severity.values()))
+        assert found.errors.loc[found.errors["corruption"] == "clean", "clean"].map(percentage).all()
+        of_top1 = found.errors[(found.errors["measure"] == "top1_error") & (found.errors["corruption"] != "clean")]
+        assert set(of_top1["corruption"]) <= set(CORRUPTIONS)
+        assert of_top1.filter(like="severity").stack().dropna().map(percentage).all()
         record.write(folder / "again.json")
         assert CorruptionRecord.read(folder / "again.json") == record
-        assert f"\n| clean | {record.clean_top1_error:.2f} |" in comparison.to_markdown([], found.corrupted)
-        filled = filled_table(load_table("4"), "paper", cells("4"), found)
-        filled.markdown(), filled.latex(), filled.csv()
+        pages(found)
 
     counted(fuzz, damaged(CORRUPTED), attempt)
 
@@ -182,7 +188,7 @@ def test_metrics_lines(fuzz, leave):
     def attempt(content):
         folder = leave("metrics.jsonl", content)
         (folder / "one" / "summary.json").write_text(json.dumps(RECORD))
-        table = curves.read_log(read(folder).runs[0])
+        table = curves.read_log(folder / "one" / "metrics.jsonl")
         assert set(table["epoch"]) <= {1, 2, 3}
         assert table["epoch"].is_monotonic_increasing
         assert all(0 <= error <= 100 for error in table["test_top1_error"])

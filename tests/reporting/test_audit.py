@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
+from results.paper.audit import VERDICTS, audit, ledger, mean_share_of_cutmix, mean_share_of_square, welch
 from smoothmix import CutMix, SmoothMixS
-from smoothmix.reporting.audit import VERDICTS, audit, mean_share_of_cutmix, mean_share_of_square, welch
-from smoothmix.reporting.markup import markdown
 
 RESULTS = Path(__file__).parents[2] / "results"
 PAPER = RESULTS / "paper"
@@ -136,6 +135,20 @@ def test_mean_shares_are_those_of_the_strategies(strategy, exact):
     assert share.mean().item() == pytest.approx(exact, abs=4 * share.std().item() / math.sqrt(20_000))
 
 
-def test_the_committed_audit_is_the_one_that_the_tables_make(table):
-    assert (RESULTS / "audit.md").read_text().endswith(f"\n\n{markdown(table)}\n")
-    assert isinstance(table, pd.DataFrame)
+def test_the_ledger_says_only_what_was_tested(table):
+    listed = pd.DataFrame(
+        [
+            {"claim": "A", "where": "-", "audit": "", "judged": "low_data:c-baseline;low_data:c-s", "tested": "a part"},
+            {"claim": "B", "where": "-", "audit": "CIFAR-10: state of the art, top-1", "judged": "", "tested": ""},
+        ]
+    )
+    judged = pd.read_csv(RESULTS / "low_data" / "claims.csv")
+    first, second = ledger(listed, table, {"low_data": judged}).to_dict("records")
+    line = judged.set_index("id").loc["c-s"]
+    assert f"supported here: SmoothMix_C / SmoothMix_S {line['effect']:+.2f} [" in first["our runs"]
+    assert f"p = {line['p_holm']:.3f} (primary, Holm" in first["our runs"]
+    assert first["what was tested"] == "a part"
+    assert (second["our runs"], second["what was tested"]) == ("not tested", "-")
+    assert "refuted (printed: 2.98; recomputed: place 2 of 6" in second["the paper's own numbers"]
+    with pytest.raises(KeyError, match="c-nothing"):
+        ledger(listed.assign(judged="low_data:c-nothing"), table, {"low_data": judged})

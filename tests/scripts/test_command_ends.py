@@ -14,9 +14,7 @@ from tests.scripts import hand_made
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "reproduce": ["table=6", "--status"],
-    "make_tables": ["--table", "6", "--output", "tables"],
-    "make_report": ["--output", "report.html"],
-    "summarize": [],
+    "report": ["--output", "report"],
 }
 
 
@@ -63,12 +61,11 @@ def interrupted(module, *command):
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_ctrl_c_while_it_imports_torch(path):
-    arguments = ["table=low_data", "runs"] if path.stem == "claims" else []
-    assert interrupted("torch", path, *arguments) == (-signal.SIGINT, "", "")
+    assert interrupted("torch", path) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(("script", "module"), [("eval.py", "smoothmix.config.load_run"), ("train.py", "datasets"),
-                                                ("scripts/summarize.py", "pandas")])  # fmt: skip
+                                                ("scripts/report.py", "pandas")])  # fmt: skip
 def test_ctrl_c_while_it_imports_what_its_work_needs(script, module, tmp_path):
     status, said, complaint = interrupted(module, ROOT / script, *([f"output={tmp_path}"] * (script == "train.py")))
     assert (status, said) == (130, "")
@@ -80,7 +77,7 @@ def test_a_reader_that_leaves(tmp_path, records):
     with subprocess.Popen(["true"], stdin=subprocess.PIPE) as reader:
         reader.wait()
         done = subprocess.run(
-            [sys.executable, *command("summarize", tmp_path)],
+            [sys.executable, *command("report", tmp_path)],
             cwd=tmp_path, stdout=reader.stdin, stderr=subprocess.PIPE, text=True, timeout=120,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
@@ -101,5 +98,5 @@ def test_a_locale_that_is_not_utf_8(tmp_path, records):
         cwd=tmp_path, env=os.environ | plain, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert "±" in (tmp_path / "tables" / "table6.md").read_text(encoding="utf-8")
-    assert "Gerät ±" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Gerät ±" in (tmp_path / "report" / "README.md").read_text(encoding="utf-8")
+    assert "Gerät ±" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")

@@ -72,6 +72,7 @@ def test_mistakes_of_a_table(change, sentence):
         ({"row": "A"}, "claim ab: unknown key row; did you mean rows?"),
         ({"sentence": ""}, "claim ab: sentence must be text, not ''"),
         ({"source": None}, "claim ab: source must be text, not None"),
+        ({"trend": {1: ["A", "B"]}}, "claim ab: give exactly one of direction"),
         ({"endpoint": "last_top"}, "claim ab: unknown endpoint last_top; did you mean last_top1?"),
         ({"within": 1.0}, "claim ab: give exactly one of direction"),
         ({"direction": "lower"}, "claim ab: direction must be less or greater, not 'lower'"),
@@ -79,8 +80,8 @@ def test_mistakes_of_a_table(change, sentence):
         ({"primary": "yes"}, "claim ab: stable must be true, and primary true or false"),
         ({"rows": ["A"]}, r"claim ab: rows must be a row and another, several, or a number"),
         ({"rows": ["A", "D"]}, "claim ab: there is no row D; choose from A, B, C"),
-        ({"rows": ["A", ["B", "A"]]}, "claim ab: a row must be compared to another one"),
-        ({"rows": ["A", []]}, "claim ab: a row must be compared to another one"),
+        ({"rows": ["A", ["B", "A"]]}, "claim ab: rows must be a row and another"),
+        ({"rows": ["A", []]}, "claim ab: rows must be a row and another"),
         ({"id": "abc"}, "two claims have the id abc"),
     ],
 )
@@ -97,11 +98,23 @@ def test_a_missing_kind_and_a_stable_number():
     with pytest.raises(UserError, match="claim ab: give exactly one of direction"):
         read_table("mine", content)
     content["claims"][0] |= {"stable": True, "rows": ["A", 3]}
-    with pytest.raises(UserError, match="claim ab: stable compares two rows, not a row and a number"):
+    with pytest.raises(UserError, match="claim ab: there is no row 3"):
         read_table("mine", content)
     del content["claims"][0]["rows"]
-    with pytest.raises(UserError, match="claim ab: rows is missing"):
+    with pytest.raises(UserError, match="claim ab: rows must be a row and another"):
         read_table("mine", content)
+
+
+def test_a_trend():
+    content = deepcopy(CONTENT)
+    given = content["claims"][0]
+    del given["direction"], given["rows"]
+    trend = {10: ["A", "B"], 50.5: ["C", "B"]}
+    (claim,) = read_table("mine", content | {"claims": [given | {"trend": trend}]}).claims
+    assert claim.trend == {10.0: ("A", "B"), 50.5: ("C", "B")}
+    for wrong in ({10: ["A", "B"]}, {10: ["A", "B"], -1: ["A", "C"]}, {10: ["A"], 20: ["A", "B"]}, ["A", "B"], 3):
+        with pytest.raises(UserError, match="claim ab: trend must have two or more numbers"):
+            read_table("mine", content | {"claims": [given | {"trend": wrong}]})
 
 
 @pytest.mark.parametrize("name", ["low_data", "digits_claims"])
