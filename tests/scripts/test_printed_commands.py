@@ -78,13 +78,14 @@ def parse(monkeypatch, script, arguments):
     if "argparse" not in (ROOT / script).read_text(encoding="utf-8"):
         assert arguments == []
         return
-    parse_args = argparse.ArgumentParser.parse_args
+    for name in ("parse_args", "parse_intermixed_args"):
+        original = getattr(argparse.ArgumentParser, name)
 
-    def parse_and_stop(parser):
-        parse_args(parser)
-        raise Parsed
+        def parse_and_stop(parser, original=original):
+            original(parser)
+            raise Parsed
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+        monkeypatch.setattr(argparse.ArgumentParser, name, parse_and_stop)
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     with pytest.raises(Parsed):
         runpy.run_path(str(ROOT / script), run_name="__main__")
