@@ -28,7 +28,7 @@ def main(composed):
     benchmark = set_for(options.benchmark, run.config.dataset.name, run.data.image_size, options.source)
     names = corruptions_of(benchmark.constants, options.corruptions)
     subset = TestSubset(run.data, options.images) if options.images is not None else None
-    part = f", {options.images} of {run.data.sizes['test']} images" if subset else ""
+    part = (f", {options.images} of {run.data.sizes['test']} images" if subset else "") + run.convention
     if options.source == "files":
         folder = Path(options.files or Path(run.config.dataset.options.get("root", "data"), benchmark.folder))
         corrupted = open_files(benchmark, folder.expanduser(), run.data, run.ranks, subset)

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,8 @@ def class_folders(
 
     :func:`datasets.layout.find_images` describes the other layouts that are read. The folder that models are evaluated
     on, `val` (ImageNet's name) or `test`, is the split "test" of this data set; the split "val" is what `val_split`
-    holds out of train. Images may lie in nested folders; classes are numbered in the sorted order of their names. The
-    defaults are the ImageNet recipe of CutMix.
+    holds out of train. Images may lie in nested folders. The fingerprint covers the names and sizes of all files, and
+    the order of the classes. The defaults are the ImageNet recipe of CutMix.
 
     Args:
         root: folder with `train`, and `val` or `test`.
@@ -115,8 +116,9 @@ class FolderData:
         self.fine_test_labels = torch.from_numpy(self._splits["test"][1])
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
         digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
-        for split_paths, _ in self._splits.values():  # names, not contents: reading those would take hours
-            digest.update(b"\n".join(path[len(os.fsencode(root)) :] for path in split_paths))
+        for split_paths, _ in self._splits.values():  # names and sizes: reading the contents would take hours
+            inside = (b"%s %d" % (path[len(os.fsencode(root)) :], _size(path)) for path in split_paths)
+            digest.update(b"\n".join(inside))
         if flat:
             digest.update(self._splits["test"][1])
         self.fingerprint = digest.hexdigest()
@@ -177,6 +179,19 @@ class FolderData:
             if parts[start : start + 1] == (class_name,):
                 return Path(*parts[start:])
         return Path(class_name, parts[-1])
+
+
+def _size(path: bytes) -> int:
+    """Return the size of an image file in bytes."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot read the image {os.fsdecode(path)} ({error.strerror}): replace the file or remove it"
+        ) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{os.fsdecode(path)} is not a regular file, as an image must be: remove it")
+    return status.st_size
 
 
 # ---- one image, in a worker

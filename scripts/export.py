@@ -37,10 +37,10 @@ def main(composed):
         print("evaluating the test images, for the card")
         run.evaluate("test").write(path)
     found = read_evaluations(run.output, run.path.stem, digest)
-    save_pretrained(run.model, run.description(), folder, options.half)
+    save_pretrained(run.network, run.description(), folder, options.half)
     model, images = load_pretrained(folder), next(iter(run.eval_batches("test")))[0][:16].cpu()
     with torch.inference_mode():
-        difference = (model(images) - run.model.cpu().eval()(images)).abs().max().item()
+        difference = (model(images) - run.network.cpu().eval()(images)).abs().max().item()
     print(f"the logits of {len(images)} test images differ by at most {difference:.2g} from those of {run.path}")
     if options.onnx:
         difference = onnx_file.write_onnx(model, images, folder / "model.onnx")

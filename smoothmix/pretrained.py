@@ -56,7 +56,7 @@ def load_pretrained(folder: str | Path) -> nn.Module:
 
     folder = Path(folder).expanduser()
     description = _read_description(folder / CONFIG)
-    weights = read_weights(folder / WEIGHTS)
+    weights, _ = read_weights(folder / WEIGHTS)
     try:
         component = schema.check_component("model", description["model"])
         with torch.random.fork_rng(devices=[]), limited(weights, folder / CONFIG):

@@ -57,6 +57,12 @@ def test_fingerprint(class_folder, tmp_path):
     first = class_folders(root, workers=0, **SMALL).fingerprint
     assert class_folders(root, workers=1).fingerprint == first
     assert class_folders(root, workers=0, val_split=3).fingerprint != first
+    path = root / "train" / "bee" / "10.JPEG"
+    content = path.read_bytes()
+    path.write_bytes(content + b"x")  # another picture under the same name
+    assert class_folders(root, workers=0, **SMALL).fingerprint != first
+    path.write_bytes(content)
+    assert class_folders(root, workers=0, **SMALL).fingerprint == first
     Image.new("RGB", (8, 8)).save(root / "train" / "bee" / "new.png")
     assert class_folders(root, workers=0, **SMALL).fingerprint != first
 
