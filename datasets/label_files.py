@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress

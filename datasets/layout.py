@@ -21,7 +21,7 @@ from smoothmix.utils.walk import subfolders, walk_files
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 SPELLINGS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 LIKE_A_SPLIT = re.compile(
-    r"(train(ing|val)?|val(id|idation)?|dev|eval(uation)?|test(ing)?|hold_?out)[\W_]*(set|split|data|images)?[\W_\d]*", re.I
+    r"(train(ing|val)?|val(id|idation)?|dev|eval(uation)?|test(ing)?|hold_?out)[\W_]*(set|split|images)?[\W_\d]*", re.I
 )
 
 Images = tuple[np.ndarray, np.ndarray]  # paths (bytes) and labels (int64)
@@ -44,8 +44,7 @@ def find_images(root: Path, val_split: int) -> Layout:
     ``train/<class>/`` holds the training images, and ``val`` (ImageNet's name) or ``test`` those to evaluate on; one of
     them without labels is ignored beside the other. `SPELLINGS` of these names, in any case, are recognised. Without
     ``train`` the data set can only be evaluated. Without ``val`` and ``test`` the images of ``train/<class>/`` or
-    ``<class>/`` are split, `val_split` of them to evaluate on; with a `val_split` of 0, those of ``<class>/`` are all to
-    evaluate on.
+    ``<class>/`` are split, `val_split` of them to evaluate on; without a `val_split` all those of ``<class>/``.
 
     Classes are numbered in the sorted order of their names; where all are whole numbers, in numerical order.
 
@@ -155,9 +154,7 @@ def _has_class_folders(folder: Path) -> bool:
     return subfolders(folder) not in ([], ["images"])
 
 
-def _labelled(
-    root: Path, folder: Path, role: str, class_names: list[str] | None
-) -> tuple[list[str], Images] | None:
+def _labelled(root: Path, folder: Path, role: str, class_names: list[str] | None) -> tuple[list[str], Images] | None:
     """Return the classes and images of a folder to evaluate on; None if nothing says the classes of its images.
 
     `class_names` are those of the training images, if there are any.

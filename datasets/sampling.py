@@ -129,7 +129,7 @@ def balanced_subset(labels: Tensor, per_class: int, *draw: int) -> Tensor:
 
 
 def _shuffled_by_class(labels: Tensor, *stream: str | int) -> tuple[Tensor, Tensor]:
-    """Return image indices sorted by class, in a random order of `stream` within each, and each one's position there."""
+    """Return image indices by class, within each in a random order of `stream`, and each one's position there."""
     generator = torch.Generator().manual_seed(derive_seed(*stream))
     shuffled = torch.randperm(len(labels), generator=generator)
     by_class = shuffled[labels[shuffled].argsort(stable=True)]

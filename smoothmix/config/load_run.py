@@ -15,8 +15,8 @@ from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import compose
 from smoothmix.config.options import LoadOptions
 from smoothmix.config.schema import RunConfig, rescale
-from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.evaluation.classes import Outputs, class_facts, outputs_for
+from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.evaluation.clean import CleanRecord
 from smoothmix.training import checkpoint
 from smoothmix.utils.data import Batches, ImageDataset

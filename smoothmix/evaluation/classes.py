@@ -61,7 +61,7 @@ class Outputs(nn.Module):
 
 
 def class_facts(names: Sequence[str]) -> dict[str, Any]:
-    """Return what a record says of a network's classes: their number, a digest of their names, and few names as such."""
+    """Return what a record says of a network's classes: their number, a digest of their names, and the names of few."""
     digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()[:8]
     listed = {"class_names": list(names)} if len(names) <= LISTED else {}
     return {"num_classes": len(names), "classes_digest": digest, **listed}

@@ -98,7 +98,7 @@ class CorruptedImages(Protocol):
 def other_images(trained: str, then: str, now: str) -> UserError:
     """Return the error for a run (`trained` says which) whose data set had another fingerprint."""
     return UserError(
-        f"{trained} on other images (fingerprint {then}, now {now}); give this data set another dataset.name or output. "
-        "(Runs on class folders from before fingerprints covered the sizes of files differ in it on the same images too: "
-        "finish them with the version that began them)"
+        f"{trained} on other images (fingerprint {then}, now {now}); give this data set another dataset.name or output "
+        "(a fingerprint of class folders did not cover the sizes of files at first, and a run from then differs on the "
+        "same images too: finish it with the version that began it)"
     )

@@ -52,15 +52,16 @@ def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[...,
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], list[str] | None]:
     """Return the weights in a file of other code, on the CPU, and the names of its classes if it has them.
 
-    The file is .safetensors, with a config.json beside it if scripts/export.py wrote it, or what `torch.save` wrote. The
-    weights may stand under one of `KEYS`, and their names may all begin with one of `PREFIXES`. Counters of batches,
+    The file is what `torch.save` wrote, or .safetensors, with config.json beside it if scripts/export.py wrote it. The
+    weights may stand under one of `KEYS`, and all their names may begin with one of `PREFIXES`. Counters of batches,
     which PyTorch before 0.4.1 did not have, are zero.
 
     Raises:
         UserError: the file is missing or damaged, or holds anything else.
     """
     if path.suffix == ".safetensors":
-        content, described = _read_safetensors(path), path.with_name("config.json")
+        content: Any = _read_safetensors(path)
+        described = path.with_name("config.json")
         names = class_names_in(read_object(described), described) if described.is_file() else None
     else:
         content = read(path, [Namespace, *_numpy_scalars()])
@@ -89,9 +90,10 @@ def class_names_in(content: Any, path: Path) -> list[str] | None:
     names = content.get("class_names") if isinstance(content, dict) else None
     if names is None:
         return None
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and 0 < len(names) == len({*names})):
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    if not texts or texts != names or len({*texts}) < len(texts):
         raise UserError(f"{path} is damaged: its class_names are not a list of different names; restore a copy")
-    return names
+    return texts
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
