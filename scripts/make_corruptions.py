@@ -57,7 +57,7 @@ def _clean(args):
         return digits()
     if name == "imagenet":
         return class_folders(root, workers=0, num_classes=1000)
-    return {"cifar10": cifar10, "cifar100": cifar100}[name](root, verify=not args.no_verify)
+    return {"cifar10": cifar10, "cifar100": cifar100}[name](root)
 
 
 def identify(folder, seed, data, device):
@@ -170,7 +170,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
-    parser.add_argument("--no-verify", action="store_true", help="accept repacked CIFAR files")
     args = parser.parse_args()
     args.output = (args.output or args.root / CORRUPTED[args.benchmark].folder).expanduser()
     try:

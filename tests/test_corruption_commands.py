@@ -17,7 +17,6 @@ from models import PyramidNet
 from smoothmix.config.command_line import compose
 from smoothmix.utils.errors import UserError
 from tests.commands import Command, here, python
-from tests.datasets.test_cifar import write_cifar100
 from tests.models.test_published import random_weights, save, their_shapes
 
 NAMES = ["contrast", "gaussian_noise"]
@@ -207,9 +206,9 @@ def test_the_command_prints_it_in_one_line(run):
     assert not done.stdout
 
 
-def test_weights_of_the_cutmix_authors(tmp_path, monkeypatch, capsys):
+def test_weights_of_the_cutmix_authors(tmp_path, published, monkeypatch, capsys):
     """Their names and CIFAR-100's layout, in a network that is small enough: PyramidNet-8 in place of 200."""
-    write_cifar100(tmp_path / "data")
+    published(tmp_path / "data")
     built = []
 
     def small(config, num_classes, image_size):
@@ -220,7 +219,7 @@ def test_weights_of_the_cutmix_authors(tmp_path, monkeypatch, capsys):
     weights = random_weights(their_shapes(8, 12, 100, bottleneck=False))
     save(tmp_path / "model_best.pth.tar", weights)
     asked = [f"checkpoint={tmp_path / 'model_best.pth.tar'}", "benchmark=cifar100_c", "source=generate"]
-    here = [f"dataset.root={tmp_path / 'data'}", "dataset.verify=false", "device=cpu", "corruptions=[contrast]"]
+    here = [f"dataset.root={tmp_path / 'data'}", "device=cpu", "corruptions=[contrast]"]
     evaluate(*asked, *here, "published=cifar100/cutmix")
     record = json.loads((tmp_path / "model_best.pth.cifar100_c-generate.json").read_text())
     assert built == [("pyramidnet200", 100)]

@@ -10,7 +10,7 @@ from smoothmix.utils.command import override, shell_command
 from smoothmix.utils.records import AnyRecord, RunKey, RunRecord
 
 # what an evaluation takes over from the overrides of its training
-SHARED = ("device=", "timeout=", "dataset.root=", "dataset.workers=", "dataset.verify=")
+SHARED = ("device=", "timeout=", "dataset.root=", "dataset.workers=")
 
 
 @dataclass(frozen=True, eq=False)

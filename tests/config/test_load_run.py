@@ -77,12 +77,14 @@ def test_our_own_is_accepted(attempt):
     assert attempt() is None
 
 
-@pytest.mark.parametrize("decode", ["exact", "fast"])
-def test_a_choice_that_is_no_longer_offered_is_ignored(attempt, good, decode):
-    """How training images were read; those to evaluate on were always read exactly."""
-    assert attempt(changed(good[0], "dataset.decode", decode)) is None
-    old = changed(good[0], "dataset.decode", decode)
-    assert (run_dir.what_counts(old) == run_dir.what_counts(good[0])) == (decode == "exact")
+@pytest.mark.parametrize(
+    ("key", "value", "same"), [("decode", "exact", True), ("decode", "fast", False), ("verify", 0, True)]
+)
+def test_a_choice_that_is_no_longer_offered_is_ignored(attempt, good, key, value, same):
+    """How training images were read (those to evaluate on were always read exactly), and whether CIFAR was checked."""
+    old = changed(good[0], f"dataset.{key}", value)
+    assert attempt(old) is None
+    assert (run_dir.what_counts(old) == run_dir.what_counts(good[0])) == same
 
 
 @pytest.mark.parametrize(
@@ -198,8 +200,14 @@ def nested(value, depth, copies=1):
         (
             "model",
             {
-                "name": "a", "_target_": "torchvision.models.VisionTransformer", "image_size": 32, "patch_size": 16,
-                "num_layers": 10**6, "num_heads": 1, "hidden_dim": 2, "mlp_dim": 2,
+                "name": "a",
+                "_target_": "torchvision.models.VisionTransformer",
+                "image_size": 32,
+                "patch_size": 16,
+                "num_layers": 10**6,
+                "num_heads": 1,
+                "hidden_dim": 2,
+                "mlp_dim": 2,
             },
             "the network of its configuration is far larger",
         ),

@@ -31,7 +31,7 @@ def test_what_changes_the_result_changes_the_folder(override):
 @pytest.mark.parametrize(
     "override",
     [
-        *["dataset.root=/scratch", "dataset.verify=false", "dataset.workers=9", "dataset.labels=fine", "device=cpu"],
+        *["dataset.root=/scratch", "dataset.workers=9", "dataset.labels=fine", "device=cpu"],
         *["log_every=1", "checkpoint_every=100", "step=eager", "timeout=5", "mixing.p=0.50"],
     ],
 )

@@ -146,7 +146,7 @@ def test_what_is_whole_is_kept_and_the_rest_is_made_again(made, tmp_path, monkey
 
 def arguments(output, benchmark, **changes):
     given = {"benchmark": benchmark, "output": output, "root": Path("data"), "seed": 0, "device": "cpu", "workers": 1,
-             "corruptions": ["contrast"], "no_verify": False}  # fmt: skip
+             "corruptions": ["contrast"]}  # fmt: skip
     return argparse.Namespace(**given | changes)
 
 
