@@ -4,7 +4,6 @@ Both readers are :class:`smoothmix.utils.data.CorruptedImages`. The k-th batch o
 rank k % world_size; nothing is padded or dropped.
 """
 
-import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from datasets.corrupted_sets import CORRUPTED, GENERATED, CorruptedSet
-from datasets.decode import load_rgb, pixels
+from datasets.decode import EvalItems
 from datasets.layout import list_images
 from datasets.loader import batches_on, make_loader, stop_workers
 from datasets.sampling import Repeatable, TestSubset, check_workers, whole_batches
@@ -209,7 +208,7 @@ class CorruptedFolders:
         pieces = _pieces(len(paths), batch_size, self.ranks, self.subset)
 
         def read() -> Iterator[Batch]:
-            loader = make_loader(_Items(paths, labels), pieces, self.workers, self.ranks.device)
+            loader = make_loader(EvalItems(paths, labels, _as_it_is), pieces, self.workers, self.ranks.device)
             try:
                 for images, labels_of_batch in batches_on(loader, self.ranks.device):
                     yield images.permute(0, 3, 1, 2), labels_of_batch
@@ -219,25 +218,13 @@ class CorruptedFolders:
         return Repeatable(len(pieces), read)
 
 
-class _Items(Dataset):
-    """Images by index, as they are."""
-
-    def __init__(self, paths: np.ndarray, labels: np.ndarray):
-        self.paths, self.labels = paths, labels
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...] | UserError:
-        path = os.fsdecode(self.paths[index])
-        try:
-            image = load_rgb(path)
-        except UserError as error:
-            return error
-        if image.size != (IMAGENET_SIZE, IMAGENET_SIZE):
-            width, height = image.size
-            return UserError(
-                f"the image {path} is {width}x{height}, not {IMAGENET_SIZE}x{IMAGENET_SIZE}: corrupted images are "
-                f"never resized; get the published files"
-            )
-        return pixels(image), torch.tensor(self.labels[index])
+def _as_it_is(image: Image.Image) -> Image.Image:
+    if image.size != (IMAGENET_SIZE, IMAGENET_SIZE):
+        raise UserError(
+            f"it is {image.width}x{image.height}, not {IMAGENET_SIZE}x{IMAGENET_SIZE}, and corrupted images are never "
+            "resized; get the published files"
+        )
+    return image
 
 
 def _check_severity(severity: int) -> None:

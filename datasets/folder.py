@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, draw_color, draw_resized_crop, normalize, recolor
-from datasets.decode import center_crop, load_rgb, pixels, resized_crop
+from datasets.decode import EvalItems, center_crop, load_rgb, resized_crop
 from datasets.image_augment import ImageAugment, image_augment
 from datasets.layout import find_images
 from datasets.loader import WorkerBatches, batches_on, make_loader
@@ -158,7 +159,7 @@ class FolderData:
     def image_batches(self, split: str, pieces: list[range], device: torch.device = CPU) -> Repeatable:
         """Return the images of `split` whose indices are in `pieces`, a batch each, resized and cropped centrally."""
         check_split(split, self.sizes)
-        items = _EvalItems(*self._splits[split], self.image_size, self.resize)
+        items = EvalItems(*self._splits[split], partial(center_crop, size=self.image_size, resize=self.resize))
         loader = make_loader(items, pieces, self.workers, device)
 
         def read() -> Iterator[Batch]:
@@ -224,17 +225,3 @@ class _TrainItems(Dataset):
         color = draw_color(transform.jitter, transform.lighting, generator)
         columns = transform.augment(image, derive_seed(self.seed, "augment", epoch, index))
         return torch.tensor(self.labels[index]), *color, *columns
-
-
-class _EvalItems(Dataset):
-    """Images by index."""
-
-    def __init__(self, paths: np.ndarray, labels: np.ndarray, image_size: int, resize: int):
-        self.paths, self.labels, self.image_size, self.resize = paths, labels, image_size, resize
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...] | UserError:
-        try:
-            image = load_rgb(os.fsdecode(self.paths[index]))
-        except UserError as error:
-            return error
-        return pixels(center_crop(image, self.image_size, self.resize)), torch.tensor(self.labels[index])

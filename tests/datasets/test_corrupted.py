@@ -298,10 +298,10 @@ def test_images_that_are_not_as_published(folders, workers):
     path = folder / "snow" / "1" / "n02" / "ILSVRC2012_val_1.JPEG"
     cell = CorruptedFolders(folder, names, workers).batches("snow", 1, 2)
     Image.new("RGB", (256, 224)).save(path)
-    with pytest.raises(UserError, match=rf"^the image {path} is 256x224, not 224x224: .* never resized"):
+    with pytest.raises(UserError, match=rf"{path} .*256x224"):
         list(cell)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match=f"cannot read the image {path}"):
+    with pytest.raises(UserError, match=f"{path} .*(?i:truncated)"):
         list(cell)
     with pytest.raises(UserError, match="workers=-1 is negative"):
         CorruptedFolders(folder, names, -1)
