@@ -1,7 +1,7 @@
 """Export a network: a folder with model.safetensors, config.json and the model card, README.md.
 
 python scripts/export.py run=RUN_DIR                      # RUN_DIR/best-export/
-python scripts/export.py run=RUN_DIR output=DIR half=true onnx=true
+python scripts/export.py run=RUN_DIR output=DIR half=true
 python scripts/export.py checkpoint=model_best.pth.tar published=cifar100/cutmix dataset.root=/data
 """
 
@@ -23,12 +23,9 @@ def main(composed):
     from smoothmix.evaluation.clean import CleanRecord
     from smoothmix.pretrained import load_pretrained, save_pretrained
     from smoothmix.reporting.card import read_evaluations, usage, write_card
-    from smoothmix.utils import onnx_file
     from smoothmix.utils.files import make_folder
 
     options = check_options(composed, ExportOptions)
-    if options.onnx:
-        onnx_file.check_packages()
     run = load_run(replace(options, output=None))  # the records are beside the weights
     folder = Path(options.output or run.output / f"{run.path.stem}-export").expanduser()
     make_folder(folder, "output")
@@ -42,9 +39,6 @@ def main(composed):
     with torch.inference_mode():
         difference = (model(images) - run.network.cpu().eval()(images)).abs().max().item()
     print(f"the logits of {len(images)} test images differ by at most {difference:.2g} from those of {run.path}")
-    if options.onnx:
-        difference = onnx_file.write_onnx(model, images, folder / "model.onnx")
-        print(f"the logits of the ONNX file differ by at most {difference:.2g}")
     write_card(found, folder / "README.md", usage(folder, options.half))
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     exit_with(found.problems)

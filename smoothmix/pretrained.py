@@ -58,7 +58,7 @@ def load_pretrained(folder: str | Path) -> nn.Module:
     description = _read_description(folder / CONFIG)
     weights, _ = read_weights(folder / WEIGHTS)
     try:
-        component = schema.check_component("model", description["model"])
+        component = schema.check_component("model", description.get("model"))
         with torch.random.fork_rng(devices=[]), limited(weights, folder / CONFIG):
             model = build.call("model", component, num_classes=description["num_classes"])
     except UserError as error:

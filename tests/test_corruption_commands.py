@@ -11,9 +11,8 @@ import pytest
 import torch
 
 import eval_corruption
-import smoothmix.config.load_run
-import smoothmix.evaluation.robustness as robustness
 from models import PyramidNet
+from smoothmix.config import load_run
 from smoothmix.config.command_line import compose
 from smoothmix.utils.errors import UserError
 from tests.commands import Command, here, python
@@ -94,8 +93,8 @@ def test_again_nothing_is_evaluated_and_the_same_is_printed(run, digits_c, capsy
     asked = [f"run={run}", "benchmark=digits_c", f"files={digits_c}"]
     evaluate(*asked, "corruptions=[contrast]")
     first, before = capsys.readouterr().out, (run / "best.digits_c-files.json").read_text()
-    evaluated, original = [], robustness.evaluate
-    monkeypatch.setattr(robustness, "evaluate", lambda *args, **kw: evaluated.append(1) or original(*args, **kw))
+    evaluated, original = [], load_run.evaluate
+    monkeypatch.setattr(load_run, "evaluate", lambda *args, **kw: evaluated.append(1) or original(*args, **kw))
     evaluate(*asked, "corruptions=[contrast]", "batch_size=7")
     assert capsys.readouterr().out == first
     assert (run / "best.digits_c-files.json").read_text() == before
@@ -114,7 +113,7 @@ def test_a_corruption_without_a_file_is_left_out_and_reported(run, digits_c, cap
 
 
 def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
-    record, original, refusals = run / "best.digits_c-generate.json", robustness.evaluate, []
+    record, original, refusals = run / "best.digits_c-generate.json", load_run.evaluate, []
     asked = [f"run={run}", "benchmark=digits_c", "source=generate"]
     composed = evaluate(*asked, "corruptions=[contrast]")
     record.unlink()
@@ -128,7 +127,7 @@ def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
             assert record.read_text() == before
         return original(*args, **kw)
 
-    monkeypatch.setattr(robustness, "evaluate", meanwhile)
+    monkeypatch.setattr(load_run, "evaluate", meanwhile)
     eval_corruption.main(composed)
     holder = f"process {os.getpid()} on {socket.gethostname()}"
     assert refusals == [f"{record} is in use by {holder}; wait for it or stop it"] * 4
@@ -215,7 +214,7 @@ def test_weights_of_the_cutmix_authors(tmp_path, published, monkeypatch, capsys)
         built.append((config.model.name, num_classes))
         return PyramidNet(8, 12, num_classes, bottleneck=False)
 
-    monkeypatch.setattr(smoothmix.config.load_run.build, "model", small)
+    monkeypatch.setattr(load_run.build, "model", small)
     weights = random_weights(their_shapes(8, 12, 100, bottleneck=False))
     save(tmp_path / "model_best.pth.tar", weights)
     asked = [f"checkpoint={tmp_path / 'model_best.pth.tar'}", "benchmark=cifar100_c", "source=generate"]

@@ -16,7 +16,6 @@ from datasets import digits
 from smoothmix.config import build, schema
 from smoothmix.config.command_line import compose
 from smoothmix.training import checkpoint
-from smoothmix.utils import onnx_file
 from smoothmix.utils.errors import UserError
 from tests.commands import ROOT, here
 
@@ -222,38 +221,10 @@ def test_damaged_and_missing_files(exported, tmp_path):
     [
         (["output=/dev/null/x"], "cannot write to /dev/null/x .Not a directory.; give another output"),
         (["half=maybe"], "half: Value 'maybe' is not a valid bool"),
-        (["onyx=true"], "unknown key onyx; did you mean onnx?"),
+        (["onnx=true"], "unknown key onnx"),
     ],
 )
 def test_a_mistake_is_one_sentence(run, arguments, sentence):
     done = here("scripts/export.py", f"run={run}", *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert re.search(sentence, done.stderr)
-
-
-def test_onnx_without_its_packages_is_one_sentence_before_anything_is_written(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_file, "find_spec", lambda name: None if name == "onnxscript" else object())
-    done = here("scripts/export.py", f"run={run}", "onnx=true", f"output={tmp_path / 'x'}")
-    assert done.stderr == "error: ONNX files need onnxscript; run `pip install onnxscript`\n"
-    assert not (tmp_path / "x").exists()
-
-
-def test_onnx_has_the_same_logits_for_any_number_of_images(network, run, images, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    done = here("scripts/export.py", f"run={run}", "onnx=true", f"output={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    for count in (1, 7):
-        (found,) = session.run(None, {"images": images[:count].numpy()})
-        torch.testing.assert_close(torch.from_numpy(found), logits(network[0], images[:count]), rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match="torch cannot export this network as ONNX"):
-        onnx_file.write_onnx(Unexportable(), images, tmp_path / "other.onnx")
-    assert not (tmp_path / "other.onnx").exists()
-
-
-class Unexportable(torch.nn.Module):
-    """Its result depends on a value that an exporter does not know."""
-
-    def forward(self, images):
-        return images if images.sum().item() > 0 else -images

@@ -1,6 +1,5 @@
 """From a checked configuration to the parts of a run."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -62,13 +61,10 @@ def call(group: str, component: Component, **supplied: Any) -> Any:
     Raises:
         UserError: it cannot make anything of them.
     """
-    target = schema.find_target(group, component.target)
-    parameters = inspect.signature(target).parameters.values()
-    names = {parameter.name for parameter in parameters}
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    supplied = {key: value for key, value in supplied.items() if key in names or (open_ended and key == "num_classes")}
+    parameters = component.parameters
+    supplied = {key: value for key, value in supplied.items() if key in parameters}
     try:
-        return target(**schema.arguments(group, component), **supplied)
+        return component.factory(**schema.arguments(group, component), **supplied)
     except UserError:
         raise
     except Exception as error:

@@ -106,11 +106,14 @@ class LoadedRun:
             "std": self.data.std,
         }
 
+    def measure(self, batches: Batches) -> dict[str, float]:
+        """Return the errors on this rank's `batches`; see :func:`smoothmix.evaluation.classification.evaluate`."""
+        return evaluate(self.model, batches, self.ranks, channels_last=self.channels_last)
+
     def evaluate(self, split: str, data: ImageDataset | None = None) -> CleanRecord:
         """Return the errors on the clean images of `split`, or on those of `data`, a part of the data set."""
         work = start(self.ranks.device)
-        batches = self.eval_batches(split, data)
-        result: dict[str, Any] = evaluate(self.model, batches, self.ranks, channels_last=self.channels_last)
+        result: dict[str, Any] = self.measure(self.eval_batches(split, data))
         return CleanRecord(
             **self.identity(),
             **result,
@@ -265,7 +268,7 @@ def _with_changes(stored: DictConfig, dataset: dict[str, Any]) -> RunConfig:
     config = schema.check(stored)
     changes = {key: value for key, value in dataset.items() if value is not None}
     for key in changes.keys() - config.dataset.options.keys() - {"name"}:
-        if key not in schema.parameters_of("dataset", config.dataset):
+        if key not in config.dataset.parameters:
             name = config.dataset.name
             raise UserError(f"the data set {name} has no {key}; leave out dataset.{key}={changes[key]}")
     if changes:

@@ -102,7 +102,6 @@ class ExportOptions(LoadOptions):
     """The top level of configs/export.yaml; `output` is the folder that is written."""
 
     half: bool = False
-    onnx: bool = False
 
 
 Options = TypeVar("Options", bound=LoadOptions)

@@ -2,8 +2,6 @@
 
 import copy
 import os
-import pkgutil
-from importlib import import_module
 
 import pytest
 import torch
@@ -105,14 +103,9 @@ def test_any_value_in_the_place_of_another_is_accepted_or_one_sentence(attempt, 
 @pytest.mark.parametrize(
     "target",
     [
-        *["os.system", "posix.system", "builtins.exec", "builtins.__import__", "torch.hub.load"],
-        *["torch.hub.os.system", "runpy.run_path", "hydra.utils.call", "smoothmix.__loader__", ".", "", "..os"],
-        *["timm.models.os.system", "timm.models.resnet.torch.hub.load", "timm.models._hub.torch.load"],
-        *["timm.models._builder.load_state_dict_from_url", "torchvision.models._api.importlib.import_module"],
-        *["torchvision.models.resnet.nn.Module.__init_subclass__", "torchvision.models.ResNet.__class__"],
-        *["timm.models.resnet.ResNet.__init__.__globals__", "models.__builtins__", "models.PyramidNet.__init__"],
-        *["datasets.cifar.pickle.loads", "smoothmix.training.trainer.os.system", "models.", "timm.models.\x00.A"],
-        "torchvision.transforms.v2.functional._utils.importlib.import_module",
+        *["os.system", "builtins.__import__", "torch.hub.load", "hydra.utils.call", ".", "", "..os", "models."],
+        *["smoothmix.__loader__", "models.__builtins__", "models.PyramidNet.__init__", "datasets.cifar.pickle.loads"],
+        *["timm.models.os.system", "timm.models.load_checkpoint", "torchvision.models.resnet.nn.Module", "models.\x00"],
     ],
 )
 def test_a_target_elsewhere_runs_nothing(attempt, good, group, target, monkeypatch):
@@ -137,31 +130,6 @@ def test_a_target_below_another_is_never_called(attempt, good, monkeypatch):
         assert attempt({**good[0], "model": {**timm, option: bomb}}) is not None, option
     attempt(changed(good[0], "mixing.sigma", bomb))  # not used in an evaluation
     assert ran == []
-
-
-@pytest.mark.parametrize("place", ["timm.models", "torchvision.models", "torchvision.transforms.v2"])
-def test_every_name_of_the_admitted_packages_is_a_class_of_theirs_or_refused(place):
-    """Some 13,000 names, all modules and all that they import."""
-    group = "mixing" if "transforms" in place else "model"
-    package, admitted, refused = import_module(place), 0, 0
-    modules = [place, *(module.name for module in pkgutil.walk_packages(package.__path__, place + "."))]
-    for module in modules:
-        for name in list(vars(import_module(module))):
-            target = f"{module}.{name}"
-            try:
-                found = schema.find_target(group, target)
-            except UserError:
-                refused += 1
-                continue
-            admitted += 1
-            assert isinstance(found, type)
-            assert found.__module__ == place or found.__module__.startswith(place + ".")
-            try:
-                schema.check_component(group, {"name": "x", "_target_": target})
-            except UserError:
-                continue
-    assert admitted > 20
-    assert refused > 200
 
 
 def test_a_configuration_that_refers_to_the_environment_is_refused(attempt, good, monkeypatch):
