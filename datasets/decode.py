@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from smoothmix.utils.errors import UserError
-
-# What files may hold, whatever they are called. Pillow would try all it knows, and hand PostScript to Ghostscript.
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
-STRIP = 256  # of the longer to the shorter side, at most
+from smoothmix.utils.pictures import FORMATS, to_rgb
 
 Box = tuple[int, int, int, int]  # top, left, height, width, in pixels
 
@@ -27,26 +24,9 @@ def load_rgb(path: str, transform: Callable[[Image.Image], Image.Image] = lambda
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.mode[0] in "IF":  # convert would cut off what is above 255, and not scale it
-                raise ValueError(f"it has more than 8 bits per channel, in mode {image.mode}; save it with 8")
-            image.load()
-            return transform(image if image.mode == "RGB" else image.convert("RGB"))  # convert() always copies
+            return transform(to_rgb(image))
     except Exception as error:  # damaged files make Pillow raise nearly anything
         raise UserError(f"cannot read the image {path} ({error}): replace the file or remove it") from error
-
-
-def center_crop(image: Image.Image, size: int, resize: int) -> Image.Image:
-    """Resize the shorter side to `resize` (bilinear, antialiased) and cut out the central square of side `size`.
-
-    Raises:
-        UserError: the image is a strip, which would become huge.
-    """
-    short = min(image.size)
-    if max(image.size) > STRIP * short:
-        raise UserError(f"it has {image.width}x{image.height} pixels, more than {STRIP}:1")
-    width, height = (int(resize * side / short) for side in image.size)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.resize((width, height), Resampling.BILINEAR).crop((left, top, left + size, top + size))
 
 
 def resized_crop(image: Image.Image, box: Box, size: int) -> Image.Image:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, draw_color, draw_resized_crop, normalize, recolor
-from datasets.decode import EvalItems, center_crop, load_rgb, resized_crop
+from datasets.decode import EvalItems, load_rgb, resized_crop
 from datasets.image_augment import ImageAugment, image_augment
 from datasets.layout import find_images
 from datasets.loader import WorkerBatches, batches_on, make_loader
@@ -24,6 +24,7 @@ from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
+from smoothmix.utils.pictures import center_crop
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

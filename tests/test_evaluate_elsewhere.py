@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from datasets import digits
 from datasets.sampling import hold_out
+from models import timm_models
 from smoothmix.corruptions import corrupt
 from smoothmix.evaluation.averages import ALEXNET
 from smoothmix.utils.numerics import derive_seed
@@ -194,6 +195,7 @@ def test_published_weights_are_normalised_as_in_their_training(network, tmp_path
         return model
 
     monkeypatch.setattr(timm, "create_model", create_model)
+    monkeypatch.setattr(timm_models, "_notice_a_missing_network", lambda: None)
     monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: PretrainedCfg(num_classes=10))
     asked = ["model=timm", "model.name=test_resnet", "+model.pretrained=true"]
     ran("eval.py", *asked, "dataset=digits", f"output={tmp_path / 'records'}")
@@ -212,6 +214,7 @@ def test_published_weights_of_other_classes_are_refused(folder, tmp_path, monkey
     """Of ImageNet's 1,000 the names are known, of others the number alone."""
     build = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **options: build(name, **options))
+    monkeypatch.setattr(timm_models, "_notice_a_missing_network", lambda: None)
     monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: PretrainedCfg(num_classes=published))
     asked = [word for word in words(folder, "x") if not word.startswith("model.checkpoint")]
     sentence = refused("eval.py", *asked, "+model.pretrained=true", f"output={tmp_path}")

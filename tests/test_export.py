@@ -1,14 +1,17 @@
 """Weights to take away: scripts/export.py, smoothmix.load_pretrained and torch.hub."""
 
+import copy
 import json
 import os
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import smoothmix
@@ -17,7 +20,8 @@ from smoothmix.config import build, schema
 from smoothmix.config.command_line import compose
 from smoothmix.training import checkpoint
 from smoothmix.utils.errors import UserError
-from tests.commands import ROOT, here
+from smoothmix.utils.pictures import center_crop
+from tests.commands import ROOT, here, python
 
 SMALL = ["model.depth=8", "model.alpha=6", "+model.shake_drop=0.5"]
 
@@ -168,6 +172,46 @@ def test_another_program_in_another_folder_uses_the_hub(exported, tmp_path):
     assert done.stdout == "PyramidNet\n", done.stderr
 
 
+BESIDE_THEIRS = """
+import sys
+if {imported}:
+    import models, datasets.info
+path = [*sys.path]
+import torch
+network = torch.hub.load({clone!r}, "pretrained", {folder!r}, source="local", trust_repo=True)
+import models, datasets.info
+print(type(network).__name__, models.mine, datasets.info.mine, sys.path == path)
+"""
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_users_own_packages_of_the_same_names_stay_theirs(exported, tmp_path, imported):
+    """`models` is a usual name, and `datasets` Hugging Face's; imported before the network or after it."""
+    (tmp_path / "models.py").write_text("mine = 1\n")
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("")
+    (tmp_path / "datasets" / "info.py").write_text("mine = 2\n")
+    script = BESIDE_THEIRS.format(imported=imported, clone=str(ROOT), folder=str(exported))
+    done = python("-c", script, folder=tmp_path)
+    assert done.stdout == "PyramidNet 1 2 True\n", done.stderr
+
+
+def test_it_classifies_a_photograph(exported, images, tmp_path):
+    network, data = smoothmix.load_pretrained(exported), digits()
+    pixels = data.arrays("test")[0][0].numpy()
+    Image.fromarray(pixels).save(tmp_path / "digit.png")
+    torch.testing.assert_close(network.preprocess(tmp_path / "digit.png"), images[:1])
+    found = network.predict(Image.fromarray(pixels))
+    assert list(found) == sorted(found, key=found.get, reverse=True)
+    expected = logits(network, images[:1])[0].softmax(0)
+    assert [found[name] for name in network.description["class_names"]] == pytest.approx(expected.tolist(), rel=1e-5)
+    large = Image.fromarray(pixels).resize((90, 60)).convert("L")
+    network.description["resize"] = 36
+    square = center_crop(large.convert("RGB"), 32, 36)
+    theirs = (torch.from_numpy(np.array(square)).permute(2, 0, 1) / 255 - data.mean[0]) / data.std[0]
+    torch.testing.assert_close(copy.deepcopy(network).preprocess(large)[0], theirs)
+
+
 @pytest.mark.parametrize("foreign", [False, True])
 def test_the_package_without_the_clone_says_where_the_networks_are(exported, tmp_path, foreign):
     (tmp_path / "smoothmix").symlink_to(ROOT / "smoothmix")
@@ -189,8 +233,10 @@ def test_the_package_without_the_clone_says_where_the_networks_are(exported, tmp
         ({"model": {"name": "x", "_target_": "models.PyramidNet", "depth": 1001, "alpha": 9999}}, "is far larger"),
         ({"model": "pyramidnet8"}, "model must be one of configs/model/ or have a _target_"),
         ({"model": None}, "model must be one of configs/model/ or have a _target_"),
-        ({"num_classes": -1}, "num_classes or model is missing or wrong"),
-        ({"num_classes": 11}, r"holds another architecture: fc.bias is float32 of shape \(10,\) there"),
+        ({"num_classes": -1}, "num_classes is missing or wrong"),
+        ({"std": [1, 0, 1]}, "std is missing or wrong"),
+        ({"class_names": ["a"]}, "class_names is missing or wrong"),
+        ({"num_classes": 11, "class_names": list("abcdefghijk")}, r"fc.bias is float32 of shape \(10,\) there"),
         (
             {"model": {"name": "resnet18", "_target_": "models.timm_model"}},
             "model.safetensors holds another architecture",
@@ -214,6 +260,9 @@ def test_damaged_and_missing_files(exported, tmp_path):
     assert "there is no checkpoint" in refused(folder)
     (folder / "config.json").write_text("{")
     assert "config.json is damaged" in refused(folder)
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    assert "config.json is damaged (it is not a regular file)" in refused(folder)
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ def call(group: str, component: Component, **supplied: Any) -> Any:
     except Exception as error:
         if component.options.get("pretrained"):  # whatever the libraries below say of the network or the disk
             raise UserError(
-                f"{group}={component.name}: cannot load the pretrained weights ({_line(error)[:200]}); they are "
-                f"downloaded on first use, so run with internet access once, or leave out {group}.pretrained"
+                f"{group}={component.name}: cannot load the pretrained weights ({_line(error).partition('. ')[0]}); "
+                f"they are downloaded on first use, so run with internet access once, or leave out {group}.pretrained"
             ) from error
         if isinstance(error, ValueError | TypeError | AssertionError | RuntimeError):
             raise UserError(f"{group}={component.name}: {_line(error)}") from error

@@ -175,10 +175,10 @@ def read_text(path: Path) -> str:
     """Return the text of a small file, which a stranger may have made: UTF-8, without a byte order mark.
 
     Raises:
-        ValueError: it is a pipe, a device or a folder, has more than `SMALL` bytes, or is not UTF-8.
+        ValueError: it is a pipe or a device, has more than `SMALL` bytes, or is not UTF-8.
         OSError: it cannot be read.
     """
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would wait for its writer
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:  # no wait for a pipe
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a regular file")
         content = file.read(SMALL + 1)

@@ -32,6 +32,9 @@ ROOT = Path(__file__).parents[2]
         ("preset=quick", "preset=quick is an option of another command: python scripts/reproduce.py table=1"),
         ("~mixing", "mixing must be one of configs/mixing/ (mixing=identity mixes nothing), not None"),
         ("hydra/launcher=submitit_slurm", "python scripts/reproduce.py table=1 launcher=slurm"),
+        ("+hydra.callbacks.x={_target_:torch.hub.load}", "configures Hydra itself"),
+        ("+mixing@hydra.callbacks.x=cutmix", "configures Hydra itself"),
+        ("~hydra.run", "configures Hydra itself"),
         ("recipe.epochs", "cannot use recipe.epochs: overrides are KEY=VALUE"),
         ("seed=0,1", "seed=0,1 is several values: add -m to run each of them, or give one list, as in 'seed=[0,1]'"),
         ("output=a=b", "quote it for Hydra and for the shell: 'output="),
@@ -154,6 +157,9 @@ def test_pretrained_weights_without_a_network_are_one_sentence(monkeypatch):
         raise ConnectionError("Name or service not known")
 
     monkeypatch.setattr("timm.create_model", unreachable)
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     config = check(compose("train", ["model=timm", "model.name=resnet18", "+model.pretrained=true"]))
     with pytest.raises(UserError, match=r"cannot load the pretrained weights \(Name or service not known\)"):
         build.model(config, 10, 32)
+    assert sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE  # it does not try five times

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 from torchvision.transforms import functional as TF
 
-from datasets.decode import center_crop, load_rgb, resized_crop
+from datasets.decode import load_rgb, resized_crop
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.pictures import center_crop
 
 
 def test_center_crop_is_that_of_torchvision():
