@@ -74,7 +74,7 @@ class CorruptionRecord(Record):
         A file that is older than the record is the one that was evaluated, and is not read.
         """
         weights = self.path.with_name(f"{self.weights}.pt")
-        if not weights.exists() or weights.stat().st_mtime_ns < self.path.stat().st_mtime_ns:
+        if not weights.is_file() or weights.stat().st_mtime_ns < self.path.stat().st_mtime_ns:
             return
         if weights_digest(weights) != self.weights_sha256:
             raise UserError(f"{self.path} was made with other weights than {weights}; move it away and evaluate again")

@@ -178,7 +178,8 @@ def read_text(path: Path) -> str:
         ValueError: it is a pipe or a device, has more than `SMALL` bytes, or is not UTF-8.
         OSError: it cannot be read.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:  # no wait for a pipe
+    # a pipe would wait for a writer
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a regular file")
         content = file.read(SMALL + 1)
