@@ -37,7 +37,7 @@ def open_files(
     if corrupted_set.constants == "cifar":
         labels = data.arrays("test")[1]
         return CorruptedArrays(folder, labels, data.image_size, ranks, data.fine_test_labels, subset)
-    return CorruptedFolders(folder, data.class_names, data.workers, ranks, subset)
+    return CorruptedFolders(folder, data.class_names, len(data.fine_test_labels), data.workers, ranks, subset)
 
 
 def _pieces(n: int, batch_size: int, ranks: Ranks, subset: TestSubset | None) -> list[Sequence[int]]:
@@ -142,6 +142,7 @@ class CorruptedFolders:
     Args:
         folder: ImageNet-C.
         class_names: of the clean data set, in the order of its labels.
+        count: number of clean test images.
         workers: processes that decode images; 0 decodes them in this one.
         ranks: this process among the others; its batches lie on its device.
         subset: the images to read, if not all.
@@ -154,15 +155,15 @@ class CorruptedFolders:
         self,
         folder: Path,
         class_names: Sequence[str],
+        count: int,
         workers: int,
         ranks: Ranks = ONE_RANK,
         subset: TestSubset | None = None,
     ):
         check_workers(workers)
-        self.subset = subset
+        self.subset, self.count = subset, count
         self.folder, self.class_names, self.workers, self.ranks = folder, list(class_names), workers, ranks
         self.source = _source(folder)
-        self._first: tuple[Path, int] | None = None
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of the corruptions `names` that lack the folder of a severity, and what to do."""
@@ -177,8 +178,8 @@ class CorruptedFolders:
         """Return this rank's batches of one corruption at one severity, 1 to 5.
 
         Raises:
-            UserError: the folder is missing, its classes are others, a class is empty, or it has another number of
-                images than the first pair that was asked for. While iterating: an image that cannot be read or is not
+            UserError: the folder is missing, its classes are others, a class is empty, or it has not `count` images.
+                While iterating: an image that cannot be read or is not
                 224x224.
             ValueError: another severity, or an empty batch.
         """
@@ -194,15 +195,9 @@ class CorruptedFolders:
                 f"{differing[0]!r}, {where}): delete {pair.parent}, then {_remedy(self.folder)}"
             )
         paths, labels = list_images(pair, self.class_names)
-        self._first = self._first or (pair, len(paths))
-        if len(paths) != self._first[1]:
+        if len(paths) != self.count:
             raise UserError(
-                f"{pair} holds {len(paths)} images and {self._first[0]} {self._first[1]}: "
-                f"delete the incomplete one, then {_remedy(self.folder)}"
-            )
-        if self.subset is not None and len(paths) != (whole := len(self.subset.data.fine_test_labels)):
-            raise UserError(
-                f"{pair} holds {len(paths)} images, the clean test set {whole}: complete it, then "
+                f"{pair} holds {len(paths)} images, the clean test set {self.count}: delete {pair}, then "
                 f"{_remedy(self.folder)}"
             )
         pieces = _pieces(len(paths), batch_size, self.ranks, self.subset)

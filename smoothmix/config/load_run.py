@@ -152,18 +152,18 @@ def load_run(options: LoadOptions) -> LoadedRun:
         UserError: a file that is missing, damaged or not a checkpoint, options that do not fit its data set, or a data
             set of classes that the network does not know.
     """
-    if options.is_external:
-        source = _external(options)
-    else:
-        source = _cutmix_authors(options) if options.published else _run(options)
+    origin = _external if options.is_external else _cutmix_authors if options.published else _run
+    source = origin(options)
     config, path, names = source.config, source.path, source.class_names
     run_dir.check_names(config)  # of folders
     ranks = init_distributed(options.device, options.timeout)
     data = build.dataset(config if names is None else _with_any_classes(config))
     if names is None:
-        names = _numbered_as_text(data.class_names) if source.origin == "run" else data.class_names
+        names = data.class_names
+        if source.origin == "run" and all(map(str.isdecimal, names)):
+            names = sorted(names)  # runs that stored no names numbered the folders 0, 1, ... 10 in the order of text
         if ranks.is_main:
-            print(f"note: {path} does not name its classes; its outputs are taken for {_listed(names)}, in this order")
+            print(f"note: {path} does not name its classes; they are taken for the data set's, {names[0]!r} first")
     outputs = outputs_for(data.class_names, names, options.classes)
     if source.weights is None:
         network = build.model(config, len(names), data.image_size)
@@ -287,15 +287,6 @@ def _with_any_classes(config: RunConfig) -> RunConfig:
     """Return `config` without a number of classes that its data set must have: they are compared by name."""
     options = {key: value for key, value in config.dataset.options.items() if key != "num_classes"}
     return replace(config, dataset=replace(config.dataset, options=options))
-
-
-def _numbered_as_text(names: list[str]) -> list[str]:
-    """Return class names in the order of runs that stored none: folders named 0, 1, ... 10 were sorted as text."""
-    return sorted(names) if all(map(str.isdecimal, names)) else names
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names) if len(names) < 6 else f"{', '.join(names[:3])}, ... {names[-1]}"
 
 
 def _published_classes(name: str) -> list[str] | None:
