@@ -186,21 +186,33 @@ def test_a_configuration_that_asks_for_too_much_is_refused_at_once(attempt, good
     assert words in attempt(changed(good[0], path, value))
 
 
+EXTERNAL = {"dataset": {"_target_": "a"}, "model": {"_target_": "b", "checkpoint": "c"}}
+
+
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("kind", "options", "word"),
     [
-        ({}, "give one of run=RUN_DIR, checkpoint=FILE, or a network: model=NAME dataset=NAME"),
-        ({"run": "x", "checkpoint": "y"}, "give one of run=RUN_DIR, checkpoint=FILE, or a network"),
-        ({"model": {"_target_": "a"}}, "give one of run=RUN_DIR, checkpoint=FILE, or a network"),
-        ({"run": "x", "mean": [0.5] * 3}, r"mean=\[0.5, 0.5, 0.5\] applies only to model=NAME"),
-        ({"run": "x", "published": "cifar100/cutmix"}, "describes a checkpoint; add checkpoint=FILE"),
-        ({"run": "x", "weights": "worst"}, "weights must be best or last, not 'worst'"),
-        ({"run": "x", "batch_size": 0}, "batch_size must be at least 1, not 0"),
+        (LoadOptions, {}, "run=RUN_DIR"),
+        (LoadOptions, {"run": "x", "checkpoint": "y"}, "run=RUN_DIR"),
+        (LoadOptions, {"run": "x", **EXTERNAL}, "run=RUN_DIR"),
+        (LoadOptions, {"model": {"_target_": "a"}}, "run=RUN_DIR"),
+        (LoadOptions, EXTERNAL | {"model": {"_target_": "b"}}, "model.checkpoint=FILE"),
+        (LoadOptions, EXTERNAL | {"model": EXTERNAL["model"] | {"pretrained": True}}, "model.checkpoint=FILE"),
+        (LoadOptions, EXTERNAL | {"mean": [1, 2]}, r"mean=\[1, 2\]"),
+        (LoadOptions, EXTERNAL | {"std": [1, 0, 1]}, r"std=\[1, 0, 1\]"),
+        (LoadOptions, {"run": "x", "mean": [0.5] * 3}, "mean=.* applies only to model=NAME"),
+        (LoadOptions, {"run": "x", "published": "cifar100/cutmix"}, "add checkpoint=FILE"),
+        (LoadOptions, {"run": "x", "weights": "worst"}, "best or last, not 'worst'"),
+        (LoadOptions, {"run": "x", "classes": "some"}, "subset or all, not 'some'"),
+        (LoadOptions, {"run": "x", "batch_size": 0}, "batch_size .* not 0"),
+        (EvalOptions, {"run": "x", "images": 12, "split": "train"}, "leave out split=train"),
+        (EvalCorruptionOptions, {"run": "x", "source": "web"}, "files or generate, not 'web'"),
+        (EvalCorruptionOptions, {"run": "x", "source": "files"}, "benchmark=cifar100_c"),
     ],
 )
-def test_options_that_contradict_each_other(options, words):
-    with pytest.raises(UserError, match=words):
-        LoadOptions(**options).check()
+def test_options_that_contradict_each_other(kind, options, word):
+    with pytest.raises(UserError, match=word):
+        kind(**options).check()
 
 
 @pytest.mark.parametrize("command", ["eval", "eval_corruption"])

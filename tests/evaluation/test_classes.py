@@ -138,7 +138,6 @@ def test_corrupted_images_of_a_part(learnt, tmp_path):
 def test_other_classes_are_refused(learnt, tmp_path):
     root = of_classes(learnt, tmp_path, a="a", b="otter")
     assert "'otter'" in evaluated(learnt, tmp_path, root, status=2)
-    assert "classes" in evaluated(learnt, tmp_path, root, "classes=some", status=2)
 
 
 def test_weights_without_names_say_so_and_older_runs_keep_their_order(learnt, tmp_path):

@@ -1,5 +1,7 @@
 """Weights as other code leaves them."""
 
+import sys
+
 import pytest
 import torch
 
@@ -37,3 +39,22 @@ def test_class_names_that_are_none(tmp_path, names):
     torch.save({"model": OWN, "class_names": names}, tmp_path / "w.pt")
     with pytest.raises(UserError, match="class_names"):
         read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
+@pytest.mark.parametrize("content", [b"nonsense", {"state_dict": {"fc.weight": 3}}, [torch.zeros(3)], {}, None])
+def test_files_that_hold_no_weights(tmp_path, content, name):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=name):
+        read_weights(path)
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(UserError, match="pip install safetensors"):
+        read_weights(tmp_path / "w.safetensors")
