@@ -22,7 +22,7 @@ def main(composed):
     record = run.evaluate(options.split, None if options.images is None else TestSubset(run.data, options.images))
     if run.ranks.is_main:
         path = run.record_path(record.dataset, record.split, options.images)
-        print(f"{run.path} on {record.dataset} {record.split}: {record}")
+        print(f"{run.path} on {record.dataset} {record.split}{run.convention}: {record}")
         record.write(path)
         print(f"record: {path}")
 

@@ -28,7 +28,7 @@ def main(composed):
     benchmark = set_for(options.benchmark, run.config.dataset.name, run.data.image_size, options.source)
     names = corruptions_of(benchmark.constants, options.corruptions)
     subset = TestSubset(run.data, options.images) if options.images is not None else None
-    part = f", {options.images} of {run.data.sizes['test']} images" if subset else ""
+    part = (f", {options.images} of {run.data.sizes['test']} images" if subset else "") + run.convention
     if options.source == "files":
         folder = Path(options.files or Path(run.config.dataset.options.get("root", "data"), benchmark.folder))
         corrupted = open_files(benchmark, folder.expanduser(), run.data, run.ranks, subset)
@@ -38,13 +38,13 @@ def main(composed):
     def batches(name, severity):
         return Normalized(corrupted.batches(name, severity, run.batch_size), run.data.mean, run.data.std)
 
-    clean_batches = run.eval_batches("test", subset)
     missing = corrupted.missing(names)
     path = run.record_path(benchmark.name, options.source, options.images)
     about = run.identity() | {"benchmark": benchmark.name, "source": corrupted.source + part}
     available = [name for name in names if name not in missing]
-    settings = run.channels_last, run.about()
-    record = evaluate_benchmark(run.model, batches, available, clean_batches, run.ranks, path, about, *settings)
+    where = {"path": path, "ranks": run.ranks, "identity": about, "facts": run.about()}
+    clean = run.eval_batches("test", subset)
+    record = evaluate_benchmark(run.measure, clean, batches, available, **where)
     if run.ranks.is_main:
         title = f"{benchmark.title} ({about['source']})"
         print(table(title, record.top1_errors, record.clean_top1_error, missing, benchmark.has_alexnet, options.images))

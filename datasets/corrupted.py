@@ -4,7 +4,6 @@ Both readers are :class:`smoothmix.utils.data.CorruptedImages`. The k-th batch o
 rank k % world_size; nothing is padded or dropped.
 """
 
-import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from datasets.corrupted_sets import CORRUPTED, GENERATED, CorruptedSet
-from datasets.decode import load_rgb, pixels
+from datasets.decode import EvalItems
 from datasets.layout import list_images
 from datasets.loader import batches_on, make_loader, stop_workers
 from datasets.sampling import Repeatable, TestSubset, check_workers, whole_batches
@@ -38,7 +37,7 @@ def open_files(
     if corrupted_set.constants == "cifar":
         labels = data.arrays("test")[1]
         return CorruptedArrays(folder, labels, data.image_size, ranks, data.fine_test_labels, subset)
-    return CorruptedFolders(folder, data.class_names, data.workers, ranks, subset)
+    return CorruptedFolders(folder, data.class_names, len(data.fine_test_labels), data.workers, ranks, subset)
 
 
 def _pieces(n: int, batch_size: int, ranks: Ranks, subset: TestSubset | None) -> list[Sequence[int]]:
@@ -143,6 +142,7 @@ class CorruptedFolders:
     Args:
         folder: ImageNet-C.
         class_names: of the clean data set, in the order of its labels.
+        count: number of clean test images.
         workers: processes that decode images; 0 decodes them in this one.
         ranks: this process among the others; its batches lie on its device.
         subset: the images to read, if not all.
@@ -155,15 +155,15 @@ class CorruptedFolders:
         self,
         folder: Path,
         class_names: Sequence[str],
+        count: int,
         workers: int,
         ranks: Ranks = ONE_RANK,
         subset: TestSubset | None = None,
     ):
         check_workers(workers)
-        self.subset = subset
+        self.subset, self.count = subset, count
         self.folder, self.class_names, self.workers, self.ranks = folder, list(class_names), workers, ranks
         self.source = _source(folder)
-        self._first: tuple[Path, int] | None = None
 
     def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of the corruptions `names` that lack the folder of a severity, and what to do."""
@@ -178,8 +178,8 @@ class CorruptedFolders:
         """Return this rank's batches of one corruption at one severity, 1 to 5.
 
         Raises:
-            UserError: the folder is missing, its classes are others, a class is empty, or it has another number of
-                images than the first pair that was asked for. While iterating: an image that cannot be read or is not
+            UserError: the folder is missing, its classes are others, a class is empty, or it has not `count` images.
+                While iterating: an image that cannot be read or is not
                 224x224.
             ValueError: another severity, or an empty batch.
         """
@@ -195,21 +195,15 @@ class CorruptedFolders:
                 f"{differing[0]!r}, {where}): delete {pair.parent}, then {_remedy(self.folder)}"
             )
         paths, labels = list_images(pair, self.class_names)
-        self._first = self._first or (pair, len(paths))
-        if len(paths) != self._first[1]:
+        if len(paths) != self.count:
             raise UserError(
-                f"{pair} holds {len(paths)} images and {self._first[0]} {self._first[1]}: "
-                f"delete the incomplete one, then {_remedy(self.folder)}"
-            )
-        if self.subset is not None and len(paths) != (whole := len(self.subset.data.fine_test_labels)):
-            raise UserError(
-                f"{pair} holds {len(paths)} images, the clean test set {whole}: complete it, then "
+                f"{pair} holds {len(paths)} images, the clean test set {self.count}: delete {pair}, then "
                 f"{_remedy(self.folder)}"
             )
         pieces = _pieces(len(paths), batch_size, self.ranks, self.subset)
 
         def read() -> Iterator[Batch]:
-            loader = make_loader(_Items(paths, labels), pieces, self.workers, self.ranks.device)
+            loader = make_loader(EvalItems(paths, labels, _as_it_is), pieces, self.workers, self.ranks.device)
             try:
                 for images, labels_of_batch in batches_on(loader, self.ranks.device):
                     yield images.permute(0, 3, 1, 2), labels_of_batch
@@ -219,25 +213,13 @@ class CorruptedFolders:
         return Repeatable(len(pieces), read)
 
 
-class _Items(Dataset):
-    """Images by index, as they are."""
-
-    def __init__(self, paths: np.ndarray, labels: np.ndarray):
-        self.paths, self.labels = paths, labels
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...] | UserError:
-        path = os.fsdecode(self.paths[index])
-        try:
-            image = load_rgb(path)
-        except UserError as error:
-            return error
-        if image.size != (IMAGENET_SIZE, IMAGENET_SIZE):
-            width, height = image.size
-            return UserError(
-                f"the image {path} is {width}x{height}, not {IMAGENET_SIZE}x{IMAGENET_SIZE}: corrupted images are "
-                f"never resized; get the published files"
-            )
-        return pixels(image), torch.tensor(self.labels[index])
+def _as_it_is(image: Image.Image) -> Image.Image:
+    if image.size != (IMAGENET_SIZE, IMAGENET_SIZE):
+        raise UserError(
+            f"it is {image.width}x{image.height}, not {IMAGENET_SIZE}x{IMAGENET_SIZE}, and corrupted images are never "
+            "resized; get the published files"
+        )
+    return image
 
 
 def _check_severity(severity: int) -> None:

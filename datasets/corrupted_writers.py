@@ -1,8 +1,7 @@
-"""Write corrupted test images in the layouts that `datasets.corrupted` reads, one corruption-severity pair at a time.
+"""Write corrupted test images in the layouts that `datasets.corrupted` reads, one file or folder at a time.
 
-Several processes may write different pairs of one benchmark at once. A file or folder gets its name only when it is
-whole, and one that has its name is checked before it counts as done: other programs, or a full disk, may have left a
-part of it.
+Several processes may write different ones of a benchmark at once. A file or folder gets its name only when it is whole,
+and one that has its name is checked before it counts as done: other programs or a full disk may have left a part of it.
 """
 
 import os
@@ -21,41 +20,30 @@ from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import refuse_link
 from smoothmix.utils.walk import walk_files
 
-PARTS = ".parts"  # what is being written, and severities that wait for the others of their file
+PARTS = ".parts"  # what is being written
+
+Job = tuple[str, tuple[int, ...]]  # a corruption, and the severities of it that lie in one file or folder
 
 
 class ArrayWriter:
-    """Writes <corruption>.npy, uint8 (5n, S, S, 3), severity by severity, and labels.npy, as CIFAR-10-C has them."""
+    """Writes <corruption>.npy, uint8 (5n, S, S, 3), and labels.npy, as CIFAR-10-C has them."""
 
     def __init__(self, folder: Path, data: InMemoryData):
         self.folder, self.parts, self.labels = folder, folder / PARTS, data.fine_test_labels.numpy()
-        self.shape = (data.sizes["test"], data.image_size, data.image_size, 3)
+        self.shape = (len(SEVERITIES) * data.sizes["test"], data.image_size, data.image_size, 3)
 
     def prepare(self) -> None:
         """Write what belongs to no corruption, and remove what an earlier start left unfinished."""
-        _clear(self.parts, keep=".npy")
+        _clear(self.parts)
         self._save(self.folder / "labels.npy", np.tile(self.labels, len(SEVERITIES)))
 
-    def is_done(self, name: str, severity: int) -> bool:
-        """Return whether a pair is there and whole."""
-        n, *image = self.shape
-        whole = self.folder / f"{name}.npy", (len(SEVERITIES) * n, *image)
-        return _holds(*whole) or _holds(self._part(name, severity), self.shape)
+    def jobs(self, names: Iterable[str]) -> list[Job]:
+        """Return what is to be written of the corruptions `names`: all but what is there and whole."""
+        return [(name, SEVERITIES) for name in names if not _holds(self.folder / f"{name}.npy", self.shape)]
 
-    def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
-        """Write a pair: `batches` (n, S, S, 3), uint8, in the order of the test images."""
-        self._save(self._part(name, severity), np.concatenate(list(batches)))
-
-    def finish(self, name: str) -> None:
-        """Put the severities of a corruption together, if all are there."""
-        parts = [self._part(name, severity) for severity in SEVERITIES]
-        if all(_holds(part, self.shape) for part in parts):
-            self._save(self.folder / f"{name}.npy", np.concatenate([np.load(part) for part in parts]))
-            for part in parts:
-                part.unlink()
-
-    def _part(self, name: str, severity: int) -> Path:
-        return self.parts / f"{name}-{severity}.npy"
+    def write(self, job: Job, batches: Iterable[np.ndarray]) -> None:
+        """Write `batches` (n, S, S, 3), uint8, of each severity in the order of the test images."""
+        self._save(self.folder / f"{job[0]}.npy", np.concatenate(list(batches)))
 
     def _save(self, path: Path, array: np.ndarray) -> None:
         beside = _unused(self.parts, path.name)
@@ -85,30 +73,34 @@ class FolderWriter:
         """Remove what an earlier start left unfinished."""
         _clear(self.parts)
 
-    def is_done(self, name: str, severity: int) -> bool:
-        """Return whether a pair is there and whole."""
-        pair = self.folder / name / str(severity)
-        if not pair.is_dir():
-            return False
-        found = [Path(path) for path in walk_files(pair)]
-        return {path.relative_to(pair) for path in found} == self.files.keys() and all(map(_is_whole_jpeg, found))
+    def jobs(self, names: Iterable[str]) -> list[Job]:
+        """Return what is to be written of the corruptions `names`: all but what is there and whole."""
+        pairs = [(name, severity) for name in names for severity in SEVERITIES]
+        return [(name, (severity,)) for name, severity in pairs if not self._is_whole(self._pair(name, severity))]
 
-    def write(self, name: str, severity: int, batches: Iterable[np.ndarray]) -> None:
-        """Write a pair: `batches` (n, S, S, 3), uint8, in the order of the test images."""
+    def write(self, job: Job, batches: Iterable[np.ndarray]) -> None:
+        """Write `batches` (n, S, S, 3), uint8, in the order of the test images."""
+        name, (severity,) = job
         beside = _unused(self.parts, f"{name}-{severity}")
         images = (image for batch in batches for image in batch)
         for image, file in zip(images, self.files, strict=True):
             path = beside / file
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path, quality=85, optimize=True)  # as the published files
-        pair = self.folder / name / str(severity)
+        pair = self._pair(name, severity)
         pair.parent.mkdir(exist_ok=True)
         if pair.exists():
             os.replace(pair, _unused(self.parts, f"{name}-{severity}"))
         os.replace(beside, pair)
 
-    def finish(self, name: str) -> None:
-        """Do nothing: each severity has a folder of its own."""
+    def _pair(self, name: str, severity: int) -> Path:
+        return self.folder / name / str(severity)
+
+    def _is_whole(self, pair: Path) -> bool:
+        if not pair.is_dir():
+            return False
+        found = [Path(path) for path in walk_files(pair)]
+        return {path.relative_to(pair) for path in found} == self.files.keys() and all(map(_is_whole_jpeg, found))
 
 
 def _holds(path: Path, shape: tuple[int, ...]) -> bool:
@@ -133,16 +125,13 @@ def _unused(folder: Path, name: str) -> Path:
     return folder / f"{name}.{secrets.token_hex(8)}.unfinished"
 
 
-def _clear(folder: Path, keep: str | None = None) -> None:
-    """Make `folder` and remove what lies in it, but for files whose name ends in `keep`.
+def _clear(folder: Path) -> None:
+    """Make `folder`, empty.
 
     Raises:
         UserError: `folder` is a symbolic link, whose target may be anyone's.
     """
     refuse_link(folder)
-    folder.mkdir(exist_ok=True)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif keep is None or path.suffix != keep:
-            path.unlink()
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()

@@ -3,8 +3,10 @@
 import hashlib
 import math
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.augment import Normalized, draw_color, draw_resized_crop, normalize, recolor
-from datasets.decode import center_crop, load_rgb, pixels, resized_crop
+from datasets.decode import EvalItems, load_rgb, resized_crop
 from datasets.image_augment import ImageAugment, image_augment
 from datasets.layout import find_images
 from datasets.loader import WorkerBatches, batches_on, make_loader
@@ -22,6 +24,7 @@ from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import CPU, ONE_RANK, Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
+from smoothmix.utils.pictures import center_crop
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,8 +48,8 @@ def class_folders(
 
     :func:`datasets.layout.find_images` describes the other layouts that are read. The folder that models are evaluated
     on, `val` (ImageNet's name) or `test`, is the split "test" of this data set; the split "val" is what `val_split`
-    holds out of train. Images may lie in nested folders; classes are numbered in the sorted order of their names. The
-    defaults are the ImageNet recipe of CutMix.
+    holds out of train. Images may lie in nested folders. The fingerprint covers the names and sizes of all files, and
+    the order of the classes. The defaults are the ImageNet recipe of CutMix.
 
     Args:
         root: folder with `train`, and `val` or `test`.
@@ -115,8 +118,9 @@ class FolderData:
         self.fine_test_labels = torch.from_numpy(self._splits["test"][1])
         self.sizes = {split: len(labels) for split, (_, labels) in self._splits.items()}
         digest = hashlib.blake2b(repr((self.class_names, self.sizes)).encode(), digest_size=6)
-        for split_paths, _ in self._splits.values():  # names, not contents: reading those would take hours
-            digest.update(b"\n".join(path[len(os.fsencode(root)) :] for path in split_paths))
+        for split_paths, _ in self._splits.values():  # names and sizes: reading the contents would take hours
+            inside = (b"%s %d" % (path[len(os.fsencode(root)) :], _size(path)) for path in split_paths)
+            digest.update(b"\n".join(inside))
         if flat:
             digest.update(self._splits["test"][1])
         self.fingerprint = digest.hexdigest()
@@ -156,7 +160,7 @@ class FolderData:
     def image_batches(self, split: str, pieces: list[range], device: torch.device = CPU) -> Repeatable:
         """Return the images of `split` whose indices are in `pieces`, a batch each, resized and cropped centrally."""
         check_split(split, self.sizes)
-        items = _EvalItems(*self._splits[split], self.image_size, self.resize)
+        items = EvalItems(*self._splits[split], partial(center_crop, size=self.image_size, resize=self.resize))
         loader = make_loader(items, pieces, self.workers, device)
 
         def read() -> Iterator[Batch]:
@@ -177,6 +181,19 @@ class FolderData:
             if parts[start : start + 1] == (class_name,):
                 return Path(*parts[start:])
         return Path(class_name, parts[-1])
+
+
+def _size(path: bytes) -> int:
+    """Return the size of an image file in bytes."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot read the image {os.fsdecode(path)} ({error.strerror}): replace the file or remove it"
+        ) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{os.fsdecode(path)} is not a regular file, as an image must be: remove it")
+    return status.st_size
 
 
 # ---- one image, in a worker
@@ -209,17 +226,3 @@ class _TrainItems(Dataset):
         color = draw_color(transform.jitter, transform.lighting, generator)
         columns = transform.augment(image, derive_seed(self.seed, "augment", epoch, index))
         return torch.tensor(self.labels[index]), *color, *columns
-
-
-class _EvalItems(Dataset):
-    """Images by index."""
-
-    def __init__(self, paths: np.ndarray, labels: np.ndarray, image_size: int, resize: int):
-        self.paths, self.labels, self.image_size, self.resize = paths, labels, image_size, resize
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...] | UserError:
-        try:
-            image = load_rgb(os.fsdecode(self.paths[index]))
-        except UserError as error:
-            return error
-        return pixels(center_crop(image, self.image_size, self.resize)), torch.tensor(self.labels[index])

@@ -173,11 +173,6 @@ class TrainBatches:
     def __len__(self) -> int:
         return len(self.pieces)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on."""
-        for inputs in self.inputs(epoch, start_step):
-            yield self.prepare(*inputs)
-
     def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
         """Yield what :meth:`prepare` makes the batches of: image indices, crops and flips, each (n, ...)."""
         data, n = self.data, self.data.sizes["train"]
@@ -190,7 +185,7 @@ class TrainBatches:
             yield tuple(column[piece] for column in numbers)
 
     def prepare(self, index: Tensor, offsets: Tensor, flips: Tensor) -> Batch:
-        """Crop, flip and normalise the images `index`; returns images and labels as :meth:`epoch` yields them."""
+        """Crop, flip and normalise the images `index`; returns images float32 normalised (n, 3, S, S) and labels."""
         data = self.data
         images, labels = data._store("train", self.device)
         batch = crop_flip(images, index, offsets, flips, data.image_size)

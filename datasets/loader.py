@@ -3,7 +3,6 @@
 import atexit
 import os
 import queue
-import shutil
 import signal
 import tempfile
 import threading
@@ -13,7 +12,6 @@ from contextlib import nullcontext, suppress
 from functools import cache
 from multiprocessing.connection import Listener, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,10 +26,9 @@ from smoothmix.utils.errors import UserError
 
 LIMIT = TIMEOUT / 2  # seconds to wait for a batch; other ranks wait longer, so that this one says what it waits for
 PREFETCH = 2  # batches that each worker prepares ahead
-SHARED_MEMORY = Path("/dev/shm")
-MORE_SHARED_MEMORY = (
-    "give the container more (docker run --shm-size=8g), or lower dataset.workers or the batch size; "
-    "dataset.workers=0 needs none"
+SHARED_MEMORY_IS_FULL = (
+    "/dev/shm, through which data workers send batches, is full: give the container more (docker run --shm-size=8g), "
+    "or lower dataset.workers or the batch size; dataset.workers=0 needs none"
 )
 
 
@@ -49,7 +46,7 @@ def _collate(items: list) -> tuple[Tensor, ...] | UserError:
             for tensor in batch:
                 tensor.share_memory_()  # left to the queue's thread, a failure would only be printed and the batch lost
         except RuntimeError as error:
-            return UserError(f"no room for a batch in {SHARED_MEMORY} ({error}): {MORE_SHARED_MEMORY}")
+            return UserError(f"{SHARED_MEMORY_IS_FULL} ({error})")
     return batch
 
 
@@ -75,19 +72,12 @@ class WorkerBatches:
     def __len__(self) -> int:
         return len(self.pieces)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield (images float32 normalised (n, 3, S, S), labels int64 (n,)) of the steps from `start_step` on.
-
-        With three views (AugMix) the batch is three times as long; see :class:`smoothmix.utils.data.TrainBatches`.
+    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what `prepare` makes the batches of, each (n, ...); see :class:`smoothmix.utils.data.TrainBatches`.
 
         Raises:
             UserError: an image that cannot be read.
         """
-        for inputs in self.inputs(epoch, start_step):
-            yield self.prepare(*inputs)
-
-    def inputs(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """Yield what :meth:`prepare` makes the batches of, each (n, ...)."""
         self.sampler.start(epoch, start_step)
         yield from batches_on(self.loader, self.device)
 
@@ -123,56 +113,55 @@ def _received(loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor
     thread = threading.Thread(target=_receive, args=(loader, device, received, closed), daemon=True)
     thread.start()
     try:
-        while True:
-            try:
-                batch = received.get(timeout=LIMIT)
-            except queue.Empty:
-                raise UserError(
-                    f"no batch came from {loader.num_workers} workers for {LIMIT:.0f} seconds: they are stopped, or "
-                    "the storage does not answer; run again once it does"
-                ) from None
-            if batch is None:
-                return
-            if isinstance(batch, Exception) and not isinstance(batch, UserError):
-                raise _lost(_workers(loader), batch) from None
+        while (batch := _next(received, loader)) is not None:
             yield batch
-    except GeneratorExit:
+    except GeneratorExit:  # no more batches are wanted
         raise
     except BaseException:
         kill(_workers(loader))
         raise
     finally:
         closed.set()
-        for _ in range(1000):  # 10 seconds: it may be waiting for a batch; killed workers never send one
-            with suppress(queue.Empty):
-                received.get_nowait()
-            thread.join(0.01)
-            killed = [worker.exitcode == -signal.SIGKILL for worker in _workers(loader)]
-            if not thread.is_alive() or (killed and all(killed)):
-                break
+        _join(thread, received, loader)
 
 
 def _receive(loader: DataLoader, device: torch.device, received: queue.Queue[Any], closed: threading.Event) -> None:
     """Put the batches of an epoch into `received`, then None; or the exception that ended it."""
-
-    def put(value: Any) -> None:
-        while not closed.is_set():
-            try:
-                received.put(value, timeout=1.0)
-            except queue.Full:
-                continue
-            return
-
     if device.type == "cuda":
         torch.cuda.set_device(device)  # of this thread: batches are pinned for it
     try:
         for batch in loader:
-            put(batch)
+            received.put(batch)
             if closed.is_set():
                 return
-        put(None)
+        received.put(None)
     except Exception as error:
-        put(error)
+        received.put(error)
+
+
+def _next(received: queue.Queue[Any], loader: DataLoader) -> Any:
+    """Return the next batch, or None; raise what ended the epoch, or a UserError after `LIMIT` seconds."""
+    try:
+        batch = received.get(timeout=LIMIT)
+    except queue.Empty:
+        raise UserError(
+            f"no batch came from {loader.num_workers} workers for {LIMIT:.0f} seconds: they are stopped, or the "
+            "storage does not answer; run again once it does"
+        ) from None
+    if isinstance(batch, Exception) and not isinstance(batch, UserError):
+        raise _lost(_workers(loader), batch) from None
+    return batch
+
+
+def _join(thread: threading.Thread, received: queue.Queue[Any], loader: DataLoader) -> None:
+    """Wait until the thread has received its last batch, but not for workers that were killed: they never send one."""
+    for _ in range(1000):  # 10 seconds
+        with suppress(queue.Empty):
+            received.get_nowait()
+        thread.join(0.01)
+        killed = [worker.exitcode == -signal.SIGKILL for worker in _workers(loader)]
+        if not thread.is_alive() or (killed and all(killed)):
+            return
 
 
 def _workers(loader: DataLoader) -> list[BaseProcess]:
@@ -187,10 +176,12 @@ def _lost(workers: list[BaseProcess], error: Exception) -> Exception:
         if worker.sentinel in ended:
             worker.join(1)
         if worker.exitcode is not None and worker.exitcode < 0:
-            name = signal.Signals(-worker.exitcode).name
-            remedy = MORE_SHARED_MEMORY if name == "SIGBUS" else "use fewer dataset.workers or ask for more memory"
-            cause = f"{SHARED_MEMORY} is full" if name == "SIGBUS" else "most likely the machine ran out of memory"
-            return UserError(f"a data worker (process {worker.pid}) was killed by {name}: {cause}; {remedy}")
+            if worker.exitcode == -signal.SIGBUS:
+                return UserError(SHARED_MEMORY_IS_FULL)
+            return UserError(
+                f"a data worker (process {worker.pid}) was killed by {signal.Signals(-worker.exitcode).name}: most "
+                "likely the machine ran out of memory; use fewer dataset.workers or ask for more memory"
+            )
     return error
 
 
@@ -203,11 +194,10 @@ def make_loader(items: Dataset, batches: Any, workers: int, device: torch.device
     """Return a loader of the items that `batches` names, read by `workers` processes that serve every epoch.
 
     Raises:
-        UserError: there is too little shared memory for the batches, or TMPDIR is no folder for the workers' sockets.
+        UserError: TMPDIR is no folder for the workers' sockets.
     """
     if workers:
         _check_sockets()
-        _check_shared_memory(items, batches, workers)
     loader = DataLoader(
         items,
         batch_sampler=batches,
@@ -233,24 +223,6 @@ def _check_sockets() -> None:
             f"workers cannot open a socket in {tempfile.gettempdir()} ({error}): set the environment variable TMPDIR "
             "to a shorter path that can be written to, such as /tmp, or set dataset.workers=0"
         ) from error
-
-
-def _check_shared_memory(items: Any, batches: Any, workers: int) -> None:
-    """Raise UserError if the batches that the workers prepare do not fit into the free shared memory."""
-    keys = next(iter(batches), ())
-    if not keys or not SHARED_MEMORY.is_dir():  # there is no such folder on macOS
-        return
-    item = items[keys[0]]
-    if isinstance(item, UserError):
-        return  # it will be raised with its batch
-    size = len(keys) * sum(column.nbytes for column in item)
-    needed = (PREFETCH * workers + 3) * size * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # 3: received, and in use
-    free = shutil.disk_usage(SHARED_MEMORY).free
-    if needed > free:
-        raise UserError(
-            f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free, and the batches that {workers} workers prepare take up to "
-            f"{needed / 1e6:.0f} MB: {MORE_SHARED_MEMORY}"
-        )
 
 
 def stop_workers(reference: "weakref.ref[DataLoader]") -> None:

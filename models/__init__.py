@@ -2,5 +2,6 @@
 
 from models.pyramidnet import PyramidNet
 from models.timm_models import timm_model
+from models.torchvision_models import torchvision_model
 
-__all__ = ["PyramidNet", "timm_model"]
+__all__ = ["PyramidNet", "timm_model", "torchvision_model"]

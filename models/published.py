@@ -25,7 +25,7 @@ def load_published(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing or damaged, or not such a checkpoint.
     """
-    weights = read_weights(path)
+    weights, _ = read_weights(path)
     if "bn_final.weight" in weights:
         weights = {_pyramidnet_name(name, path): tensor for name, tensor in weights.items()}
     elif "layer4.0.conv1.weight" not in weights:

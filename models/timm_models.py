@@ -3,6 +3,8 @@
 import difflib
 import inspect
 import re
+import urllib.error
+import urllib.request
 from typing import Any
 
 import torch
@@ -63,6 +65,8 @@ def timm_model(
     _check_name(name)
     drop_block_on = _check_regularisers(drop_block_keep, options)
 
+    if pretrained:
+        _notice_a_missing_network()
     try:
         network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
     except TypeError as error:
@@ -76,6 +80,19 @@ def timm_model(
     if drop_block_keep is not None and drop_block_on:
         add_drop_block(network, name, drop_block_keep, drop_block_size, drop_block_schedule)
     return network
+
+
+def _notice_a_missing_network() -> None:
+    """Tell the library that fetches weights if there is no network: it would try five times, 40 s each."""
+    from huggingface_hub import constants
+
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except OSError:
+        constants.HF_HUB_OFFLINE = True  # what was fetched before is used
 
 
 def _check_regularisers(drop_block_keep: list[float] | None, options: dict[str, Any]) -> bool:

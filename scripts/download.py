@@ -48,7 +48,7 @@ def main() -> None:
         if args.delete_archive:
             (into / archive.name).unlink(missing_ok=True)
     if args.name in RELEASES:
-        cifar.check(release, root)
+        cifar.read_files(release, root)
     print(f"{title} is in {folder}")
 
 

@@ -1,7 +1,7 @@
 """Export a network: a folder with model.safetensors, config.json and the model card, README.md.
 
 python scripts/export.py run=RUN_DIR                      # RUN_DIR/best-export/
-python scripts/export.py run=RUN_DIR output=DIR half=true onnx=true
+python scripts/export.py run=RUN_DIR output=DIR half=true
 python scripts/export.py checkpoint=model_best.pth.tar published=cifar100/cutmix dataset.root=/data
 """
 
@@ -22,13 +22,11 @@ def main(composed):
     from smoothmix.config.options import ExportOptions, check_options
     from smoothmix.evaluation.clean import CleanRecord
     from smoothmix.pretrained import load_pretrained, save_pretrained
-    from smoothmix.reporting.card import read_evaluations, usage, write_card
-    from smoothmix.utils import onnx_file
+    from smoothmix.reporting.card import card, front_matter, of_weights, usage, write_card
+    from smoothmix.reporting.frames import read_folders
     from smoothmix.utils.files import make_folder
 
     options = check_options(composed, ExportOptions)
-    if options.onnx:
-        onnx_file.check_packages()
     run = load_run(replace(options, output=None))  # the records are beside the weights
     folder = Path(options.output or run.output / f"{run.path.stem}-export").expanduser()
     make_folder(folder, "output")
@@ -36,18 +34,16 @@ def main(composed):
     if not path.exists() or CleanRecord.read(path).weights_sha256 != digest:
         print("evaluating the test images, for the card")
         run.evaluate("test").write(path)
-    found = read_evaluations(run.output, run.path.stem, digest)
-    save_pretrained(run.model, run.description(), folder, options.half)
+    results = read_folders([run.output])
+    found = of_weights(results.records, run.output, results.problems, run.path.stem, digest)
+    save_pretrained(run.network, run.description(), folder, options.half)
     model, images = load_pretrained(folder), next(iter(run.eval_batches("test")))[0][:16].cpu()
     with torch.inference_mode():
-        difference = (model(images) - run.model.cpu().eval()(images)).abs().max().item()
+        difference = (model(images) - run.network.cpu().eval()(images)).abs().max().item()
     print(f"the logits of {len(images)} test images differ by at most {difference:.2g} from those of {run.path}")
-    if options.onnx:
-        difference = onnx_file.write_onnx(model, images, folder / "model.onnx")
-        print(f"the logits of the ONNX file differ by at most {difference:.2g}")
-    write_card(found, folder / "README.md", usage(folder, options.half))
+    write_card(card(found, usage(folder, options.half)), folder / "README.md", front_matter(found))
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    exit_with(found.problems)
+    exit_with(results.problems)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from datasets import cifar10, cifar100, class_folders, digits
 from datasets.corrupted_sets import CORRUPTED, GENERATED
 from datasets.corrupted_writers import PARTS, ArrayWriter, FolderWriter
-from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
+from smoothmix.corruptions import CORRUPTIONS
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.command import exit_with_parent, kill, run
 from smoothmix.utils.distributed import init_distributed
@@ -36,7 +36,7 @@ LOCK = ".lock"
 
 
 class Generator:
-    """Makes corruption-severity pairs of one benchmark and hands them to its writer."""
+    """Makes the corrupted images of one benchmark and hands them to its writer."""
 
     def __init__(self, args):
         self.benchmark, self.data = CORRUPTED[args.benchmark], _clean(args)
@@ -45,10 +45,11 @@ class Generator:
         kind = ArrayWriter if self.benchmark.constants == "cifar" else FolderWriter
         self.writer = kind(args.output, self.data)
 
-    def make(self, name, severity):
-        """Make one pair."""
-        batches = self.images.batches(name, severity)
-        self.writer.write(name, severity, (images.permute(0, 2, 3, 1).cpu().numpy() for images, _ in batches))
+    def make(self, job):
+        """Make one file or folder."""
+        name, severities = job
+        batches = (batch for severity in severities for batch in self.images.batches(name, severity))
+        self.writer.write(job, (images.permute(0, 2, 3, 1).cpu().numpy() for images, _ in batches))
 
 
 def _clean(args):
@@ -57,7 +58,7 @@ def _clean(args):
         return digits()
     if name == "imagenet":
         return class_folders(root, workers=0, num_classes=1000)
-    return {"cifar10": cifar10, "cifar100": cifar100}[name](root, verify=not args.no_verify)
+    return {"cifar10": cifar10, "cifar100": cifar100}[name](root)
 
 
 def identify(folder, seed, data, device):
@@ -96,27 +97,25 @@ def make(args):
         writer.prepare()
         missing = generator.images.missing(args.corruptions)
         names = [name for name in args.corruptions if name not in missing]
-        pairs = [(name, severity) for name in names for severity in SEVERITIES if not writer.is_done(name, severity)]
-        if pairs:
+        jobs = writer.jobs(names)
+        if jobs:
             starts = {"starts": [*stored.get("starts", []), start(device)]}
             write_text(args.output / GENERATED, json.dumps(stored | starts, indent=2) + "\n")
-        made = _on_gpu(generator, pairs) if device.type == "cuda" else _by_workers(args, pairs)
-        for name, _ in tqdm(made, total=len(pairs), desc="corruptions and severities", disable=None):
-            writer.finish(name)
-        for name in names:
-            writer.finish(name)
+        made = _on_gpu(generator, jobs) if device.type == "cuda" else _by_workers(args, jobs)
+        for _ in tqdm(made, total=len(jobs), desc="corruptions", disable=None):
+            pass
         shutil.rmtree(args.output / PARTS)
     return missing
 
 
-def _on_gpu(generator, pairs):
-    for pair in pairs:
-        generator.make(*pair)
-        yield pair
+def _on_gpu(generator, jobs):
+    for job in jobs:
+        generator.make(job)
+        yield job
 
 
-def _by_workers(args, pairs):
-    """Make `pairs` in worker processes; yield each one that is done."""
+def _by_workers(args, jobs):
+    """Do `jobs` in worker processes; yield each one that is done."""
     # Started afresh: a fork would inherit torch's threads in an unknown state.
     with ProcessPoolExecutor(args.workers, get_context("spawn"), _start, (args,)) as pool:
         try:
@@ -125,7 +124,7 @@ def _by_workers(args, pairs):
             interrupts: list[int] = []  # one that another thread receives is raised when all workers have started
             handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
             try:
-                futures = [pool.submit(_make, pair) for pair in pairs]
+                futures = [pool.submit(_make, job) for job in jobs]
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
                 signal.signal(signal.SIGINT, handler)
@@ -139,7 +138,7 @@ def _by_workers(args, pairs):
                 "--workers, and it resumes"
             ) from error
         except KeyboardInterrupt:
-            kill(active_children())  # the pair that each is making may take minutes
+            kill(active_children())  # what each is making may take minutes
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -155,9 +154,9 @@ def _start(args):
     _generator = Generator(args)
 
 
-def _make(pair):
-    _generator.make(*pair)
-    return pair
+def _make(job):
+    _generator.make(job)
+    return job
 
 
 def main() -> None:
@@ -170,7 +169,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
-    parser.add_argument("--no-verify", action="store_true", help="accept repacked CIFAR files")
     args = parser.parse_args()
     args.output = (args.output or args.root / CORRUPTED[args.benchmark].folder).expanduser()
     try:

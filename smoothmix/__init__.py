@@ -21,6 +21,7 @@ from smoothmix.mixing.label_smoothing import LabelSmoothing
 from smoothmix.mixing.manifold_mixup import ManifoldMixup
 from smoothmix.mixing.masks import box_mask, gaussian_mask, square_mask
 from smoothmix.mixing.mixup import Mixup
+from smoothmix.mixing.peers import timm_mixup, torchvision_cutmix, torchvision_mixup
 from smoothmix.mixing.smoothmix import SmoothMixC, SmoothMixS
 
 __all__ = [
@@ -37,6 +38,9 @@ __all__ = [
     "box_mask",
     "gaussian_mask",
     "square_mask",
+    "timm_mixup",
+    "torchvision_cutmix",
+    "torchvision_mixup",
 ]
 
 

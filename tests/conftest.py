@@ -1,8 +1,11 @@
 """Reproducible tests, the states of torch that surround a call, and a data set and a network small enough to train."""
 
 import gc
+import hashlib
+import pickle
 import random
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import active_children
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import settings
 from PIL import Image
 from torch import nn
 
+from datasets import cifar
 from datasets.in_memory import InMemoryData
 from smoothmix.utils.command import kill
 
@@ -140,3 +144,45 @@ def class_folder(tmp_path):
         return tmp_path
 
     return make
+
+
+SUPERCLASS = np.random.default_rng(5).permutation(np.repeat(np.arange(20), 5))  # of each fine class
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Return a function that writes files of CIFAR with random pixels; their md5 are the publisher's in this process.
+
+    Pixel (0, 0, red) of image i is i % 256 in CIFAR-100, and that of a file the file's number in CIFAR-10.
+    """
+
+    def contents_of_cifar100(per_class, test_per_class):
+        rng = np.random.default_rng(0)
+        for split, count in (("train", 100 * per_class), ("test", 100 * test_per_class)):
+            flat = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+            flat[:, 0] = np.arange(count) % 256
+            fine = np.arange(count) % 100
+            yield split, {"data": flat, "fine_labels": fine.tolist(), "coarse_labels": SUPERCLASS[fine].tolist()}
+        names = {"fine_label_names": [f"class{i}" for i in range(100)]}
+        yield "meta", names | {"coarse_label_names": [f"superclass{i}" for i in range(20)]}
+
+    def contents_of_cifar10():
+        for i, name in enumerate([*cifar.CIFAR10.train, *cifar.CIFAR10.test]):
+            yield name, {"data": np.full((10, 3072), i, np.uint8), "labels": list(range(10))}
+        yield "batches.meta", {"label_names": list("abcdefghij")}
+
+    def write(root, name="cifar100", per_class=2, test_per_class=1, **files):
+        contents = contents_of_cifar10() if name == "cifar10" else contents_of_cifar100(per_class, test_per_class)
+        files = {file: pickle.dumps(content) for file, content in contents} | files
+        release = getattr(cifar, name.upper())
+        (root / release.folder).mkdir(parents=True)
+        for file, content in files.items():
+            (root / release.folder / file).write_bytes(content)
+        parts = {
+            part: {file: hashlib.md5(files[file]).hexdigest() for file in getattr(release, part)}
+            for part in ("train", "test", "meta")
+        }
+        monkeypatch.setattr(cifar, name.upper(), replace(release, **parts))
+        return root / release.folder
+
+    return write

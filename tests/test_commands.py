@@ -217,8 +217,8 @@ def test_killed_at_random_moments_a_run_ends_as_the_unbroken_one(tmp_path):
         (["eval.py", "run=nowhere"], "there is no checkpoint nowhere/best.pt"),
         (["eval.py", "+rnu=x"], "unknown key rnu; did you mean run?"),
         (
-            ["train.py", "-m", "experiment=cifar100/cutmix,cifar100/mixup", "dataset.verify=false"],
-            "unknown key dataset.verify; choose from _target_, cutout_size, mix_p, name, val_split (in a sweep over "
+            ["train.py", "-m", "experiment=cifar100/cutmix,cifar100/mixup", "dataset.per_class=3"],
+            "unknown key dataset.per_class; choose from _target_, cutout_size, mix_p, name, val_split (in a sweep over "
             "experiments, name the group as well: dataset=...)",
         ),
         (["train.py", f"output=/tmp/{'x' * 300}"], "choose another output="),

@@ -1,9 +1,9 @@
 """The pipelines that are timed against each other: torchvision's usual ones and ours, each a call for one pass."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,9 +41,14 @@ def lighting(image: Tensor) -> Tensor:
     return image + (torch.tensor(EIGENVECTORS) * alphas * torch.tensor(EIGENVALUES)).sum(1)[:, None, None]
 
 
+def epoch_of(batches: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of the first epoch."""
+    return (batches.prepare(*inputs) for inputs in batches.inputs(0))
+
+
 def cifar_peers(root: Path, batch: int, steps: int) -> Peers:
     """Return the pipelines that make `steps` training batches of CIFAR-100."""
-    data = cifar100(root, verify=False)
+    data = cifar100(root)
     images, labels = data.arrays("train")
     part = images[::10].contiguous(), labels[::10].contiguous()
     small = InMemoryData(part, part, data.class_names, data.mean, data.std)
@@ -59,8 +64,8 @@ def cifar_peers(root: Path, batch: int, steps: int) -> Peers:
     ours, of_small = data.train_batches(batch, seed=0), small.train_batches(batch, seed=0)
     return {
         "torchvision": lambda: consume(loader, steps),
-        "ours": lambda: consume(ours.epoch(0), steps),
-        "ours, a tenth of the images": lambda: consume(of_small.epoch(0), steps),
+        "ours": lambda: consume(epoch_of(ours), steps),
+        "ours, a tenth of the images": lambda: consume(epoch_of(of_small), steps),
     }
 
 
@@ -79,7 +84,7 @@ def imagenet_peers(root: Path, batch: int) -> tuple[Peers, Peers]:
     data = class_folders(root, workers=0)
     ours = data.train_batches(batch, seed=0)
     train["ours: a worker's part"] = lambda: _workers_part(ours)
-    train["ours: all, jitter and lighting"] = lambda: consume(ours.epoch(0))
+    train["ours: all, jitter and lighting"] = lambda: consume(epoch_of(ours))
     pixels = data.image_batches("test", eval_pieces(data.sizes["test"], batch, Ranks()))
     batches = data.eval_batches("test", batch)
     evaluation = {

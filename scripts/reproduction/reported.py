@@ -20,7 +20,7 @@ from smoothmix.config.schema import check
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import claims, curves, figures, frames, tables
 from smoothmix.reporting.attention import attention
-from smoothmix.reporting.card import card, of_weights
+from smoothmix.reporting.card import card, of_weights, write_card
 from smoothmix.reporting.frames import Results, read_folders
 from smoothmix.reporting.methods import name_of, place_of
 from smoothmix.reporting.page import Markdown, Page, Picture
@@ -85,10 +85,7 @@ def cards(words: Sequence[str]) -> list[str]:
     for folder in folders:
         results = read_folders([folder])
         found = of_weights(results.records, folder, results.problems, own["weights"] or None)
-        page = card(found)
-        for picture in page.pictures:
-            (folder / picture.name).write_bytes(picture.content)
-        write_text(folder / "card.md", page.markdown())
+        write_card(card(found), folder / "card.md")
         print(f"{folder / 'card.md'}: {len(found)} evaluations")
         problems += results.problems
     return problems

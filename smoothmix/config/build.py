@@ -1,6 +1,5 @@
 """From a checked configuration to the parts of a run."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -62,20 +61,17 @@ def call(group: str, component: Component, **supplied: Any) -> Any:
     Raises:
         UserError: it cannot make anything of them.
     """
-    target = schema.find_target(group, component.target)
-    parameters = inspect.signature(target).parameters.values()
-    names = {parameter.name for parameter in parameters}
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    supplied = {key: value for key, value in supplied.items() if key in names or (open_ended and key == "num_classes")}
+    parameters = component.parameters
+    supplied = {key: value for key, value in supplied.items() if key in parameters}
     try:
-        return target(**schema.arguments(group, component), **supplied)
+        return component.factory(**schema.arguments(group, component), **supplied)
     except UserError:
         raise
     except Exception as error:
         if component.options.get("pretrained"):  # whatever the libraries below say of the network or the disk
             raise UserError(
-                f"{group}={component.name}: cannot load the pretrained weights ({_line(error)[:200]}); they are "
-                f"downloaded on first use, so run with internet access once, or leave out {group}.pretrained"
+                f"{group}={component.name}: cannot load the pretrained weights ({_line(error).partition('. ')[0]}); "
+                f"they are downloaded on first use, so run with internet access once, or leave out {group}.pretrained"
             ) from error
         if isinstance(error, ValueError | TypeError | AssertionError | RuntimeError):
             raise UserError(f"{group}={component.name}: {_line(error)}") from error

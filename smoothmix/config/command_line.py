@@ -74,7 +74,7 @@ def _main(config_name: str, task: Callable[[DictConfig], Any]) -> int:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand its exceptions to us instead of printing them
     try:
-        _refuse_options_of_reproduce(sys.argv[1:])
+        _refuse_keys_of_others(sys.argv[1:])
         with tempfile.TemporaryDirectory() as scratch:
             os.environ["SMOOTHMIX_SWEEP_DIR"] = scratch  # Hydra insists on writing a sweep's multirun.yaml somewhere
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()
@@ -105,7 +105,7 @@ def compose(config_name: str, overrides: Collection[str] = ()) -> DictConfig:
     shared = GlobalHydra.instance()
     running, shared.hydra = shared.hydra, None  # that of a command that calls this
     try:
-        _refuse_options_of_reproduce(overrides)
+        _refuse_keys_of_others(overrides)
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return hydra.compose(config_name, list(overrides))
     except UserError:
@@ -182,11 +182,6 @@ def _cannot_read(word: str) -> str:
 
 
 def _no_such_choice(group: str, name: str) -> str:
-    if group == "hydra/launcher":
-        return (
-            f"Hydra has no launcher {name} here; to submit jobs to SLURM use: python scripts/reproduce.py table=1 "
-            "launcher=slurm (docs/cluster.md)"
-        )
     folder = CONFIGS / group
     choices = [path.stem for path in folder.glob("*.yaml")]
     nested = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.glob("*/*.yaml"))
@@ -195,9 +190,14 @@ def _no_such_choice(group: str, name: str) -> str:
     return f"there is no {group or 'configuration'} {name}; {hint}"
 
 
-def _refuse_options_of_reproduce(arguments: Iterable[str]) -> None:
+def _refuse_keys_of_others(arguments: Iterable[str]) -> None:
     for word in arguments:
         key, equals, _ = word.partition("=")
+        if re.match(r"[~+]*(.*@)?hydra\b", key):
+            raise UserError(
+                f"{word[:100]} configures Hydra itself, which may run any program; leave it out (to submit jobs to "
+                "SLURM: python scripts/reproduce.py table=1 launcher=slurm)"
+            )
         if equals and key.lstrip("+") in OF_REPRODUCE:
             raise UserError(
                 f"{word} is an option of another command: python scripts/reproduce.py table=1 preset=quick; train.py "

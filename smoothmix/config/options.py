@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig
 
 from smoothmix.config.schema import resolved
+from smoothmix.evaluation.classes import CONVENTIONS
 from smoothmix.training.recipe import check_choice
 from smoothmix.utils.distributed import TIMEOUT
 from smoothmix.utils.errors import UserError
@@ -27,6 +28,7 @@ class LoadOptions:
     std: list[float] | None = None
     output: str | None = None
     images: int | None = None
+    classes: str = "subset"
     batch_size: int | None = None
     device: str = "auto"
     timeout: float = TIMEOUT
@@ -57,6 +59,7 @@ class LoadOptions:
         if self.published is not None and self.checkpoint is None:
             raise UserError(f"published={self.published} describes a checkpoint; add checkpoint=FILE")
         check_choice("weights", self.weights, ("best", "last"))
+        check_choice("classes", self.classes, CONVENTIONS)
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, not {self.batch_size}")
 
@@ -99,7 +102,6 @@ class ExportOptions(LoadOptions):
     """The top level of configs/export.yaml; `output` is the folder that is written."""
 
     half: bool = False
-    onnx: bool = False
 
 
 Options = TypeVar("Options", bound=LoadOptions)

@@ -8,8 +8,9 @@ from typing import IO, Any
 import yaml
 
 from smoothmix.config.schema import RunConfig
+from smoothmix.utils.data import other_images
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import hold, read_object, write_text
+from smoothmix.utils.files import hold, read_object, read_text, write_text
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
 IGNORED = {"output", "device", "timeout", "step", "log_every", "log_images_every", "logger", "checkpoint_every"}
@@ -70,10 +71,7 @@ def is_finished(directory: Path, data_fingerprint: str) -> bool:
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"cannot read {path} ({error}); choose another output=, or move it away") from error
     if fingerprint != data_fingerprint:
-        raise UserError(
-            f"{directory} holds a finished run on other images (fingerprint {fingerprint}, now {data_fingerprint}); "
-            "give this data set another dataset.name or output"
-        )
+        raise other_images(f"{directory} holds a finished run", fingerprint, data_fingerprint)
     return True
 
 
@@ -108,10 +106,10 @@ def read(path: Path) -> dict[str, Any]:
         UserError: the file is missing, or is not YAML of plain values.
     """
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(read_text(path))
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); is {path.parent} a run directory?") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not YAML of plain values: {str(error).splitlines()[0]}") from error
     if not isinstance(config, dict) or not isinstance(config.get("dataset"), dict):
         raise UserError(f"{path} is not the configuration of a run")

@@ -1,8 +1,8 @@
 """The configuration, typed and checked before anything starts.
 
 A run, its recipe and the options of the evaluations are dataclasses. `dataset`, `model` and `mixing` are open groups:
-`_target_` names a callable of this repository, timm or torchvision, and the other keys are its arguments, checked
-against its signature. Every mistake becomes one sentence that suggests the nearest valid name.
+`_target_` names a callable that this repository exports, and the other keys are its arguments, checked against its
+signature. Every mistake becomes one sentence that suggests the nearest valid name.
 """
 
 import importlib
@@ -12,7 +12,8 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,28 +32,25 @@ GROUPS = ("dataset", "model", "mixing")
 READ_BY_OTHERS: dict[str, set[str]] = {"dataset": {"mix_p", "cutout_size"}, "model": set(), "mixing": set()}
 # arguments that the program supplies itself
 SUPPLIED: dict[str, set[str]] = {"dataset": {"seed"}, "model": {"num_classes"}, "mixing": {"num_classes", "generator"}}
-# whose exported names, and whose classes, a _target_ may be: a stranger's file can run nothing else
+# whose exported names a _target_ may be: a stranger's file can run nothing else
 EXPORTED_BY = {"dataset": "datasets", "model": "models", "mixing": "smoothmix"}
-CLASSES_OF: dict[str, tuple[str, ...]] = {
-    "dataset": (),
-    "model": ("timm.models", "torchvision.models"),
-    "mixing": ("torchvision.transforms.v2",),
-}
+# what older runs called what is exported under another name now
+RENAMED = {f"torchvision.transforms.v2.{name}": f"smoothmix.torchvision_{name.lower()}" for name in ("MixUp", "CutMix")}
 
 
 @dataclass
 class Component:
-    """An open group: its name, the callable that `_target_` names, and every other key."""
+    """An open group: its name, the callable that `_target_` names and that is its `factory`, and every other key."""
 
     name: str
     target: str
     options: dict[str, Any]
+    factory: Callable[..., Any] = field(compare=False, repr=False)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Component":
-        """Return what `to_dict` was made from."""
-        options = {key: value for key, value in values.items() if key not in ("name", "_target_")}
-        return cls(values["name"], values["_target_"], options)
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The parameters of the factory."""
+        return inspect.signature(self.factory, eval_str=True).parameters
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as they stand in the YAML file."""
@@ -71,12 +69,6 @@ class RunConfig(Settings):
     dataset: Component
     model: Component
     mixing: Component
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
-        """Return what `to_dict` was made from."""
-        groups = {group: Component.from_dict(values[group]) for group in GROUPS}
-        return cls(**{**values, "recipe": Recipe(**values["recipe"]), **groups})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values: what config.yaml and the checkpoints hold."""
@@ -184,80 +176,66 @@ def _is_list(hint: Any) -> bool:
 def arguments(group: str, component: Component) -> dict[str, Any]:
     """Return the keys of a group that are arguments of its `_target_`."""
     given = {key: value for key, value in component.options.items() if key not in READ_BY_OTHERS[group]}
-    return given | ({"name": component.name} if "name" in parameters_of(group, component) else {})
-
-
-def parameters_of(group: str, component: Component) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of a group's `_target_`; raises as :func:`find_target`."""
-    return inspect.signature(find_target(group, component.target)).parameters
+    return given | ({"name": component.name} if "name" in component.parameters else {})
 
 
 def find_target(group: str, path: str) -> Callable[..., Any]:
-    """Return the callable that a group's `_target_` names, if it is one that this group may call.
-
-    That is: what `datasets`, `models` or `smoothmix` export, and classes of timm and torchvision. Functions of timm and
-    torchvision are not admitted, since some of them unpickle files.
+    """Return the callable that a group's `_target_` names: one that `datasets`, `models` or `smoothmix` exports.
 
     Raises:
-        UserError: it lies elsewhere, does not exist, or is not such a thing.
+        UserError: it lies elsewhere, or does not exist.
     """
-    home, classes_of = EXPORTED_BY[group], CLASSES_OF[group]
-    module_path, _, name = path.rpartition(".")
-    if module_path != home and not _inside(module_path, classes_of):
-        also = "".join(f" or be a class of {place}" for place in classes_of)
-        raise UserError(f"{group}._target_={path} is not allowed: it must be exported by {home}{also}")
-    try:
-        module = importlib.import_module(module_path)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{group}._target_={path}: there is no module {error.name}") from error
-    public = module.__all__ if module_path == home else [word for word in vars(module) if not word.startswith("_")]
-    if name not in public:
-        raise UserError(f"{group}._target_={path}: {module_path} has no {name}; {nearest(name, public)}")
-    target = getattr(module, name)
-    if module_path != home and not (isinstance(target, type) and _inside(target.__module__, classes_of)):
-        hint = "; use models.timm_model with the model's name" if group == "model" else ""
-        raise UserError(f"{group}._target_={path} is not a class of {' or '.join(classes_of)}{hint}")
-    return typing.cast("Callable[..., Any]", target)
-
-
-def _inside(module_path: str, places: tuple[str, ...]) -> bool:
-    return any(module_path == place or module_path.startswith(place + ".") for place in places)
+    home = EXPORTED_BY[group]
+    module_path, _, name = RENAMED.get(path, path).rpartition(".")
+    if group == "model" and module_path == "torchvision.models":  # of older runs
+        return partial(importlib.import_module(home).torchvision_model, name)
+    if module_path != home:
+        raise UserError(f"{group}._target_={path} is not allowed: it must be exported by {home}")
+    exported = importlib.import_module(home)
+    if name not in exported.__all__:
+        raise UserError(f"{group}._target_={path}: {home} has no {name}; {nearest(name, exported.__all__)}")
+    return typing.cast("Callable[..., Any]", getattr(exported, name))
 
 
 def check_component(group: str, node: Any) -> Component:
     """Return the group that plain values describe.
 
     Raises:
-        UserError: a `_target_` outside the allowed packages, or arguments that it does not have or cannot take.
+        UserError: a `_target_` that is not exported, or arguments that it does not have or cannot take.
     """
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise UserError(f"{group} must be one of configs/{group}/ or have a _target_, not {node!r}")
-    if not isinstance(node.get("name"), str):
-        raise UserError(f"{group}.name is missing: it names a folder of the run directory")
-    component = Component.from_dict(node)
-    target = find_target(group, component.target)
-    parameters = inspect.signature(target).parameters
-    hints = typing.get_type_hints(typing.cast("Any", target).__init__ if isinstance(target, type) else target)
+    name = node.get("name")
+    if type(name) not in (str, int):
+        raise UserError(f"{group}.name={name!r} should be a text: it names a folder of the run directory")
+    options = {key: value for key, value in node.items() if key not in ("name", "_target_")}
+    component = Component(str(name), node["_target_"], options, find_target(group, node["_target_"]))
+    for key, parameter in component.parameters.items():
+        if parameter.annotation is float and type(options.get(key)) is int:
+            options[key] = float(options[key])  # so that p=1 and p=1.0 are the same run
+    _check_arguments(group, component)
+    return component
+
+
+def _check_arguments(group: str, component: Component) -> None:
+    parameters, given = component.parameters, arguments(group, component)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for key, value in arguments(group, component).items():
+    for key, value in given.items():
         if key in SUPPLIED[group]:
             raise UserError(f"{group}.{key} is set by the program; leave it out")
         if key not in parameters and not open_ended:
             known = (set(parameters) | READ_BY_OTHERS[group] | {"name"}) - SUPPLIED[group]
             raise UserError(f"unknown key {group}.{key}; {nearest(str(key), known)}")
-        if hints.get(key) is float and type(value) is int:
-            component.options[key] = value = float(value)  # so that p=1 and p=1.0 are the same run
         if type(value) is int and value > (most := LIMITS.get(key, value)):
             raise UserError(f"{group}.{key}={value} is too large; give at most {most}")
-        if not _fits(value, hints.get(key, Any)):
-            wanted = hints[key].__name__ if isinstance(hints[key], type) else hints[key]
+        hint = parameters[key].annotation if key in parameters else Any
+        if not _fits(value, hint):
+            wanted = hint.__name__ if isinstance(hint, type) else hint
             raise UserError(f"{group}.{key}={value!r} should be of type {wanted}")
     for key, parameter in parameters.items():
         open_end = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        needed = parameter.default is parameter.empty and not open_end and key not in SUPPLIED[group]
-        if needed and key not in node:
+        if parameter.default is parameter.empty and not open_end and key not in {*given, *SUPPLIED[group]}:
             raise UserError(f"{group}.{key} is missing; {component.target} needs it")
-    return component
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Annotated, Any, ClassVar, Self
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.calibration import MEASURES
-from smoothmix.evaluation.classification import evaluate
 from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import start
@@ -24,6 +21,7 @@ from smoothmix.utils.files import hold, weights_digest
 from smoothmix.utils.records import Name, Percentage, Record, is_float, is_name, is_object, is_percentage
 
 Cells = dict[str, dict[int, float]]  # {corruption: {severity: value}}
+Measure = Callable[[Batches], dict[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class CorruptionRecord(Record):
         A file that is older than the record is the one that was evaluated, and is not read.
         """
         weights = self.path.with_name(f"{self.weights}.pt")
-        if not weights.exists() or weights.stat().st_mtime_ns < self.path.stat().st_mtime_ns:
+        if not weights.is_file() or weights.stat().st_mtime_ns < self.path.stat().st_mtime_ns:
             return
         if weights_digest(weights) != self.weights_sha256:
             raise UserError(f"{self.path} was made with other weights than {weights}; move it away and evaluate again")
@@ -140,60 +138,51 @@ def _cells(by_name: Mapping[str, Any], holds: Callable[[Any], bool]) -> Cells:
     }
 
 
-def evaluate_cells(
-    model: nn.Module,
+def evaluate_pairs(
+    measure: Measure,
     batches: Callable[[str, int], Batches],
     names: Iterable[str],
     images: int,
-    ranks: Ranks,
     record: CorruptionRecord,
-    channels_last: bool = False,
+    is_main: bool = True,
 ) -> None:
-    """Fill `record` with the errors of the corruptions `names` at all severities, in %.
+    """Fill `record` with the errors of the corruptions `names` at all severities; skip what it holds.
 
-    Rank 0 writes it to its `path` after each corruption-severity pair.
-    ``batches(name, severity)`` are this rank's, as :func:`evaluate` takes them. Cells that `record` holds are skipped.
+    `measure` returns what :func:`evaluate` does of this rank's ``batches(name, severity)``. With `is_main` the record
+    is written to its `path` after each corruption-severity pair.
 
     Raises:
-        UserError: a cell has not `images` images.
+        UserError: a pair has not `images` images.
     """
     errors = record.top1_errors
-    cells = [(name, severity) for name in names for severity in SEVERITIES if severity not in errors.get(name, {})]
-    for name, severity in tqdm(cells, desc="cells", disable=not (ranks.is_main and sys.stderr.isatty())):
-        result = evaluate(model, batches(name, severity), ranks, channels_last=channels_last)
+    pairs = [(name, severity) for name in names for severity in SEVERITIES if severity not in errors.get(name, {})]
+    for name, severity in tqdm(pairs, desc="corruptions", disable=not (is_main and sys.stderr.isatty())):
+        result = measure(batches(name, severity))
         if result["images"] != images:
             raise UserError(
                 f"{name} at severity {severity} has {result['images']} images, but the clean test set has {images}: "
                 "errors on a part are not comparable with the benchmark's; complete its files"
             )
         record.add(name, severity, result)
-        if ranks.is_main:
+        if is_main:
             record.write(record.path)
 
 
 def evaluate_benchmark(
-    model: nn.Module,
-    batches: Callable[[str, int], Any],
+    measure: Measure,
+    clean: Batches,
+    batches: Callable[[str, int], Batches],
     names: Iterable[str],
-    clean_batches: Any,
-    ranks: Ranks,
+    *,
     path: Path,
+    ranks: Ranks,
     identity: dict[str, Any],
-    channels_last: bool = False,
-    facts: Mapping[str, Any] = MappingProxyType({}),
+    facts: Mapping[str, Any],
 ) -> CorruptionRecord:
-    """Evaluate `model` on clean images and on the corruptions `names`, resuming the record `path`; rank 0 locks it.
+    """Evaluate on this rank's `clean` batches and on the corruptions `names`, resuming the record `path`.
 
-    Args:
-        model, batches, names, channels_last: as :func:`evaluate_cells` takes them.
-        clean_batches: this rank's batches of the clean test images.
-        ranks: this process among the others.
-        path: of the record.
-        identity: what the errors are of.
-        facts: what else the record is to say.
-
-    Returns:
-        The record.
+    Rank 0 locks the record. `measure`, `batches` and `names` are as :func:`evaluate_pairs` takes them; `identity` says
+    what the errors are of, `facts` what else the record is to say.
 
     Raises:
         UserError: the record is another evaluation's or in use, or images are missing.
@@ -201,15 +190,15 @@ def evaluate_benchmark(
     with lock(path) if ranks.is_main else nullcontext():
         ranks.any(False)  # the others read the record when it is locked
         begun = resumed(path, identity, ranks.device)
-        clean = evaluate(model, clean_batches, ranks, channels_last=channels_last)
-        images = int(clean["images"])
+        result = measure(clean)
+        images = int(result["images"])
         record = CorruptionRecord(
             **identity,
             **begun,
-            clean_top1_error=clean["top1_error"],
-            clean_calibration={measure: clean[measure] for measure in MEASURES},
+            clean_top1_error=result["top1_error"],
+            clean_calibration={name: result[name] for name in MEASURES},
             extra={**facts, "images": images, "world_size": ranks.world_size},
             path=path,
         )
-        evaluate_cells(model, batches, names, images, ranks, record, channels_last)
+        evaluate_pairs(measure, batches, names, images, record, ranks.is_main)
     return record

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -41,10 +42,11 @@ class Strategy:
     _seed_of_worker: int | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num_classes, int) or self.num_classes < 1:
+        if not isinstance(self.num_classes, Integral) or self.num_classes < 1:
             raise ValueError(
                 f"num_classes is {self.num_classes!r}: pass the number of classes, a whole number above 0."
             )
+        self.num_classes = int(self.num_classes)
         if not 0 <= self.p <= 1:
             raise ValueError(f"p is {self.p}: pass the probability of mixing, between 0 and 1.")
 

@@ -15,9 +15,10 @@ from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.reporting import figures
 from smoothmix.reporting.frames import LEVELS, TOP1
 from smoothmix.reporting.methods import name_of
-from smoothmix.reporting.page import Block, Page, Picture, code_block, heading
+from smoothmix.reporting.page import Block, Markdown, Page, Picture, code_block, heading
 from smoothmix.reporting.statistics import interval, number
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import write_text
 
 ALEXNETS = "imagenet_c"  # the benchmark on which mCE is defined
 SHOWN = {TOP1: ("error (%)", ".2f"), **MEASURES}
@@ -81,6 +82,32 @@ def card(records: Sequence[AnyRecord], after_title: Sequence[Block] = ()) -> Pag
     page.add(heading("Commands"), code_block(list(commands)))
     page.add(heading("Provenance"), pd.DataFrame(_provenance(records), columns=["", "value"]))
     return page
+
+
+def write_card(page: Page, path: Path, before: str = "") -> None:
+    """Write a page to `path`, behind the text `before`, and its pictures beside it.
+
+    Raises:
+        UserError: the file system refuses.
+    """
+    for picture in page.pictures:
+        write_text(path.with_name(picture.name), picture.content.decode())
+    write_text(path, before + page.markdown())
+
+
+def usage(folder: Path, half: bool) -> list[Block]:
+    """Return the blocks of a card that say how to use the exported weights in `folder`."""
+    lines = f"""```python
+# CLONE: where the repository is
+network = torch.hub.load("CLONE", "pretrained", "{folder.name}", source="local")
+# or, with the clone first on sys.path
+network = smoothmix.load_pretrained("{folder.name}")
+```"""
+    blocks: list[Block] = [heading("Use"), Markdown(lines)]
+    blocks.append("Images are float32 (N, 3, S, S), values 0 to 1, minus `mean`, over `std` (see config.json).")
+    if half:
+        blocks.append("The weights are stored in half precision; the numbers here were measured before the conversion.")
+    return blocks
 
 
 def front_matter(records: Sequence[AnyRecord]) -> str:

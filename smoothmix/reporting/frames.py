@@ -32,8 +32,8 @@ NAME = re.compile(r"([^/]+)/([^/]+)/([^/]+)/([^/]+)-([^/-]+)(?:/seed(\d+))?")
 KEY = ("dataset", "model", "method", "recipe", "config_hash", "seed")  # what the name of a run consists of
 RECORDS: dict[str, type[RunRecord | CorruptionRecord | CleanRecord]] = {  # by the names of their files
     r"summary\.json": RunRecord,
-    r".+\..+_c-(files|generate)(-\d+)?\.json": CorruptionRecord,
-    r".+\..+-(test|val|train)(-\d+)?\.json": CleanRecord,
+    r".+\..+_c-(files|generate)(-\d+)?(-(all|subset)_classes)?\.json": CorruptionRecord,
+    r".+\..+-(test|val|train)(-\d+)?(-(all|subset)_classes)?\.json": CleanRecord,
 }
 LEVELS = [f"severity_{severity}" for severity in SEVERITIES]
 EVALUATION = ["run", "weights", "benchmark", "source", "images"]  # what tells one evaluation from another
@@ -260,7 +260,8 @@ def _lines_of(record: CleanRecord | CorruptionRecord) -> list[dict[str, Any]]:
     of_evaluation = dict.fromkeys(ERRORS) | {"run": run_name(record), "weights": record.weights}
     of_evaluation |= {"images": record.fact("images"), "fingerprint": record.data_fingerprint}
     if isinstance(record, CleanRecord):
-        of_evaluation |= {"benchmark": record.split, "source": "clean images", "corruption": "clean"}
+        classes = f", argmax over {classes} classes" if (classes := record.fact("classes")) else ""
+        of_evaluation |= {"benchmark": record.split, "source": f"clean images{classes}", "corruption": "clean"}
         lines = [{"measure": name, "clean": getattr(record, name)} for name in (TOP1, "top5_error", *MEASURES)]
     else:
         of_evaluation |= {"benchmark": record.benchmark, "source": record.source}

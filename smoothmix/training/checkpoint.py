@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from smoothmix.training.state import TrainingState, best_row
+from smoothmix.utils.data import other_images
 from smoothmix.utils.distributed import is_lost_rank
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import replacing
@@ -189,10 +190,7 @@ class Checkpoints:
 
     def _check_belongs(self, state: dict[str, Any]) -> None:
         if state["data"] != self.fingerprint:
-            raise UserError(
-                f"{self.directory} was trained on other images (fingerprint {state['data']}, now {self.fingerprint}); "
-                "give this data set another dataset.name or output"
-            )
+            raise other_images(f"{self.directory} was trained", state["data"], self.fingerprint)
         then = f"{state['world_size']} ranks on {state['device']}"
         now = f"{self.ranks.world_size} ranks on {self.ranks.device.type}"
         if state["step"] and then != now:

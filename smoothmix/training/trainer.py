@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
+from smoothmix.evaluation.classes import class_facts
 from smoothmix.evaluation.classification import batch_size, evaluate
 from smoothmix.mixing.identity import Identity
 from smoothmix.training.checkpoint import Checkpoints
@@ -290,6 +291,7 @@ class Trainer:
             "last": history[-1],
             "images": self.data.sizes,
             "data_fingerprint": self.data.fingerprint,
+            **class_facts(self.data.class_names),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "images_per_second": sorted(row["images_per_second"] for row in history)[len(history) // 2],
             "seconds": sum(row["seconds"] for row in history),

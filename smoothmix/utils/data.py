@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from smoothmix.utils.distributed import Ranks
+from smoothmix.utils.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 
@@ -49,7 +50,7 @@ class ImageDataset(Protocol):
         num_classes: number of classes.
         class_names: name of each label.
         image_size: S, side of an image in pixels.
-        fingerprint: short hash of what identifies the data.
+        fingerprint: short hash of what identifies the data: the pixels, or the names and sizes of all files.
         sizes: images in each split, ``{"train": 50000, "test": 10000}``; "val" too where images are held out.
         mean, std: the normalisation, of each channel, for values in [0, 1].
         fine_test_labels: int64, of the finest kind there is, of the test images: files of corrupted images hold these.
@@ -92,3 +93,12 @@ class CorruptedImages(Protocol):
 
     def batches(self, name: str, severity: int, batch_size: int) -> Batches:
         """Return this rank's batches of one corruption at one severity: images uint8 (n, 3, S, S), labels (n,)."""
+
+
+def other_images(trained: str, then: str, now: str) -> UserError:
+    """Return the error for a run (`trained` says which) whose data set had another fingerprint."""
+    return UserError(
+        f"{trained} on other images (fingerprint {then}, now {now}); give this data set another dataset.name or output "
+        "(a fingerprint of class folders did not cover the sizes of files at first, and a run from then differs on the "
+        "same images too: finish it with the version that began it)"
+    )

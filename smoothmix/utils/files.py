@@ -2,7 +2,7 @@
 
 Nothing is written through a symbolic link: a folder may come from a stranger, and a link in it would let a write reach
 any file of the user. The system unlocks a file when the process that locked it ends, however it ends. Nested values
-that come from a file are bounded (`is_small`) before they are traversed.
+that come from a file are bounded (`is_small`) before they are traversed, and so is the file (`read_text`).
 """
 
 import fcntl
@@ -13,12 +13,15 @@ import json
 import os
 import secrets
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from smoothmix.utils.errors import UserError
+
+SMALL = 16 << 20  # bytes; the metrics of 50,000 epochs
 
 
 def open_no_follow(path: Path, flags: int) -> int:
@@ -168,14 +171,26 @@ def parse_object(text: str) -> dict[str, Any]:
     return content
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in the file `path`.
+def read_text(path: Path) -> str:
+    """Return the text of a small file, which a stranger may have made: UTF-8, without a byte order mark.
 
     Raises:
-        ValueError: the file holds anything else.
+        ValueError: it is a pipe or a device, has more than `SMALL` bytes, or is not UTF-8.
         OSError: it cannot be read.
     """
-    return parse_object(path.read_text(encoding="utf-8"))
+    # a pipe would wait for a writer
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        content = file.read(SMALL + 1)
+    if len(content) > SMALL:
+        raise ValueError(f"it has more than {SMALL >> 20} MiB")
+    return content.decode("utf-8-sig")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in the small file `path`; raises as `read_text`, and ValueError for anything else."""
+    return parse_object(read_text(path))
 
 
 def is_small(values: Any, depth: int = 16, most: int = 1000) -> bool:

@@ -1,15 +1,47 @@
-"""Batches as one picture: images side by side, a caption below each."""
+"""Pictures: what a network sees of one, and a batch as one, images side by side with a caption below each."""
 
 import io
 from collections.abc import Sequence
 
 import torch
 from PIL import Image, ImageDraw
+from PIL.Image import Resampling
 from torch import Tensor
+
+from smoothmix.utils.errors import UserError
 
 CELL = 128  # pixels, side of the largest image
 LINE = 12  # pixels, height of a line of a caption
 MARGIN = 4  # pixels
+# What files may hold, whatever they are called. Pillow would try all it knows, and hand PostScript to Ghostscript.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
+STRIP = 256  # of the longer to the shorter side of an image, at most
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of any mode as RGB, loaded: grey is repeated, a palette looked up, alpha dropped.
+
+    Raises:
+        UserError: it has more than 8 bits per channel.
+    """
+    if image.mode[0] in "IF":  # convert would cut off what is above 255, and not scale it
+        raise UserError(f"it has more than 8 bits per channel, in mode {image.mode}; save it with 8")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert() always copies
+
+
+def center_crop(image: Image.Image, size: int, resize: int) -> Image.Image:
+    """Resize the shorter side to `resize` (bilinear, antialiased) and cut out the central square of side `size`.
+
+    Raises:
+        UserError: the image is a strip, which would become huge.
+    """
+    short = min(image.size)
+    if max(image.size) > STRIP * short:
+        raise UserError(f"it has {image.width}x{image.height} pixels, more than {STRIP}:1")
+    width, height = (int(resize * side / short) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.resize((width, height), Resampling.BILINEAR).crop((left, top, left + size, top + size))
 
 
 def grid(rows: Sequence[Tensor], captions: Sequence[str] = ()) -> bytes:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NoReturn
 
 from smoothmix.utils.errors import UserError
 
@@ -18,20 +19,34 @@ def subfolders(folder: str | Path) -> list[str]:
     Raises:
         UserError: `folder` cannot be read.
     """
-    return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+    return sorted(filter(_is_own, next(os.walk(folder, onerror=_refuse))[1]))
 
 
 def walk_files(folder: str | Path, problems: list[str] | None = None) -> Iterator[str]:
-    """Yield the paths of all files beneath `folder`, without hidden files, pipes and files in hidden or tool folders.
+    """Yield the paths of all files beneath `folder`, without hidden files and files in hidden or tool folders.
 
-    Within a folder they are sorted, links last. Links are followed, but no folder is entered twice, nor one that
-    `folder` lies in. With `problems`, a sentence about each folder that cannot be read is put there.
+    Links are followed, but no folder is entered twice, nor one that `folder` lies in. A path need not be that of a
+    regular file. With `problems`, a sentence about each folder that cannot be read is put there.
 
     Raises:
         UserError: a folder cannot be read, and there is no list of `problems`.
     """
-    above = Path(folder).resolve().parents
-    yield from _walk(folder, {_identity(path) for path in (folder, *above)}, problems)
+
+    def report(error: OSError) -> None:
+        if problems is None:
+            _refuse(error)
+        problems.append(_sentence(error))
+
+    top = Path(os.path.realpath(folder))
+    entered = {str(path) for path in (top, *top.parents)}
+    for place, folders, files in os.walk(folder, onerror=report, followlinks=True):
+        paths = [(os.path.islink(path := os.path.join(place, name)), name, path) for name in filter(_is_own, folders)]
+        folders.clear()
+        for _, name, path in sorted(paths):
+            if (real := os.path.realpath(path)) not in entered:
+                entered.add(real)
+                folders.append(name)
+        yield from (os.path.join(place, name) for name in sorted(files) if not name.startswith("."))
 
 
 def find_files(folder: str | Path, pattern: str, problems: list[str] | None = None) -> list[Path]:
@@ -39,38 +54,13 @@ def find_files(folder: str | Path, pattern: str, problems: list[str] | None = No
     return sorted(Path(path) for path in walk_files(folder, problems) if fnmatchcase(os.path.basename(path), pattern))
 
 
-def _walk(folder: str | Path, entered: set[tuple[int, int]], problems: list[str] | None) -> Iterator[str]:
-    try:
-        entries = _entries(folder)
-    except UserError as error:
-        if problems is None:
-            raise
-        problems.append(str(error))
-        return
-    for entry in entries:
-        if entry.is_file() or (entry.is_symlink() and not entry.is_dir()):  # no pipes, which would wait for a writer
-            yield entry.path
-        elif entry.is_dir() and (identity := _identity(entry.path)) not in entered:
-            entered.add(identity)
-            yield from _walk(entry.path, entered, problems)
+def _is_own(name: str) -> bool:
+    return not name.startswith(".") and name not in TOOL_FOLDERS
 
 
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if not entry.name.startswith(".") and entry.name not in TOOL_FOLDERS]
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-    return sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(_sentence(error)) from error
 
 
-def _identity(folder: str | Path) -> tuple[int, int]:
-    try:
-        status = os.stat(folder)
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-    return status.st_dev, status.st_ino
-
-
-def _unreadable(folder: str | Path, error: OSError) -> UserError:
-    return UserError(f"cannot read the folder {folder} ({error.strerror}): make it readable, or move it away")
+def _sentence(error: OSError) -> str:
+    return f"cannot read the folder {error.filename} ({error.strerror}): make it readable, or move it away"

@@ -15,8 +15,12 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.files import read_object
 
 MORE_VALUES, MORE_TENSORS = 100_000_000, 10_000
+KEYS = ("state_dict", "model", "net", "network", "model_state_dict", "model_ema", "state_dict_ema")
+# torch.compile's, DataParallel's, what a wrapper calls its network (Lightning's), and MMPretrain's two
+PREFIXES = (("_orig_mod.",), ("module.",), ("model.",), ("net.",), ("network.",), ("backbone.", "head."))
 
 
 def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[..., Any], str]] = ()) -> Any:
@@ -36,36 +40,60 @@ def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[...,
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(list(admitted)):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path} is not a checkpoint of tensors and plain values only, so it was not loaded") from error
+        raise UserError(
+            f"{path} holds more than tensors and plain values, so it was not loaded; where you trust it, load it with "
+            "torch.load(FILE, weights_only=False) and save its state_dict alone"
+        ) from error
     except Exception as error:  # damaged bytes make torch raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the weights in a file of other code, on the CPU: .safetensors, or what `torch.save` wrote.
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], list[str] | None]:
+    """Return the weights in a file of other code, on the CPU, and the names of its classes if it has them.
 
-    They may stand under "state_dict" or "model", and their names may begin with what DataParallel or torch.compile puts
-    there. Counters of batches, which PyTorch before 0.4.1 did not have, are zero.
+    The file is what `torch.save` wrote, or .safetensors, with config.json beside it if scripts/export.py wrote it. The
+    weights may stand under one of `KEYS`, and all their names may begin with one of `PREFIXES`. Counters of batches,
+    which PyTorch before 0.4.1 did not have, are zero.
 
     Raises:
         UserError: the file is missing or damaged, or holds anything else.
     """
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else read(path, [Namespace, *_numpy_scalars()])
-    for key in ("state_dict", "model"):
+    if path.suffix == ".safetensors":
+        content: Any = _read_safetensors(path)
+        described = path.with_name("config.json")
+        names = class_names_in(read_object(described), described) if described.is_file() else None
+    else:
+        content = read(path, [Namespace, *_numpy_scalars()])
+        names = class_names_in(content, path)
+    for key in KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
     if not content or not tensors:
-        raise UserError(f"{path} holds no weights: it should be a state dict, bare or under 'state_dict' or 'model'")
+        raise UserError(f"{path} holds no weights: it should be a state dict, bare or under {' or '.join(KEYS)}")
     weights = {str(name): tensor for name, tensor in content.items()}
-    for prefix in ("_orig_mod.", "module."):
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    while any(all(name.startswith(prefixes) for name in weights) for prefixes in PREFIXES):
+        weights = {name.partition(".")[2]: tensor for name, tensor in weights.items()}
     for name in list(weights):
         if name.endswith("running_mean"):
             weights.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
-    return weights
+    return weights, names
+
+
+def class_names_in(content: Any, path: Path) -> list[str] | None:
+    """Return the `class_names` of a checkpoint or a description: output k is ``class_names[k]``. None if it has none.
+
+    Raises:
+        UserError: they are not distinct names.
+    """
+    names = content.get("class_names") if isinstance(content, dict) else None
+    if names is None:
+        return None
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    if not texts or texts != names or len({*texts}) < len(texts):
+        raise UserError(f"{path} is damaged: its class_names are not a list of different names; restore a copy")
+    return texts
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -204,18 +204,18 @@ def test_another_severity(arrays, folders, severity):
     with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, not"):
         CorruptedArrays(folder, labels, SIDE).batches("fog", severity, 10)
     with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, not"):
-        CorruptedFolders(folders[0], folders[1], 0).batches("snow", severity, 10)
+        CorruptedFolders(folders[0], folders[1], 7, 0).batches("snow", severity, 10)
 
 
 def test_where_the_files_came_from(arrays):
     folder, labels, _ = arrays
     assert CorruptedArrays(folder, labels, SIDE).source == "published files"
-    assert CorruptedFolders(folder, [], 0).source == "published files"
+    assert CorruptedFolders(folder, [], 0, 0).source == "published files"
     note = folder / "generated.json"
     note.write_text(json.dumps({"seed": 3, "version": "1"}))
     reader = CorruptedArrays(folder, labels, SIDE)
     assert reader.source == "generated files (seed 3)"
-    assert CorruptedFolders(folder, [], 0).source == "generated files (seed 3)"
+    assert CorruptedFolders(folder, [], 0, 0).source == "generated files (seed 3)"
     with pytest.raises(UserError, match=r"there is no .*snow.npy: make the files with `python scripts/make_corr"):
         reader.batches("snow", 1, 10)
     note.write_text(json.dumps({"seed": 3, "device_type": "cuda"}))  # drew other numbers than a CPU
@@ -233,7 +233,7 @@ def test_where_the_files_came_from(arrays):
 def test_folders_by_rank(folders, world_size, workers):
     folder, names, pixels = folders
     ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
-    readers = [CorruptedFolders(folder, names, workers, one) for one in ranks]
+    readers = [CorruptedFolders(folder, names, 7, workers, one) for one in ranks]
     for severity in (1, 5):
         batches = dealt(readers, "snow", severity, 2)
         assert [len(found) for _, found in batches] == [2, 2, 2, 1]
@@ -251,7 +251,7 @@ def test_workers_end_with_their_batches(folders, monkeypatch):
 
     make_loader = corrupted.make_loader
     monkeypatch.setattr(corrupted, "make_loader", keeping)
-    cell = CorruptedFolders(folders[0], folders[1], 1).batches("snow", 1, 2)
+    cell = CorruptedFolders(folders[0], folders[1], 7, 1).batches("snow", 1, 2)
     batches = iter(cell)
     next(batches)
     (worker,) = loaders[0]._iterator._workers
@@ -262,7 +262,7 @@ def test_workers_end_with_their_batches(folders, monkeypatch):
 
 def test_missing_folders(folders):
     folder, names, _ = folders
-    reader = CorruptedFolders(folder, names, 0)
+    reader = CorruptedFolders(folder, names, 7, 0)
     assert list(reader.missing(["fog", "snow"])) == ["fog"]
     with pytest.raises(UserError, match=r"no folder .*fog/1: get the files with .*download.py imagenet_c --root"):
         reader.batches("fog", 1, 2)
@@ -272,7 +272,7 @@ def test_missing_folders(folders):
 
 def test_folders_of_other_classes(folders):
     folder, names, _ = folders
-    reader = CorruptedFolders(folder, names, 0)
+    reader = CorruptedFolders(folder, names, 7, 0)
     (folder / "snow" / "1" / ".hidden").mkdir()
     reader.batches("snow", 1, 2)
     (folder / "snow" / "1" / "n04").mkdir()
@@ -285,10 +285,10 @@ def test_folders_of_other_classes(folders):
 
 def test_severities_that_are_not_complete(folders):
     folder, names, _ = folders
-    reader = CorruptedFolders(folder, names, 0)
+    reader = CorruptedFolders(folder, names, 7, 0)
     reader.batches("snow", 1, 2)
     next((folder / "snow" / "3" / "n02").iterdir()).unlink()
-    with pytest.raises(UserError, match=r"snow/3 holds 6 images and .*snow/1 7: delete the incomplete one"):
+    with pytest.raises(UserError, match=r"snow/3 holds 6 images, the clean test set 7"):
         reader.batches("snow", 3, 2)
 
 
@@ -296,12 +296,12 @@ def test_severities_that_are_not_complete(folders):
 def test_images_that_are_not_as_published(folders, workers):
     folder, names, _ = folders
     path = folder / "snow" / "1" / "n02" / "ILSVRC2012_val_1.JPEG"
-    cell = CorruptedFolders(folder, names, workers).batches("snow", 1, 2)
+    cell = CorruptedFolders(folder, names, 7, workers).batches("snow", 1, 2)
     Image.new("RGB", (256, 224)).save(path)
-    with pytest.raises(UserError, match=rf"^the image {path} is 256x224, not 224x224: .* never resized"):
+    with pytest.raises(UserError, match=rf"{path} .*256x224"):
         list(cell)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match=f"cannot read the image {path}"):
+    with pytest.raises(UserError, match=f"{path} .*(?i:truncated)"):
         list(cell)
     with pytest.raises(UserError, match="workers=-1 is negative"):
-        CorruptedFolders(folder, names, -1)
+        CorruptedFolders(folder, names, 7, -1)

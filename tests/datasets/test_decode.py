@@ -1,4 +1,4 @@
-import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 from torchvision.transforms import functional as TF
 
-from datasets import decode
-from datasets.decode import center_crop, load_rgb, resized_crop
+from datasets.decode import load_rgb, resized_crop
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.pictures import center_crop
 
 
 def test_center_crop_is_that_of_torchvision():
@@ -19,41 +20,14 @@ def test_center_crop_is_that_of_torchvision():
             assert np.array_equal(np.asarray(center_crop(image, size, resize)), np.asarray(theirs))
 
 
-def strip(height: int, width: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-def test_the_crop_of_a_strip_has_the_pixels_that_pillow_would_compute(monkeypatch):
-    """Many sizes, enlarged and reduced; Pillow's order of the two passes is the same in all versions for these."""
-    rng = np.random.default_rng(0)
-    compared = 0
-    for _ in range(150):
-        short, aspect = (int(number) for number in np.exp(rng.uniform((0, 0), (4, 5))))
-        resize = int(rng.integers(1, 40))
-        size = int(rng.integers(1, resize + 1))
-        for height, width in ((short, short * aspect + 1), (short * (aspect + 101), short)):
-            image = strip(height, width)
-            monkeypatch.setattr(decode, "LARGE", 1 << 40)
-            whole = np.asarray(center_crop(image, size, resize))
-            monkeypatch.setattr(decode, "LARGE", 0)
-            assert np.array_equal(np.asarray(center_crop(image, size, resize)), whole), (height, width, size, resize)
-            compared += 1
-    assert compared == 300
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 60_000), (60_000, 1)])
-def test_a_strip_takes_little_memory(height, width):
-    """The whole of it, resized, would take 12 GB."""
-    image = strip(height, width)
-    tracemalloc.start()
-    cropped = center_crop(image, 224, 256)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert cropped.size == (224, 224)
-    assert peak < 16 << 20
-    middle = np.asarray(image).reshape(-1, 3)[30_000 - 1 : 30_000 + 1]  # 256 times enlarged: between two pixels
-    assert (np.asarray(cropped) >= middle.min(0)).all()
-    assert (np.asarray(cropped) <= middle.max(0)).all()
+@pytest.mark.parametrize("size", [(257, 1), (2, 600), (60_000, 1)])
+def test_a_strip_is_refused_before_it_becomes_huge(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    with pytest.raises(UserError) as error:
+        load_rgb(str(tmp_path / "a.png"), partial(center_crop, size=224, resize=256))
+    assert f"{tmp_path}/a.png" in str(error.value)
+    assert f"{size[0]}x{size[1]}" in str(error.value)
+    assert center_crop(Image.new("RGB", (256, 1)), 2, 2).size == (2, 2)
 
 
 def saved(image: Image.Image, path: Path, **options) -> str:

@@ -5,6 +5,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from datasets import digits
+from tests.batches import epoch_of
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_normalised_training_images_have_mean_0_and_std_1(data):
 def test_training_images_are_shifted_but_never_mirrored(data):
     raw, _ = data.arrays("train")
     batches = data.train_batches(200, seed=0)
-    images, _ = next(batches.epoch(0))
+    images, _ = next(epoch_of(batches, 0))
     from datasets.sampling import epoch_order
 
     index = epoch_order(1437, 0, 0)[:200]

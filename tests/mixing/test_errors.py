@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,10 @@ from smoothmix import CenterGaussian, CutMix, Cutout, HideAndSeek, LabelSmoothin
 from tests.mixing.strategies import ALL
 
 IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+
+
+def test_whole_numbers_of_numpy_are_numbers():
+    assert CutMix(num_classes=np.int64(3))(IMAGES, LABELS)[1].shape == (4, 3)
 
 
 @pytest.mark.parametrize("method", ALL)

@@ -49,6 +49,7 @@ def test_pretrained_is_handed_on(monkeypatch):
 
     seen = []
     monkeypatch.setattr(timm, "create_model", lambda name, **kwargs: seen.append((name, kwargs)))
+    monkeypatch.setattr("models.timm_models._notice_a_missing_network", lambda: None)
     timm_model("resnet18", 10)
     timm_model("resnet18", 10, pretrained=True)
     assert seen == [

@@ -45,7 +45,7 @@ def test_workers_that_cannot_start_leave_ctrl_c_as_it_was(monkeypatch):
     monkeypatch.setattr(script.ProcessPoolExecutor, "submit", submit)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(OSError, match="no more processes"):
-        list(script._by_workers(argparse.Namespace(workers=1), [("fog", 1)]))
+        list(script._by_workers(argparse.Namespace(workers=1), [("fog", (1,))]))
     assert signal.getsignal(signal.SIGINT) is before
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
@@ -96,23 +96,21 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, capsys, tmp_pat
     wait_until(lambda: children(process.pid))
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C, as its worker imports
     out, complaint = process.communicate(timeout=30)
-    assert (process.returncode, out, [line for line in complaint.splitlines() if "corruptions and" not in line]) == (
+    assert (process.returncode, out, [line for line in complaint.splitlines() if "corruptions:" not in line]) == (
         130, "", ["interrupted"]
     )  # fmt: skip
 
     process = Command(*command(folder)[1:])
-    wait_until(lambda: list(folder.glob(".parts/*-*.npy")))
+    wait_until(lambda: [path for path in folder.glob("*.npy") if path.stem in NAMES])
     workers = children(process.pid)
     process.kill()  # and not its workers
     assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
     wait_until(lambda: not any(map(is_running, workers)), 10)
     assert len(workers) >= 1
     assert len(arrays(folder)) < len(arrays(made))
-    kept = {path: path.stat().st_mtime_ns for path in folder.glob(".parts/*-*.npy")}
-    assert kept
-    (folder / ".parts" / "zoom_blur-5.npy.unfinished").write_bytes(b"half of an array, as an earlier version left it")
-    damaged = max(kept)
-    damaged.write_bytes(damaged.read_bytes()[:-1])
+    (folder / ".parts" / "zoom_blur-5.npy").write_bytes(b"half of an array, as an earlier version left it")
+    (kept,) = (path for path in folder.glob("*.npy") if path.stem in NAMES)
+    before = kept.stat().st_mtime_ns
 
     process = Command(*command(folder)[1:])
     wait_until(lambda: "process" in (folder / ".lock").read_text() and children(process.pid))
@@ -120,6 +118,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, capsys, tmp_pat
     assert capsys.readouterr().err.startswith(f"error: {folder} is in use by process {process.pid} on ")
     assert process.wait() == 0
     assert arrays(folder) == arrays(made)
+    assert kept.stat().st_mtime_ns == before
     assert {path.name for path in folder.iterdir()} == {path.name for path in made.iterdir()}
     assert len(json.loads((folder / "generated.json").read_text())["starts"]) in (2, 3)  # Ctrl-C may have come earlier
 
@@ -128,17 +127,16 @@ def test_what_is_whole_is_kept_and_the_rest_is_made_again(made, tmp_path, monkey
     folder = tmp_path / "DIGITS-C"
     shutil.copytree(made, folder)
     writer = script.Generator(arguments(folder, "digits_c")).writer
-    assert all(writer.is_done(name, severity) for name in NAMES for severity in range(1, 6))
-    assert not writer.is_done("fog", 1)
+    assert writer.jobs([*NAMES, "fog"]) == [("fog", (1, 2, 3, 4, 5))]
     snow = folder / "snow.npy"
     whole = snow.read_bytes()
     short = io.BytesIO()
     np.save(short, np.load(snow)[:250])
     for damaged in (whole[:-1], whole[:50], b"", short.getvalue()):
         snow.write_bytes(damaged)
-        assert not any(writer.is_done("snow", severity) for severity in range(1, 6))
+        assert writer.jobs(NAMES) == [("snow", (1, 2, 3, 4, 5))]
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*_*.npy")}
-    monkeypatch.setattr(script, "_by_workers", lambda args, pairs: script._on_gpu(script.Generator(args), pairs))
+    monkeypatch.setattr(script, "_by_workers", lambda args, jobs: script._on_gpu(script.Generator(args), jobs))
     assert script.make(arguments(folder, "digits_c", corruptions=NAMES)) == {}
     assert snow.read_bytes() == whole
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*_*.npy")} == before
@@ -146,7 +144,7 @@ def test_what_is_whole_is_kept_and_the_rest_is_made_again(made, tmp_path, monkey
 
 def arguments(output, benchmark, **changes):
     given = {"benchmark": benchmark, "output": output, "root": Path("data"), "seed": 0, "device": "cpu", "workers": 1,
-             "corruptions": ["contrast"], "no_verify": False}  # fmt: skip
+             "corruptions": ["contrast"]}  # fmt: skip
     return argparse.Namespace(**given | changes)
 
 
@@ -218,7 +216,7 @@ def test_images_of_one_name_are_refused(monkeypatch, tmp_path):
 
 def test_what_cannot_be_made_is_named_and_the_rest_is_made(monkeypatch, capsys, tmp_path, run_main):
     monkeypatch.setattr(script.GeneratedImages, "missing", lambda self, names: {"frost": "no photographs"})
-    monkeypatch.setattr(script, "_by_workers", lambda args, pairs: script._on_gpu(script.Generator(args), pairs))
+    monkeypatch.setattr(script, "_by_workers", lambda args, jobs: script._on_gpu(script.Generator(args), jobs))
     overrides = ["digits_c", "--output", tmp_path / "c", "--workers", "1", "--corruptions", "frost", "contrast"]
     assert run_main(*overrides) == 0
     assert "not made: frost: no photographs" in capsys.readouterr().out
@@ -245,20 +243,21 @@ def test_imagenet_c_is_jpeg_files_in_class_folders(monkeypatch, tmp_path):
     (stale / "of an interrupted start.JPEG").write_bytes(b"")
     writer.prepare()
     assert not list((folder / ".parts").iterdir())
-    for severity in range(1, 6):
-        assert not writer.is_done("contrast", severity)
-        generator.make("contrast", severity)
-        assert writer.is_done("contrast", severity)
+    jobs = writer.jobs(["contrast"])
+    assert jobs == [("contrast", (severity,)) for severity in range(1, 6)]
+    for done, job in enumerate(jobs, start=1):
+        generator.make(job)
+        assert writer.jobs(["contrast"]) == jobs[done:]
     one, two, *_ = sorted(folder.glob("contrast/1/*/*"))
     whole = one.read_bytes()
     for spoil in (one.unlink, lambda: one.write_bytes(whole[:-1]), lambda: one.write_bytes(b"")):
         spoil()
-        assert not writer.is_done("contrast", 1)
+        assert writer.jobs(["contrast"]) == jobs[:1]
         one.write_bytes(whole)
     shutil.copy(two, two.with_name("another.JPEG"))
-    assert not writer.is_done("contrast", 1)
-    generator.make("contrast", 1)
-    assert writer.is_done("contrast", 1)
+    assert writer.jobs(["contrast"]) == jobs[:1]
+    generator.make(jobs[0])
+    assert writer.jobs(["contrast"]) == []
     assert not list(folder.glob("*.npy"))
     assert sorted(str(path.relative_to(folder)) for path in folder.glob("contrast/3/*/*")) == [
         f"contrast/3/{name}/ILSVRC2012_val_{i}.JPEG" for name in ("n01", "n02") for i in range(2)

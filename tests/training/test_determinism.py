@@ -20,6 +20,7 @@ from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.numerics import derive_seed
+from tests.batches import epoch_of
 from tests.training.runs import state_of
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +92,6 @@ def test_no_draw_of_an_image_is_another_s(tmp_path, augment):
     for seed, rank in itertools.product(range(2), range(2)):
         batches = data.train_batches(8, seed, Ranks(rank=rank, world_size=2))
         for epoch in range(2):
-            seen += [image for images, _ in batches.epoch(epoch) for image in images]
+            seen += [image for images, _ in epoch_of(batches, epoch) for image in images]
     assert len(seen) == 64 * data.views
     all_differ(seen)

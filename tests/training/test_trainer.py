@@ -18,6 +18,7 @@ from smoothmix.utils.command import StopSignal
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
+from tests.batches import epoch_of
 from tests.training.runs import weights_of
 
 CPU = Ranks(torch.device("cpu"))
@@ -28,7 +29,7 @@ def test_one_step_is_sgd_with_nesterov_on_the_mixed_batch(make_trainer, tiny_dat
     trainer.fit()
 
     model = tiny_model().train()
-    images, labels = next(tiny_data().train_batches(46, 0).epoch(0))
+    images, labels = next(epoch_of(tiny_data().train_batches(46, 0), 0))
     again = make_trainer("again", epochs=1, batch_size=46)
     again.state.seed_streams(0)
     images, targets = again.mixing(images, labels)
@@ -161,7 +162,7 @@ def test_three_views_are_one_network_call_and_count_as_one_image(make_trainer, t
     assert row["images_per_second"] * row["seconds"] < 2 * 46
 
     # the first step is that of the written loss on the data set's batch
-    images, labels = next(data.train_batches(8, 0).epoch(0))
+    images, labels = next(epoch_of(data.train_batches(8, 0), 0))
     torch.manual_seed(derive_seed(0, "layers", 0, 0))
     logits = tiny_model().train()(images.contiguous())
     clean, one, two = (part.softmax(dim=1) for part in logits.chunk(3))

@@ -10,8 +10,9 @@ from contextlib import suppress
 import pytest
 
 from smoothmix.training.log import EventFile
+from smoothmix.utils import files
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import hold, is_held, open_no_follow, replacing, write_text
+from smoothmix.utils.files import hold, is_held, open_no_follow, read_object, read_text, replacing, write_text
 from tests.commands import ROOT, python
 
 KILLED = """
@@ -138,3 +139,22 @@ def test_a_lock_names_who_has_it_and_ends_with_the_file(folder):
             hold(folder / ".lock", folder)
     assert not is_held(folder / ".lock")
     hold(folder / ".lock", folder).close()
+
+
+# ---- small files that a stranger may have made
+
+
+@pytest.mark.timeout(10)
+def test_only_small_regular_files_are_read(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    os.mkfifo(path)
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for special in (path, tmp_path / "zero"):
+        with pytest.raises(ValueError, match="not a regular file"):
+            read_text(special)
+    path.unlink()
+    path.write_bytes('\ufeff{"a": "ä"}'.encode())
+    assert read_object(path) == {"a": "ä"}
+    monkeypatch.setattr(files, "SMALL", 7)
+    with pytest.raises(ValueError, match="more than"):
+        read_text(path)
