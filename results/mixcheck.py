@@ -2,8 +2,9 @@
 
     python -m smoothmix.check --peers
 
-Each library is imported when its operation is built; those that are not installed are listed. A law does not apply to
-what an operation is documented to do otherwise, ours or theirs: the reason quotes or names the source.
+Each library is imported when its operation is built; those that are not installed are listed (openmixup installs with
+`pip install --no-deps openmixup`). A law does not apply to what an operation is documented to do otherwise, ours or
+theirs: the reason quotes the source.
 """
 
 import importlib.util
