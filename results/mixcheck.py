@@ -315,6 +315,7 @@ def to_markdown(rows: dict[str, Report | str]) -> str:
         "drawn has another distribution than is stated; or the result is right, but its form, its gradient or a",
         "compiler costs the user something. One rule for ours and theirs: a law does not apply (n/a) where the",
         "library's documentation, error message or author says so, or where the operation lacks the argument.",
+        "✓ passed, ✗ failed.",
         "",
         f"| operation | {' | '.join(GROUPS)} | " + " | ".join(f"`{law}`" for law in laws) + " |",
         "|---|" + ":-:|" * (len(GROUPS) + len(laws)),

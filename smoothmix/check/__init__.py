@@ -90,7 +90,8 @@ def assert_mixing(
     __tracebackhide__ = True  # pytest shows the line of the test
     report = check_mixing(make, not_applicable=not_applicable, share=share)
     if not report.passed:
-        raise AssertionError(Report(report.operation, tuple(e for e in report.entries if e.verdict == FAIL)))
+        failures = tuple(entry for entry in report.entries if entry.verdict == FAIL)
+        raise AssertionError(str(Report(report.operation, failures)))
 
 
 @contextmanager
