@@ -35,8 +35,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Call `main`, and exit with the status that it returns if that is not 0.
 
     A UserError is printed as one sentence, then its notes (exit status 2). Ctrl-C gives 130 and a closed standard
-    output 141, as a shell reports SIGINT and SIGPIPE. Characters that the terminal's encoding lacks are escaped. Commands
-    whose imports take long set SIGINT to SIG_DFL before them; from here on it is a KeyboardInterrupt again.
+    output 141, as a shell reports SIGINT and SIGPIPE. Characters that the terminal's encoding lacks are escaped.
+    Commands whose imports take long set SIGINT to SIG_DFL before them; from here on it is a KeyboardInterrupt again.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Garbage collection would go through all that is imported again and again, and once more at the end.
