@@ -62,7 +62,7 @@ def follow(page, root):
 
 def test_the_worked_example_of_adding_a_method(copy):
     written, commands = follow(ROOT / "docs" / "add-a-method.md", copy)
-    assert len(written) == 7
+    assert len(written) == 6
     for path in written:
         if path.endswith(".py"):
             ast.parse((copy / path).read_text())

@@ -1,6 +1,8 @@
 """Exact bounds of counts: what chance alone can bring about, with the standard library."""
 
 import math
+import statistics
+from collections.abc import Sequence
 
 
 def binomial_interval(n: int, q: float, alpha: float) -> tuple[int, int]:
@@ -32,6 +34,19 @@ def largest_rate(k: int, n: int, alpha: float) -> float:
         )
         low, high = (q, high) if below > alpha else (low, q)
     return high
+
+
+def mean_interval(values: Sequence[float], alpha: float) -> tuple[float, float]:
+    """Return limits of the mean of independent draws in [0, 1], wrong with a probability of at most `alpha`.
+
+    The empirical Bernstein bound (Maurer & Pontil, 2009, Theorem 4), on either side; it holds for any distribution.
+    """
+    n, log = len(values), math.log(4 / alpha)
+    if n < 2:
+        return 0.0, 1.0
+    mean, variance = statistics.fmean(values), statistics.variance(values)
+    radius = math.sqrt(2 * variance * log / n) + 7 * log / (3 * (n - 1))
+    return mean - radius, mean + radius
 
 
 def _interval(log_probabilities: list[float], alpha: float) -> tuple[int, int]:

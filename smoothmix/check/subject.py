@@ -1,9 +1,9 @@
-"""The operation under test: how it is built, seeded and called, and the batches that make its work visible."""
+"""The operation under test: how it is built, seeded and called, and the images that make its work visible."""
 
 import inspect
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +15,7 @@ from smoothmix.utils.errors import UserError
 Operation = Callable[[Tensor, Tensor], Any]
 STANDARD = ("num_classes", "p", "per_sample", "generator")
 
-ADAPT = """Wrap it, for example:
-
+EXAMPLE = """
     def make(*, num_classes, p=1.0, per_sample=False, generator=None):
         def operation(images, labels):  # (N, C, H, W) and (N,)
             mixed, label_a, label_b, weight = yours(images, labels)
@@ -31,22 +30,24 @@ class Broken(Exception):
     """A law does not hold; the message is the evidence."""
 
 
-class Subject:
-    """What is checked: `make`, the arguments it takes, and other values to try for them."""
+class Refused(Broken):
+    """The operation cannot mix a batch."""
 
-    def __init__(
-        self,
-        make: Callable[..., Operation],
-        not_applicable: Mapping[str, str],
-        variants: Mapping[str, tuple[Any, Any]],
-    ) -> None:
+
+class Subject:
+    """What is checked: `make`, the arguments that it takes, and the mean own share that its author expects.
+
+    Raises:
+        UserError: `make` has another signature, or its operation cannot mix an ordinary batch.
+    """
+
+    def __init__(self, make: Callable[..., Operation], share: float | None = None) -> None:
         self.make = make
-        self.not_applicable = not_applicable
-        self.variants = variants
+        self.share = share
         try:
             parameters = inspect.signature(make).parameters.values()
         except (TypeError, ValueError):
-            raise UserError(f"{name_of(make)} has no signature to read: pass a function make().\n{ADAPT}") from None
+            raise _misfit(f"{name_of(make)} has no signature to read: pass a function make()") from None
         self._open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         named = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
         self.defaults = {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
@@ -54,11 +55,16 @@ class Subject:
         unknown = [name for name in required if name not in STANDARD]
         if unknown or not self.takes("num_classes"):
             wrong = f"needs {', '.join(unknown)}" if unknown else "does not take num_classes"
-            raise UserError(
-                f"{name_of(make)} {wrong}: make() is called with those of the keywords {', '.join(STANDARD)} "
-                f"that it has; give every other argument a default. {ADAPT}"
+            raise _misfit(
+                f"{name_of(make)} {wrong}: pass a function make() that is called with those of the keywords "
+                f"{', '.join(STANDARD)} that it has, and returns the operation"
             )
-        self._try()
+        try:
+            self.mix(one_hot_channels(4, 32, 32), torch.arange(4))
+        except Refused as error:
+            raise _misfit(f"the operation cannot mix an ordinary batch: {error}") from error
+        except Exception as error:
+            raise _misfit(f"make() fails with {short(error)}") from error
 
     def takes(self, name: str) -> bool:
         """Return whether make() has this argument."""
@@ -81,51 +87,28 @@ class Subject:
         named = [f"{name}={value}" for name, value in arguments.items()]
         return call(operation, images, labels, ", ".join([*named, f"seed {seed}"]))
 
-    def _try(self) -> None:
-        """See whether an operation is callable with a batch and returns one.
 
-        Raises:
-            UserError: it has another signature.
-        """
-        images, labels = one_hot_channels(2, 8, 8), torch.arange(2)
-        try:
-            operation = self.build(0, num_classes=2)
-        except Exception as error:
-            raise UserError(f"make() fails with {type(error).__name__}: {error}. {ADAPT}") from error
-        if not callable(operation):
-            raise UserError(f"make() returned {describe(operation)}, which is not callable. {ADAPT}")
-        try:
-            inspect.signature(operation).bind(images, labels)
-        except ValueError:  # a builtin
-            pass
-        except TypeError as error:
-            raise UserError(f"the operation cannot be called with (images, labels): {error}. {ADAPT}") from error
-        try:
-            result = operation(images, labels)
-        except Exception:  # a law's matter, which will show the batch
-            return
-        if not isinstance(result, tuple | list) or len(result) != 2 or not all(isinstance(x, Tensor) for x in result):
-            raise UserError(f"the operation returned {describe(result)}, not (images, targets). {ADAPT}")
-        if result[1].ndim != 2:
-            shape = tuple(result[1].shape)
-            raise UserError(f"the targets have shape {shape}, not (N, num_classes). {ADAPT}")
+def _misfit(sentence: str) -> UserError:
+    error = UserError(f"{sentence}. Wrap your operation, for example:")
+    error.add_note(EXAMPLE)
+    return error
 
 
 def call(operation: Operation, images: Tensor, labels: Tensor, context: str = "") -> tuple[Tensor, Tensor]:
     """Return the operation's images and targets; it gets copies, which it may modify.
 
     Raises:
-        Broken: it raises, whatever it raises, or returns something else; names the batch.
+        Refused: it raises, whatever it raises, or returns something else; names the batch.
     """
     batch = f"on images {describe(images)} and labels {describe(labels)}{', ' * bool(context)}{context}"
     try:
         result = operation(images.clone(), labels.clone())
     except Exception as error:
-        raise Broken(f"{short(error)} ({batch})") from error
+        raise Refused(f"{short(error)} ({batch})") from error
     if not isinstance(result, tuple | list) or len(result) != 2 or not all(isinstance(x, Tensor) for x in result):
-        raise Broken(f"returned {describe(result)}, not (images, targets) ({batch})")
+        raise Refused(f"returned {describe(result)}, not (images, targets) ({batch})")
     if result[0].shape != images.shape or result[1].ndim != 2 or len(result[1]) != len(images):
-        raise Broken(f"returned images {describe(result[0])} and targets {describe(result[1])} ({batch})")
+        raise Refused(f"returned images {describe(result[0])} and targets {describe(result[1])} ({batch})")
     return result[0], result[1]
 
 
@@ -142,10 +125,9 @@ def one_hot_channels(n: int, height: int, width: int, dtype: torch.dtype = torch
     return torch.eye(n)[:, :, None, None].expand(n, n, height, width).to(dtype).contiguous()
 
 
-def random_batch(n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return normal images (n, 3, height, width) and n different labels."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(n, 3, height, width, generator=generator), torch.arange(n)
+def random_images(n: int, height: int, width: int) -> Tensor:
+    """Return normal images (n, 3, height, width)."""
+    return torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
 def seed_everything(seed: int) -> None:

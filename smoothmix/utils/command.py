@@ -34,9 +34,9 @@ Batch = TypeVar("Batch")
 def run(main: Callable[[], int | None]) -> None:
     """Call `main`, and exit with the status that it returns if that is not 0.
 
-    A UserError is printed as one sentence (exit status 2). Ctrl-C gives 130 and a closed standard output 141, as a
-    shell reports SIGINT and SIGPIPE. Characters that the terminal's encoding lacks are escaped. Commands whose imports
-    take long set SIGINT to SIG_DFL before them; from here on it is a KeyboardInterrupt again.
+    A UserError is printed as one sentence, then its notes (exit status 2). Ctrl-C gives 130 and a closed standard
+    output 141, as a shell reports SIGINT and SIGPIPE. Characters that the terminal's encoding lacks are escaped.
+    Commands whose imports take long set SIGINT to SIG_DFL before them; from here on it is a KeyboardInterrupt again.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Garbage collection would go through all that is imported again and again, and once more at the end.
@@ -62,7 +62,7 @@ def status_of(main: Callable[[], int | None]) -> int | str | None:
     except SystemExit as stop:  # argparse's
         return stop.code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,9 +1,11 @@
 """The bounds of counts against scipy's distributions."""
 
+import math
+
 import pytest
 from scipy import stats
 
-from smoothmix.check.bounds import agreement_interval, binomial_interval, largest_rate
+from smoothmix.check.bounds import agreement_interval, binomial_interval, largest_rate, mean_interval
 
 
 def assert_narrowest(law, low, high, alpha):
@@ -38,3 +40,21 @@ def test_largest_rate_is_clopper_and_pearsons(k, n):
 
 def test_largest_rate_of_all_is_one():
     assert largest_rate(5, 5, 1e-6) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("q", [0.02, 0.3, 0.5])
+def test_the_mean_is_outside_its_limits_rarely_enough(q):
+    """Of draws that are 0 or 1, the widest law: summed over all counts of ones."""
+    n, alpha, missed = 60, 0.05, 0.0
+    for ones in range(n + 1):
+        low, high = mean_interval([1.0] * ones + [0.0] * (n - ones), alpha)
+        missed += 0 if low <= q <= high else stats.binom(n, q).pmf(ones)
+    assert missed <= alpha
+
+
+def test_the_limits_of_a_mean_follow_the_variance():
+    log = math.log(4 / 0.01)
+    assert mean_interval([0.2, 0.4] * 50, 0.01)[1] == pytest.approx(
+        0.3 + math.sqrt(2 * 0.1**2 * 100 / 99 * log / 100) + 7 * log / (3 * 99)
+    )
+    assert mean_interval([0.5], 0.01) == (0, 1)
