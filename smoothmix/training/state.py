@@ -39,6 +39,10 @@ class TrainingState:
     ) -> None:
         self.model, self.optimizer, self.scaler = model, optimizer, scaler
         self.generator, self.ranks = generator, ranks
+        # SGD would make them in its first step, uninitialised, and a step that fp16 skips never writes them
+        for group in optimizer.param_groups:
+            for weight in group["params"] if group["momentum"] else ():
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -116,9 +120,9 @@ class TrainingState:
 
     def load_dict(self, state: dict[str, Any]) -> None:
         """Take over what `to_dict` returned, but for the weights: these are `checkpoint.load_model`'s to check."""
-        # the momentum only: what the recipe says is set already
-        own = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": own})
+        # the momentum only: what the recipe says is set already; older ones have none of weights without gradients
+        own = self.optimizer.state_dict()
+        self.optimizer.load_state_dict(own | {"state": own["state"] | state["optimizer"]["state"]})
         if state.get("scaler"):  # older checkpoints have none
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]

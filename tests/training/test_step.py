@@ -18,36 +18,45 @@ from tests.training.runs import weights_of
 CPU = Ranks(torch.device("cpu"))
 
 
-def test_fp16_scales_the_loss_skips_a_step_that_overflows_and_resumes(make_trainer):
-    trainer = make_trainer("run", settings=Settings(precision="fp16"))
-    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
-    trainer.network = trainer.model.train()
-    trainer.state.scaler = GradScaler("cpu", init_scale=1e38)  # overflows in float16
-    trainer.train_step(*next(trainer.batches.inputs(0)))
-    assert all(map(torch.equal, before, trainer.model.parameters()))
-    assert trainer.state.scaler.get_scale() == pytest.approx(5e37)
-    trainer.state.scaler = GradScaler("cpu", init_scale=8.0)
-    trainer.train_step(*next(trainer.batches.inputs(0)))
-    assert not any(map(torch.equal, before, trainer.model.parameters()))
+def test_an_fp16_step_that_overflows_changes_nothing_and_the_next_is_the_first(make_trainer, monkeypatch):
+    """Whatever the memory held before: here all that is not initialised is 1000."""
+    monkeypatch.setattr("torch.empty_like", lambda like, **options: torch.full_like(like, 1000.0, **options))
+    runs = []
+    for name, scales in (("overflows", (1e38, 8.0)), ("does not", (8.0,))):
+        trainer = make_trainer(name, settings=Settings(precision="fp16"))
+        trainer.network, before = trainer.model.train(), weights_of(trainer)
+        for scale in scales:
+            trainer.state.scaler = GradScaler("cpu", init_scale=scale)
+            trainer.state.seed_streams(0)
+            trainer.train_step(*next(trainer.batches.inputs(0)))
+            assert torch.equal(weights_of(trainer), before) == (scale == 1e38)
+            assert trainer.state.scaler.get_scale() == pytest.approx(5e37 if scale == 1e38 else 8.0)
+        runs.append((weights_of(trainer), trainer.state.to_dict()["optimizer"]["state"]))
+    (weights, momentum), (expected, expected_momentum) = runs
+    assert torch.equal(weights, expected)
+    for number, entry in expected_momentum.items():
+        assert torch.equal(momentum[number]["momentum_buffer"], entry["momentum_buffer"])
     resumed = make_trainer("resumed", settings=Settings(precision="fp16"))
     resumed.state.load_dict(trainer.state.to_dict())
     assert resumed.state.scaler.get_scale() == 8.0
 
 
 def test_fp16_trains_as_fp32_does(make_trainer):
-    """The weights of one step differ by what float16 rounds, 11 bits, and not by the scale of the loss."""
-    steps = []
+    """The weights after two steps differ by what float16 rounds, 11 bits, and not by the scale of the loss."""
+    changes = []
     for precision in ("fp32", "fp16"):
         trainer = make_trainer(precision, settings=Settings(precision=precision))
         trainer.model[3].p = 0.0  # dropout draws other numbers in another precision
-        if precision == "fp16":
-            trainer.state.scaler = GradScaler("cpu", init_scale=512.0)
-        trainer.network = trainer.model.train()
-        trainer.state.seed_streams(0)
-        before = weights_of(trainer)
-        trainer.train_step(*next(trainer.batches.inputs(0)))
-        steps.append(weights_of(trainer) - before)
-    assert (steps[1] - steps[0]).norm() / steps[0].norm() < 0.01
+        trainer.network, before = trainer.model.train(), weights_of(trainer)
+        batch = next(trainer.batches.inputs(0))
+        done = 0
+        while done < 2:  # the default scale overflows at first
+            trainer.state.seed_streams(done)
+            scale = trainer.state.scaler.get_scale()
+            trainer.train_step(*batch)
+            done += trainer.state.scaler.get_scale() >= scale
+        changes.append(weights_of(trainer) - before)
+    assert (changes[1] - changes[0]).norm() / changes[0].norm() < 0.01
 
 
 def test_speed_counts_what_a_device_has_done_not_what_was_queued(make_trainer, monkeypatch):
