@@ -6,7 +6,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, unreadable
 
 # What files may hold, whatever they are called. Pillow would try all it knows, and hand PostScript to Ghostscript.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
@@ -29,6 +29,8 @@ def load_rgb(path: str) -> Image.Image:
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")  # convert() always copies
     except Exception as error:  # damaged files make Pillow raise nearly anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise unreadable(path, error) from error
         raise UserError(f"cannot read the image {path} ({error}): replace the file or remove it") from error
 
 

@@ -3,6 +3,7 @@
 import atexit
 import os
 import queue
+import resource
 import shutil
 import signal
 import tempfile
@@ -23,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from datasets.sampling import EpochSampler, rank_pieces
 from smoothmix.utils.command import kill
 from smoothmix.utils.data import Batch
-from smoothmix.utils.distributed import TIMEOUT, Ranks
+from smoothmix.utils.distributed import TIMEOUT, Ranks, of_torchrun
 from smoothmix.utils.errors import UserError
 
 LIMIT = TIMEOUT / 2  # seconds to wait for a batch; other ranks wait longer, so that this one says what it waits for
@@ -203,9 +204,11 @@ def make_loader(items: Dataset, batches: Any, workers: int, device: torch.device
     """Return a loader of the items that `batches` names, read by `workers` processes that serve every epoch.
 
     Raises:
-        UserError: there is too little shared memory for the batches, or TMPDIR is no folder for the workers' sockets.
+        UserError: there is too little shared memory for the batches, too few files may be open, or TMPDIR is no folder
+            for the workers' sockets.
     """
     if workers:
+        _check_open_files(workers)
         _check_sockets()
         _check_shared_memory(items, batches, workers)
     loader = DataLoader(
@@ -222,6 +225,16 @@ def make_loader(items: Dataset, batches: Any, workers: int, device: torch.device
     # A program that fails in the middle of an epoch would otherwise wait 5 seconds for each worker.
     atexit.register(stop_workers, weakref.ref(loader))
     return loader
+
+
+def _check_open_files(workers: int) -> None:
+    """Raise UserError unless this process may open the files of so many workers: with too few, a batch never comes."""
+    allowed, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], 64 + 16 * workers
+    if 0 <= allowed < needed:
+        raise UserError(
+            f"{workers} workers need {needed} open files, and {allowed} are allowed: raise that (ulimit -n 4096) or "
+            "set a smaller dataset.workers"
+        )
 
 
 def _check_sockets() -> None:
@@ -244,7 +257,7 @@ def _check_shared_memory(items: Any, batches: Any, workers: int) -> None:
     if isinstance(item, UserError):
         return  # it will be raised with its batch
     size = len(keys) * sum(column.nbytes for column in item)
-    needed = (PREFETCH * workers + 3) * size * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # 3: received, and in use
+    needed = (PREFETCH * workers + 3) * size * of_torchrun("LOCAL_WORLD_SIZE", 1)  # 3: received, and in use
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
         raise UserError(

@@ -226,7 +226,7 @@ def test_published_weights_of_other_classes_are_refused(folder, tmp_path, monkey
         (["+model.pretrained=true"], r"either model.checkpoint=FILE, or those that timm publishes, \+model"),
         (["mean=[1,2]"], r"mean=\[1.0, 2.0\] should be a number for each of the three channels"),
         (["std=[1,0,1]"], r"std=\[1.0, 0.0, 1.0\] should be a number for each"),
-        (["output=/dev/null/x"], "cannot write to /dev/null/x .Not a directory.; give another output"),
+        (["output=/dev/null/x"], "cannot write to /dev/null/x .Not a directory.; choose another output="),
         (["dataset.num_classes=7"], "has 3 classes, not 7"),
         (["images=33"], "images=33 is out of range: choose 0 to 32 of the 33 images"),
         (["split=val"], "split must be one of test, not val"),

@@ -153,7 +153,7 @@ def load_run(options: LoadOptions) -> LoadedRun:
         load_model(model, in_precision_of(model, weights) if options.is_external else weights, path)
     output = Path(options.output).expanduser() if options.output else path.parent
     if options.output or weights is None:
-        make_folder(output, "output")
+        make_folder(output, "output=")
     return LoadedRun(
         config=config,
         path=path,

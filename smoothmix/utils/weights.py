@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, unreadable
 
 MORE_VALUES, MORE_TENSORS = 100_000_000, 10_000
 
@@ -37,6 +37,8 @@ def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[...,
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is not a checkpoint of tensors and plain values only, so it was not loaded") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     except Exception as error:  # damaged bytes make torch raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
@@ -78,7 +80,9 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} needs the package safetensors; run `pip install safetensors`") from error
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except SafetensorError as error:
         raise UserError(f"{path} is truncated or damaged ({error}); restore a copy") from error
 
 

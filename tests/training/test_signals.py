@@ -102,6 +102,6 @@ def test_only_a_run_that_was_stopped_and_saved_writes_the_file(make_trainer, mon
 
     monkeypatch.setenv("SMOOTHMIX_STOPPED", str(tmp_path / "nowhere" / "stopped"))
     trainer = make_trainer("unwritable", epochs=1)
-    monkeypatch.setattr(trainer.checkpoints, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(trainer.checkpoints, "export_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(UserError, match="cannot write"):
         trainer.fit()

@@ -1,4 +1,4 @@
-"""What a step is made of: scaled losses, gradients in one buffer, and the pace of the host."""
+"""What a step is made of: scaled losses, and the pace of the host."""
 
 import itertools
 import time
@@ -6,16 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from smoothmix.training.recipe import Settings
-from smoothmix.training.step import FlatGradients, Pace
-from smoothmix.utils.distributed import Ranks, is_lost_rank
-from smoothmix.utils.errors import UserError
+from smoothmix.training.step import Pace
+from smoothmix.utils.distributed import Ranks
 from tests.training.runs import weights_of
-
-CPU = Ranks(torch.device("cpu"))
 
 
 def test_an_fp16_step_that_overflows_changes_nothing_and_the_next_is_the_first(make_trainer, monkeypatch):
@@ -89,45 +85,3 @@ def test_the_host_is_at_most_two_steps_ahead():
     for _ in range(4):
         pace()
     assert log == [("queued", 0), ("queued", 1), ("queued", 2), ("done", 0), ("queued", 3), ("done", 1)]
-
-
-def test_gradients_lie_in_one_buffer_in_the_format_of_their_weights(monkeypatch):
-    """Of two ranks whose sum is three times this one's gradient."""
-    monkeypatch.setattr(Ranks, "sum", lambda self, tensor: tensor.mul_(3))
-    monkeypatch.setattr(Ranks, "copy_from_main", lambda self, tensors: [tensor.neg_() for tensor in tensors])
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1)).to(memory_format=torch.channels_last)
-    model[1].bias.requires_grad_(False)
-    before = [weight.detach().clone() for weight in model.parameters()]
-    gradients = FlatGradients(model, Ranks(torch.device("cpu"), 0, 2))
-    for weight, old in zip(model.parameters(), before, strict=True):
-        assert torch.equal(weight, -old if weight.requires_grad else old)  # rank 0's
-    model(torch.randn(2, 3, 8, 8)).square().sum().backward()
-    own = [weight.grad for weight in model.parameters()]
-    gradients.average()
-    storage = gradients.buffer.untyped_storage().data_ptr()
-    for weight, gradient in zip(model.parameters(), own, strict=True):
-        if weight.requires_grad:
-            assert torch.equal(weight.grad, 1.5 * gradient)
-            assert weight.grad.stride() == weight.stride()
-            assert weight.grad.untyped_storage().data_ptr() == storage
-    assert gradients.buffer.numel() == sum(len(gradient.flatten()) for gradient in own if gradient is not None)
-
-
-def test_a_weight_without_a_gradient_is_named():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    gradients = FlatGradients(model, CPU)
-    model[1](torch.ones(1, 2)).sum().backward()
-    with pytest.raises(UserError, match=r"needs gradients of all weights, and 0\.weight has none; use step=eager"):
-        gradients.average()
-
-
-def test_a_step_that_waits_for_a_lost_rank_ends():
-    events = [SimpleNamespace(record=lambda: None, query=lambda done=done: done) for done in (True, False, True)]
-    pace = Pace(torch.device("cuda"), 0.01, iter(events).__next__)
-    for _ in events:
-        pace()
-    with pytest.raises(Exception, match=r"a train step was not done within 0\.01 seconds") as raised:
-        pace.finish()
-    assert is_lost_rank(raised.value)
-    pace.finish()
-    assert not pace.events
