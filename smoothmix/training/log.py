@@ -222,8 +222,8 @@ def closing_line(record: RunRecord, path: Path, num_classes: int) -> str:
     """Return what a finished run ends with: its test errors, where its record is, and the next command."""
     errors = []
     for when in ("last", "best"):
-        top5 = f" (top-5 {record.error(when, 5):.2f} %)" if num_classes > 5 else ""
-        errors.append(f"{when} {record.error(when):.2f} %{top5}")
+        top5 = f" (top-5 {record.error(when, 5):.2f}%)" if num_classes > 5 else ""
+        errors.append(f"{when} {record.error(when):.2f}%{top5}")
     command = shell_command(["python", "eval_corruption.py", override("run", str(path.parent))])
     return f"done: top-1 error {', '.join(errors)}; record: {path}; next: {command}"
 

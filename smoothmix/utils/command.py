@@ -47,6 +47,8 @@ def run(main: Callable[[], int | None], lossy: bool = False) -> None:
     # Garbage collection would go through all that is imported again and again, and once more at the end.
     gc.set_threshold(10_000, 50, 100)
     atexit.register(gc.freeze)
+    # what ends TensorBoard's thread is raised in the main thread again
+    threading.excepthook = lambda of: None if isinstance(of.exc_value, OSError) else threading.__excepthook__(of)
     try:
         getpass.getuser()
     except (KeyError, OSError):  # of a container without an entry in /etc/passwd; torch names a folder after the user
@@ -162,7 +164,7 @@ def explanation(error: Exception) -> str | None:
             "one pixel; choose another recipe.batch_size or dataset.val_split"
         )
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return f"cannot write {error.filename or ''} ({error.strerror}); free space or choose another folder"
+        return f"cannot write to {error.filename or 'disk'} ({error.strerror}); free space or choose another folder"
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
         return f"{error.strerror}; allow more (ulimit -n 4096)"
     if isinstance(error, MemoryError) or any(sign in text for sign in ("out of memory", "allocate memory", "ALLOC_F")):

@@ -184,7 +184,7 @@ def child(*arguments):
 
 
 def main(work, folder, point="", at="0", counts=""):
-    """Do `work` in a child process: count how often each of its points comes, or die when `point` does, the `at`-th time."""
+    """Do `work` in a child process: count how often each of its points comes, or die the `at`-th time that one does."""
     passed = dict.fromkeys(POINTS, 0)
 
     def hit(name, spoil=lambda: None):

@@ -150,8 +150,8 @@ def test_the_last_line_has_both_errors_the_record_and_a_command_that_can_be_past
     names = dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), "x")
     path = tmp_path / "a run" / "summary.json"
     line = closing_line(RunRecord(**names, seed=0, epochs=2, **rows), path, classes)
-    assert ("last 12.50 %" in line, "best 10.00 %" in line, str(path) in line) == (True,) * 3
-    assert ("top-5 1.25 %" in line) == shown
+    assert ("last 12.50%" in line, "best 10.00%" in line, str(path) in line) == (True,) * 3
+    assert ("top-5 1.25%" in line) == shown
     words = shlex.split(line.partition("next: ")[2])
     assert words[:2] == ["python", "eval_corruption.py"]
     assert words[2] == override("run", str(path.parent))

@@ -13,6 +13,7 @@ from smoothmix.config.command_line import compose
 from smoothmix.config.run_directory import lock
 from smoothmix.config.schema import check
 from smoothmix.training import checkpoint
+from smoothmix.utils.command import explanation
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
 
@@ -73,6 +74,17 @@ def test_a_small_file_that_does_not_fit_leaves_the_one_before(tmp_path, name):
         write_text(path, json.dumps(["x" * ROOM]))
     assert path.read_text() == "before"
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's
+def test_curves_that_do_not_fit_are_one_sentence(make_trainer):
+    log = make_trainer().log
+    log.begin(46)
+    with full_beyond(ROOM), pytest.raises(OSError, match="File too large") as error:  # noqa: PT012
+        for _ in range(1000):
+            log.loss(1.0)
+            log.flush()
+    assert "(File too large); free space" in explanation(error.value)
 
 
 def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path):
