@@ -147,7 +147,7 @@ def check_fit(recipe: Recipe, data: ImageDataset, mixing: object, ranks: Ranks) 
             f"recipe.batch_size={recipe.batch_size} cannot be shared evenly by {ranks.world_size} ranks; "
             "it is the global size, so choose a multiple of the number of ranks"
         )
-    if data.sizes["train"] < ranks.world_size:
+    if 0 < data.sizes.get("train", 0) < ranks.world_size:
         raise UserError(f"{data.sizes['train']} training images are too few for {ranks.world_size} ranks; use fewer")
     if data.views > 1 and not isinstance(mixing, Identity):
         raise UserError(

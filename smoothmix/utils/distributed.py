@@ -114,11 +114,12 @@ def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
             "torchrun --nproc_per_node=2 train.py"
         )
     if not dist.is_initialized():
+        rank = of_torchrun("RANK", 0)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
             timeout=timedelta(seconds=timeout),
             store=_store(timeout),
-            rank=of_torchrun("RANK", 0),
+            rank=rank,
             world_size=world_size,
         )
         atexit.register(destroy_process_group)
