@@ -84,7 +84,7 @@ def test_nesterov_without_momentum():
     ("ranks", "images", "mixing", "remedy"),
     [
         (Ranks(torch.device("cpu"), 0, 3), {}, Identity, "recipe.batch_size=4 .* 3 ranks"),
-        (Ranks(torch.device("cpu"), 0, 2), {"sizes": {"train": 1}}, Identity, "1 training images .* 2 ranks; use fewer"),
+        (Ranks(torch.device("cpu"), 0, 2), {"sizes": {"train": 1}}, Identity, "1 training images .* 2 ranks; use "),
         (CPU, {"views": 3}, SmoothMixC, "SmoothMixC .* 3 views .*; use mixing=identity"),
         (CPU, {"views": 3}, Cutout, "Cutout .* 3 views .*; use mixing=identity"),
         (CPU, {"views": 3}, Identity, None),
