@@ -15,6 +15,7 @@ def main(composed):
     from smoothmix.config import build
     from smoothmix.config import run_directory as run_dir
     from smoothmix.config.schema import check
+    from smoothmix.training.log import closing_line
     from smoothmix.training.trainer import Trainer
     from smoothmix.utils.distributed import init_distributed
 
@@ -38,8 +39,10 @@ def main(composed):
             print(f"note: the learning rate never decays: recipe.decay_epochs={recipe.decay_epochs} are not reached")
     trainer.fit()
     if ranks.is_main:
-        trainer.record(run_dir.config_hash(config)).write(directory / "summary.json")
+        record, path = trainer.record(run_dir.config_hash(config)), directory / "summary.json"
+        record.write(path)
         lock.close()
+        print(closing_line(record, path, data.num_classes))
 
 
 if __name__ == "__main__":

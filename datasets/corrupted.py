@@ -23,7 +23,7 @@ from smoothmix.corruptions import SEVERITIES
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.data import Batch
 from smoothmix.utils.distributed import ONE_RANK, Ranks
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, unreadable
 from smoothmix.utils.files import read_object
 from smoothmix.utils.walk import subfolders
 
@@ -235,7 +235,9 @@ def _source(folder: Path) -> str:
     try:
         made = read_object(path)
         return f"generated files (seed {made['seed']}{', on a GPU' if made.get('device_type') == 'cuda' else ''})"
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, KeyError) as error:
         raise UserError(f"{path} should be a JSON object with a seed: delete {folder} and make it again") from error
 
 

@@ -10,7 +10,7 @@ from PIL.Image import Resampling
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, unreadable
 from smoothmix.utils.pictures import FORMATS, to_rgb
 
 Box = tuple[int, int, int, int]  # top, left, height, width, in pixels
@@ -26,6 +26,8 @@ def load_rgb(path: str, transform: Callable[[Image.Image], Image.Image] = lambda
         with Image.open(path, formats=FORMATS) as image:
             return transform(to_rgb(image))
     except Exception as error:  # damaged files make Pillow raise nearly anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise unreadable(path, error) from error
         raise UserError(f"cannot read the image {path} ({error}): replace the file or remove it") from error
 
 

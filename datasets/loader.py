@@ -3,6 +3,7 @@
 import atexit
 import os
 import queue
+import resource
 import signal
 import tempfile
 import threading
@@ -194,9 +195,10 @@ def make_loader(items: Dataset, batches: Any, workers: int, device: torch.device
     """Return a loader of the items that `batches` names, read by `workers` processes that serve every epoch.
 
     Raises:
-        UserError: TMPDIR is no folder for the workers' sockets.
+        UserError: too few files may be open, or TMPDIR is no folder for the workers' sockets.
     """
     if workers:
+        _check_open_files(workers)
         _check_sockets()
     loader = DataLoader(
         items,
@@ -212,6 +214,16 @@ def make_loader(items: Dataset, batches: Any, workers: int, device: torch.device
     # A program that fails in the middle of an epoch would otherwise wait 5 seconds for each worker.
     atexit.register(stop_workers, weakref.ref(loader))
     return loader
+
+
+def _check_open_files(workers: int) -> None:
+    """Raise UserError unless this process may open the files of so many workers: with too few, a batch never comes."""
+    allowed, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], 64 + 16 * workers
+    if 0 <= allowed < needed:
+        raise UserError(
+            f"{workers} workers need {needed} open files, and {allowed} are allowed: raise that (ulimit -n 4096) or "
+            "set a smaller dataset.workers"
+        )
 
 
 def _check_sockets() -> None:

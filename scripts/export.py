@@ -29,7 +29,7 @@ def main(composed):
     options = check_options(composed, ExportOptions)
     run = load_run(replace(options, output=None))  # the records are beside the weights
     folder = Path(options.output or run.output / f"{run.path.stem}-export").expanduser()
-    make_folder(folder, "output")
+    make_folder(folder, "output=")
     path, digest = run.record_path(run.config.dataset.name, "test"), run.identity()["weights_sha256"]
     if not path.exists() or CleanRecord.read(path).weights_sha256 != digest:
         print("evaluating the test images, for the card")

@@ -85,7 +85,7 @@ def make(args):
     """Write what is missing; return the corruptions that could not be made, with the reason."""
     if args.workers < 1:
         raise UserError(f"--workers must be at least 1, not {args.workers}")
-    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+    if (processes := os.environ.get("WORLD_SIZE") or "1") != "1":
         raise UserError(f"torchrun started {processes} processes, all writing the same files; use --workers")
     generator = Generator(args)
     writer, device = generator.writer, generator.images.device

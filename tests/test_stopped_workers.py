@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.commands import Command, python
+from tests.commands import ROOT, Command, python
 from tests.training.test_lost_ranks import process_of
 
 
@@ -91,3 +93,11 @@ def test_a_rank_whose_workers_deliver_nothing_says_so_and_ends_and_the_other_nam
     )
     assert re.match(r"error \[rank 0\]: rank 1 of 2 has ended or hangs \(.*\); run the same command again ", theirs)
     assert not any(Path("/proc", str(worker), "fd").exists() for worker in workers)
+
+
+def test_too_few_open_files_for_the_workers_are_one_sentence_and_nobody_waits(options):
+    """With 24 a worker failed to send its batch, and the training waited for it."""
+    script = f"ulimit -n 24; exec {shlex.join([sys.executable, 'train.py', *options])}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: 2 workers need \d+ open files, and 24 are allowed: .*ulimit -n .*\n", done.stderr)

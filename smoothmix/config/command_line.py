@@ -5,11 +5,8 @@ import re
 import sys
 import tempfile
 import textwrap
-import traceback
 from collections.abc import Callable, Collection, Iterable
-from multiprocessing import active_children
 from pathlib import Path
-from typing import Any
 
 import hydra
 import yaml
@@ -19,81 +16,44 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from smoothmix.config.schema import nearest_key
-from smoothmix.utils import distributed
-from smoothmix.utils.command import (
-    Stopped,
-    kill,
-    out_of_memory,
-    override,
-    run,
-    shell_command,
-    stdout_has_lost_its_reader,
-)
+from smoothmix.utils.command import override, run, shell_command, status_of
 from smoothmix.utils.errors import UserError, nearest
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 OF_REPRODUCE = ("table", "preset", "launcher", "seeds", "jobs")  # options of scripts/reproduce.py
 
 
-def command(config_name: str, task: Callable[[DictConfig], Any]) -> None:
+def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
     """Run `task` on the composed configuration, once or, with ``-m``, once per job of the sweep.
 
-    A mistake is printed as one sentence; the other jobs of a sweep still run. The exit status is then 2. With several
-    ranks a failing one ends at once, since the others may be waiting for it and only its end tells them.
+    A mistake is printed as one sentence; the other jobs of a sweep still run. The exit status is then 2.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         run(lambda: print(help_text(config_name, sys.modules["__main__"].__doc__ or "", sys.argv[1:])))
         return
-    run(lambda: _main(config_name, task))
+    run(lambda: _main(config_name, task), lossy=config_name == "train")
 
 
-def _main(config_name: str, task: Callable[[DictConfig], Any]) -> int:
-    status = 0
+def _main(config_name: str, task: Callable[[DictConfig], None]) -> int:
+    """Compose the configuration and run the jobs; return 2 if one of them ended in a mistake, else 0."""
+    mistakes = 0
 
-    def guarded(composed: DictConfig) -> None:
-        nonlocal status
-        try:
-            task(composed)
-        except Exception as error:
-            lost = _lost(error) if distributed.is_lost_rank(error) else ""  # first of all: torchrun soon sends SIGTERM
-            kill(active_children())  # data workers that hang would outlive this process, or keep it from ending
-            if isinstance(error, BrokenPipeError) and stdout_has_lost_its_reader():
-                sys.exit(141)
-            if lost:
-                _complain(lost)
-                os._exit(1)  # torchrun --max-restarts starts all ranks again
-            explanation = _explain(error)
-            if explanation is None:
-                traceback.print_exc()  # a bug: Hydra would continue the sweep and report it later
-                sys.exit(1)
-            status = 2
-            _complain(explanation)
-            if os.environ.get("WORLD_SIZE", "1") != "1":
-                sys.stdout.flush()
-                os._exit(2)
+    def job(composed: DictConfig) -> None:
+        nonlocal mistakes
+        status = status_of(lambda: task(composed))
+        if status not in (None, 2):  # a bug, a signal or a closed pipe ends the sweep
+            sys.exit(status)
+        mistakes += status == 2
 
+    _refuse_keys_of_others(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand its exceptions to us instead of printing them
-    try:
-        _refuse_keys_of_others(sys.argv[1:])
-        with tempfile.TemporaryDirectory() as scratch:
-            os.environ["SMOOTHMIX_SWEEP_DIR"] = scratch  # Hydra insists on writing a sweep's multirun.yaml somewhere
-            hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()
-        distributed.destroy_process_group()
-    except Stopped:
-        distributed.destroy_process_group()
-        raise
-    except KeyboardInterrupt:
-        kill(active_children())
-        resume = "" if config_name == "eval" else " to resume where the last checkpoint or record stands"
-        print(f"interrupted; run the same command again{resume}", file=sys.stderr)
-        return 130
-    except UserError as error:
-        status = 2
-        _complain(str(error))
-    except Exception as error:  # the task's own were dealt with above: this one is about the configuration
-        status = 2
-        _complain(sentence(error))
-    return status
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["SMOOTHMIX_SWEEP_DIR"] = scratch  # Hydra insists on writing a sweep's multirun.yaml somewhere
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
+        except Exception as error:  # the jobs' own were dealt with: this one is about the configuration
+            raise UserError(sentence(error)) from error
+    return 2 if mistakes else 0
 
 
 def compose(config_name: str, overrides: Collection[str] = ()) -> DictConfig:
@@ -114,37 +74,6 @@ def compose(config_name: str, overrides: Collection[str] = ()) -> DictConfig:
         raise UserError(sentence(error)) from error
     finally:
         shared.hydra = running
-
-
-def _explain(error: Exception) -> str | None:
-    """Return the sentence for what a user can mend, or None for a bug."""
-    if isinstance(error, UserError):
-        return str(error)
-    text = " ".join(str(error).split())
-    if "more than 1 value per channel" in text:  # torch's BatchNorm
-        return (
-            "the last batch of an epoch has one image per rank, and BatchNorm cannot train on that where its map is "
-            "one pixel; choose another recipe.batch_size or dataset.val_split"
-        )
-    return out_of_memory(error)
-
-
-def _lost(error: Exception) -> str:
-    try:
-        lost = distributed.lost_ranks()
-    except RuntimeError:
-        lost = []
-    which = f"rank {', '.join(map(str, lost))}" if lost else "another rank"
-    return (
-        f"{which} of {os.environ['WORLD_SIZE']} has ended or hangs ({str(error).splitlines()[0]}); run the same "
-        "command again to resume from the last checkpoint"
-    )
-
-
-def _complain(text: str) -> None:
-    rank, world_size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    where = "" if world_size == "1" else f" [rank {rank}]"
-    print(f"error{where}: {text}", file=sys.stderr, flush=True)
 
 
 def sentence(error: Exception) -> str:

@@ -181,7 +181,7 @@ def load_run(options: LoadOptions) -> LoadedRun:
         load_model(network, in_precision_of(network, source.weights) if options.is_external else source.weights, path)
     output = Path(options.output).expanduser() if options.output else path.parent
     if options.output or source.weights is None:
-        make_folder(output, "output")
+        make_folder(output, "output=")
     network = network.to(ranks.device)
     return LoadedRun(
         config=config,

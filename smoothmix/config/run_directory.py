@@ -10,7 +10,7 @@ import yaml
 from smoothmix.config.schema import RunConfig
 from smoothmix.utils.data import other_images
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import hold, read_object, read_text, write_text
+from smoothmix.utils.files import hold, make_folder, read_object, read_text, write_text
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
 IGNORED = {"output", "device", "timeout", "step", "log_every", "log_images_every", "logger", "checkpoint_every"}
@@ -85,8 +85,8 @@ def lock(directory: Path, config: RunConfig) -> IO[str]:
             configuration (the differing keys are named).
     """
     path = directory / "config.yaml"
+    make_folder(directory, "output=")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         file = hold(directory / ".lock", directory)
     except OSError as error:
         raise UserError(f"cannot write to {directory} ({error.strerror}); choose another output=") from error

@@ -1,6 +1,7 @@
 """Checkpoints: written whole, the previous one kept, checked before a run resumes from them."""
 
 import os
+import shlex
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,26 +17,34 @@ from smoothmix.utils.data import other_images
 from smoothmix.utils.distributed import is_lost_rank
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import replacing
-from smoothmix.utils.records import is_count, is_percentage
+from smoothmix.utils.records import (
+    is_count,
+    is_list_of_objects,
+    is_loss,
+    is_name,
+    is_object,
+    is_percentage,
+    wrong_key,
+)
 from smoothmix.utils.weights import load_model, read
 
 FORMAT = 1
 
 
 def previous(path: Path) -> Path:
-    """Return where the checkpoint goes that `save_atomically` replaces."""
+    """Return where the checkpoint `path` goes when the next one is saved."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """Write `state` (tensors and plain Python values) to `path`, whole; the file before it becomes `previous(path)`.
+def save_atomically(state: dict[str, Any], path: Path, before: Path | None = None) -> None:
+    """Write `state` (tensors and plain Python values) to `path`, whole; the file that had the name becomes `before`.
 
     Raises:
-        UserError: the file system refuses; the file before it is still there.
+        UserError: the file system refuses; the file that had the name still has it.
     """
     content = BytesIO()  # torch's zip writer would hide the reason for which a file cannot be written
     torch.save({"format": FORMAT, **state}, content)
-    with replacing(path, "wb", previous(path)) as file:
+    with replacing(path, "wb", before) as file:
         file.write(content.getbuffer())
 
 
@@ -82,11 +91,11 @@ def load_newest(path: Path) -> tuple[dict[str, Any], str] | None:
 
 def restore_previous(path: Path) -> None:
     """Rename the previous file to `path`; a damaged `path` is kept, for someone to look at."""
-    _keep_damaged(path)
+    _put_aside(path)
     os.replace(previous(path), path)
 
 
-def _keep_damaged(path: Path) -> None:
+def _put_aside(path: Path) -> None:
     if path.exists():
         os.replace(path, path.with_name(f"{path.stem}.damaged{path.suffix}"))
 
@@ -100,12 +109,11 @@ def _damaged_member(path: Path) -> str | None:
 
 
 class Checkpoints:
-    """``last.pt``, from which a run resumes, and ``best.pt``, the weights of its best epoch, in the run directory.
+    """``last.pt``, the one state of a run, from which it resumes, and ``best.pt``, the best weights, written from it.
 
     Args:
         directory: of the run.
         state: what is saved, and changed by :meth:`resume`.
-        select_on: the split whose top-1 error tells the best epoch.
         precision, fingerprint: of the run and of its images; another value is refused on resume.
         config, class_names: kept in both files, so that they can be evaluated on their own: output k is class_names[k].
     """
@@ -114,13 +122,12 @@ class Checkpoints:
         self,
         directory: Path,
         state: TrainingState,
-        select_on: str,
         precision: str,
         fingerprint: str,
         config: dict[str, Any],
         class_names: Sequence[str],
     ) -> None:
-        self.state, self.ranks, self.select_on = state, state.ranks, select_on
+        self.state, self.ranks = state, state.ranks
         self.meaning = {"config": config, "class_names": list(class_names)}
         self.precision, self.fingerprint = precision, fingerprint
         self.directory, self.last, self.best = directory, directory / "last.pt", directory / "best.pt"
@@ -140,14 +147,19 @@ class Checkpoints:
             **self.meaning,
         }
         if self.ranks.is_main:
-            save_atomically(state, self.last)
+            save_atomically(state, self.last, previous(self.last))
 
-    def save_best(self) -> None:
-        """Write ``best.pt``, weights only, if the epoch just finished is the best so far (the first of equals)."""
-        best = best_row(self.state.history, self.select_on)
-        if self.ranks.is_main and best is not None and best["epoch"] == self.state.epoch:
-            state = {"model": self.state.model.state_dict(), "metrics": best, **self.meaning}
-            save_atomically(state, self.best)
+    def export_best(self) -> None:
+        """Write ``best.pt``, once there is a best epoch."""
+        if self.ranks.is_main and self.state.best is not None:
+            save_atomically(self.state.best | self.meaning, self.best)
+
+    def _exported(self) -> dict[str, Any]:
+        """Return what is in ``best.pt``, nothing if it is missing or damaged."""
+        try:
+            return load(self.best)
+        except UserError:
+            return {}
 
     def resume(self, epochs: int, steps: int) -> None:
         """Take up the newest whole checkpoint, if there is one. Every rank has to call it.
@@ -178,25 +190,35 @@ class Checkpoints:
         if note and self.ranks.is_main:
             print(f"note: {note}", flush=True)
             restore_previous(self.last)
-        if flaw := _flaw(state, epochs, steps, self.select_on):
+        state = {"starts": [], "best": None} | state  # of which older checkpoints know nothing
+        if flaw := _flaw(state, epochs, steps, self.state.select_on):
             raise UserError(
                 f"{self.last} is not the checkpoint of such a run: its {flaw} is missing or wrong; move it away"
             )
         self._check_belongs(state)
+        if state["best"] is None:
+            state["best"] = self._best_of_older(best_row(state["history"], self.state.select_on))
+        if state["best"] is not None:
+            load_model(self.state.model, state["best"]["model"], self.last)  # for its checks
         load_model(self.state.model, state["model"], self.last)
         self.state.load_dict(state)
-        if self.ranks.is_main:
-            self._recover_best()
+        if self._exported().get("metrics") != (self.state.best or {}).get("metrics"):
+            self.export_best()  # the process ended before it was written; records know the file by its bytes
 
     def _check_belongs(self, state: dict[str, Any]) -> None:
         if state["data"] != self.fingerprint:
             raise other_images(f"{self.directory} was trained", state["data"], self.fingerprint)
-        then = f"{state['world_size']} ranks on {state['device']}"
-        now = f"{self.ranks.world_size} ranks on {self.ranks.device.type}"
+        then, now = (
+            f"{count} rank{'s' * (count != 1)} on {device}"
+            for count, device in (
+                (state["world_size"], state["device"]),
+                (self.ranks.world_size, self.ranks.device.type),
+            )
+        )
         if state["step"] and then != now:
             raise UserError(
-                f"{self.last} was saved in the middle of epoch {state['epoch'] + 1} by {then}, and now there are "
-                f"{now}; another number or device can resume only from an epoch's end"
+                f"{self.last} was saved in the middle of epoch {state['epoch'] + 1} by {then}, and now there is "
+                f"{now}; run it with {then} again{self._or_from_an_epochs_end()}"
             )
         precision = state.get("precision", self.precision)
         if precision != self.precision:
@@ -205,70 +227,74 @@ class Checkpoints:
                 f"{self.ranks.device.type}; resume it where it began, or start anew with precision={precision}"
             )
 
-    def _recover_best(self) -> None:
-        """Make ``best.pt`` agree with the history: the process may have ended before it was written, or lost an epoch.
+    def _or_from_an_epochs_end(self) -> str:
+        """Return how to resume on any number of ranks, if the previous checkpoint can."""
+        with suppress(UserError):
+            state = load(previous(self.last))
+            if state.get("step") == 0:
+                command = shlex.join(["mv", str(previous(self.last)), str(self.last)])
+                return f", or resume from the end of epoch {state.get('epoch')} on any number: {command}"
+        return ""
 
-        The weights of an earlier epoch are nowhere else: where they are damaged, training resumes without them.
-        """
-        if not self.has_best() and self.state.step == 0:
-            self.save_best()
-        if not self.has_best():
-            _keep_damaged(self.best)
+    def _best_of_older(self, row: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the best weights, of epoch `row`, from ``best.pt``: older checkpoints do not hold them."""
+        if row is None:
+            return None
+        best = self._exported()
+        if best.get("metrics") == row:
+            return {"model": best["model"], "metrics": row}
+        if self.ranks.is_main:
+            _put_aside(self.best)
             print(
-                f"note: {self.best} is missing or damaged, and the weights of the best epoch so far are nowhere else; "
-                "training resumes without them, and the record says so",
+                f"note: {self.best} does not hold the best epoch so far, {row['epoch']}, whose weights are nowhere "
+                "else; training resumes, and a better epoch may come",
                 flush=True,
             )
-
-    def has_best(self) -> bool:
-        """Return whether ``best.pt`` holds the best epoch; its previous file, if that does, is renamed to it.
-
-        True as long as no epoch was evaluated.
-        """
-        best = best_row(self.state.history, self.select_on)
-        if best is None:
-            return True
-        for path in (self.best, previous(self.best)):
-            with suppress(UserError):  # missing or damaged
-                if load(path).get("metrics") == best:
-                    if path != self.best:
-                        os.replace(path, self.best)
-                    return True
-        return False
+        return None
 
     def remove_previous(self) -> None:
-        """Remove the previous files, once the run has ended: they need as much room as the others."""
+        """Remove the previous checkpoint, once the run has ended: it needs as much room as the last."""
         if self.ranks.is_main:
-            for path in (self.last, self.best):
-                previous(path).unlink(missing_ok=True)
-
-
-TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("epoch", "step", "world_size"), int),
-    **dict.fromkeys(("seconds", "training_seconds"), (int, float)),
-    **dict.fromkeys(("history", "streams", "totals", "world_sizes"), list),
-    **dict.fromkeys(("data", "device"), str),
-    "optimizer": dict,
-}
+            previous(self.last).unlink(missing_ok=True)
 
 
 def _flaw(state: dict[str, Any], epochs: int, steps: int, select_on: str) -> str | None:
     """Return the name of a part of a checkpoint that is missing or cannot be in a run of such length, or None."""
-    for key, kind in TYPES.items():
-        if not isinstance(state.get(key), kind):
-            return key
-    for name, most in (("epoch", epochs), ("step", steps)):
-        if not (is_count(state[name]) and state[name] <= most):
-            return name
-    rows = [row if isinstance(row, dict) else {} for row in state["history"]]
-    numbered = [row.get("epoch") for row in rows] == [*range(1, state["epoch"] + 1)]
     error = f"{select_on}_top1_error"
-    if not (numbered and all(is_percentage(row[error]) for row in rows if error in row)):
-        return "history"
-    starts = state.get("starts", [])
-    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
-        return "starts"
-    if state["step"] and min(len(state["streams"]), len(state["totals"])) < state["world_size"]:
-        return "streams"
-    shapes = [total.shape if isinstance(total, Tensor) else None for total in state["totals"]]
-    return "totals" if shapes != [(2,)] * len(shapes) else None
+
+    def is_history(rows: Any) -> bool:
+        numbers = [*range(1, state["epoch"] + 1)]
+        return (
+            is_list_of_objects(rows)
+            and [row.get("epoch") for row in rows] == numbers
+            and all(is_percentage(row[error]) for row in rows if error in row)
+        )
+
+    def is_best(best: Any) -> bool:
+        return best is None or (
+            isinstance(best, dict)
+            and isinstance(best.get("model"), dict)
+            and best.get("metrics") == best_row(state["history"], select_on)
+        )
+
+    def is_of_ranks(values: Any) -> bool:
+        return isinstance(values, list) and (state["step"] == 0 or len(values) >= state["world_size"])
+
+    def is_totals(totals: Any) -> bool:
+        return is_of_ranks(totals) and all(isinstance(total, Tensor) and total.shape == (2,) for total in totals)
+
+    rules = {
+        "epoch": lambda epoch: is_count(epoch) and epoch <= epochs,
+        "step": lambda step: is_count(step) and step <= steps,
+        **dict.fromkeys(("seconds", "training_seconds"), is_loss),
+        **dict.fromkeys(("data", "device"), is_name),
+        "world_size": is_count,
+        "world_sizes": lambda sizes: isinstance(sizes, list) and all(map(is_count, sizes)),
+        "history": is_history,
+        "best": is_best,
+        "streams": is_of_ranks,
+        "totals": is_totals,
+        "starts": is_list_of_objects,
+        "optimizer": is_object,
+    }
+    return wrong_key(state, rules)

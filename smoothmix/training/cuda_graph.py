@@ -13,8 +13,6 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from smoothmix.utils.distributed import ONE_RANK, Ranks
-
 WARM_UP = 3  # eager steps before a capture, as torch's guide to CUDA graphs has it: libraries set themselves up in them
 
 # Packages whose operations are known to neither read from the GPU nor draw on the host within a train step. Of the
@@ -123,20 +121,17 @@ class Graphed:
     A graph repeats what it was captured with, except what lies in tensors: weights, the learning rate, DropBlock's
     rate, totals, inputs, the generators of the GPU. Numbers that the host draws would stay the same for ever, and a
     read from the GPU cannot be captured. If the step does either while it warms up, it is never captured, and a line
-    says so. Ranks decide that together: NCCL wants an all-reduce captured by all of them, or by none.
+    says so.
 
     Args:
         batch: the length of a full batch.
         generator: what the function draws from beside torch's own generators.
         mixing: the strategy, whose own host generators are watched.
         graphs: how to warm up and to capture.
-        ranks: that do the step together.
     """
 
-    def __init__(
-        self, batch: int, generator: torch.Generator, mixing: object, graphs: Any, ranks: Ranks = ONE_RANK
-    ) -> None:
-        self.batch, self.generator, self.mixing, self.graphs, self.ranks = batch, generator, mixing, graphs, ranks
+    def __init__(self, batch: int, generator: torch.Generator, mixing: object, graphs: Any) -> None:
+        self.batch, self.generator, self.mixing, self.graphs = batch, generator, mixing, graphs
         self.clear()
 
     def clear(self) -> None:
@@ -172,8 +167,6 @@ class Graphed:
             why = "draws numbers on the host, which a CUDA graph would freeze"
         elif waited and self.warm.total() > 0:  # in the very first step libraries set themselves up
             why = f"reads from the GPU ({waited}), which a CUDA graph cannot hold"
-        reasons = [reason for reason in self.ranks.gather(why) if reason]
-        if reasons:
+        if why:
             self.stays_eager = True
-            if self.ranks.is_main:
-                print(f"note: the train step {reasons[0]}; it runs eagerly", flush=True)
+            print(f"note: the train step {why}; it runs eagerly", flush=True)

@@ -1,100 +1,26 @@
-"""What a run tells: metrics per epoch as JSON lines and CSV, TensorBoard, a picture, a progress bar or plain lines."""
+"""What a run tells: metrics per epoch as JSON lines, TensorBoard, a picture, a progress bar or plain lines."""
 
-import csv
 import importlib
-import io
 import json
-import os
-import re
-import socket
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy
+from PIL import Image
 from tqdm import tqdm
 
-from smoothmix.utils.errors import UserError
+from smoothmix.training.state import TrainingState, best_row
+from smoothmix.utils.command import override, shell_command
 from smoothmix.utils.files import replacing, write_text
+from smoothmix.utils.records import RunRecord
 
 SECONDS_BETWEEN_LINES = 30.0
 PICTURE = "mixed_batch.png"
 PROJECT = "smoothmix"  # of trackers
-
-
-class EventFile:
-    """A new TensorBoard event file in `folder`; events from step `first_dropped` on in older ones no longer count.
-
-    TensorBoard reads the files in the order of their names. torch's SummaryWriter names them by the clock, so that the
-    curves end where the clock was set back; and it writes in a thread, whose error on a full disk is a traceback. Here
-    a name is above all that are there, and an error comes where it was made.
-
-    Raises:
-        UserError: the file system refuses (so do all methods).
-    """
-
-    def __init__(self, folder: Path, first_dropped: int) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2  # 0.1 s
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        self._event, self._summary = event_pb2, summary_pb2
-        self.path = folder
-        with self._refusing():
-            folder.mkdir(exist_ok=True)
-            names = (re.match(r"events\.out\.tfevents\.(\d{1,19})\.", path.name) for path in folder.iterdir())
-            number = max([time.time_ns(), *(int(name[1]) + 1 for name in names if name)])
-            self.path = folder / f"events.out.tfevents.{number}.{socket.gethostname()}.{os.getpid()}"
-            self._file = open(self.path, "xb")  # noqa: SIM115 (closed by `close`)
-        self._records = RecordWriter(self._file)
-        self._write(step=first_dropped, file_version="brain.Event:2")
-        self._write(step=first_dropped, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
-
-    def scalar(self, name: str, value: float, step: int) -> None:
-        """Add a point to the curve `name`."""
-        point = self._summary.Summary.Value(tag=name, simple_value=value)
-        self._write(step=step, summary=self._summary.Summary(value=[point]))
-
-    def image(self, name: str, png: bytes, step: int) -> None:
-        """Add a picture."""
-        width, height = struct.unpack(">II", png[16:24])
-        image = self._summary.Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
-        point = self._summary.Summary.Value(tag=name, image=image)
-        self._write(step=step, summary=self._summary.Summary(value=[point]))
-
-    def hyper_parameters(self, values: dict[str, Any], results: dict[str, float], step: int) -> None:
-        """Add the hyper-parameters of a run and its `results`, each a curve of one point, for TensorBoard's HParams."""
-        from torch.utils.tensorboard.summary import hparams
-
-        for name, value in results.items():
-            self.scalar(name, value, step)
-        for summary in hparams(values, results):  # type: ignore[no-untyped-call]
-            self._write(step=step, summary=summary)
-
-    def flush(self) -> None:
-        """Hand what was added to the operating system."""
-        with self._refusing():
-            self._file.flush()
-
-    def close(self) -> None:
-        """End the file."""
-        with self._refusing():
-            self._file.close()
-
-    def _write(self, **event: object) -> None:
-        with self._refusing():
-            self._records.write(self._event.Event(wall_time=time.time(), **event).SerializeToString())
-
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            sentence = f"cannot write {self.path} ({error}); free space or fix its folder, and run again"
-            raise UserError(sentence) from error
 
 
 class Tracker:
@@ -149,89 +75,114 @@ class Tracker:
 
 
 class RunLog:
-    """The log of rank 0, in `directory`; on the other ranks (`active=False`) every method does nothing.
+    """The log of rank 0, in `directory`; on the other ranks every method does nothing.
 
     TensorBoard's axis is the step. The metrics of epochs are there again by epoch, as the run `by_epoch`.
+
+    Args:
+        directory: of the run.
+        state: what is told of.
+        epochs, steps: of the run, and of an epoch.
+        tracker: what gets the metrics of epochs, too.
     """
 
-    def __init__(self, directory: Path, epochs: int, active: bool, tracker: Tracker) -> None:
-        self.directory = directory
-        self.epochs = epochs
-        self.active = active
-        self.tracker = tracker
+    def __init__(self, directory: Path, state: TrainingState, epochs: int, steps: int, tracker: Tracker) -> None:
+        self.directory, self.state, self.epochs, self.steps, self.tracker = directory, state, epochs, steps, tracker
+        self._error = f"{state.select_on}_top1_error"
         self._bar: Any = None
-        self._boards: list[EventFile] = []  # by step, by epoch
-        self._best = ""
+        self._boards: list[Any] = []  # SummaryWriters by step and by epoch, on rank 0
         self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
 
-    def begin(self, history: list[dict[str, Any]], global_step: int, in_epoch: bool) -> None:
-        """Make the files agree with the checkpoint: later lines and events are dropped.
+    def begin(self, images: int) -> None:
+        """Say what is to be done, and make the files agree with the checkpoint: later lines and events are dropped.
 
-        At an epoch's start (`in_epoch` false) the last epoch's events are written again, since the process may have
-        ended between the checkpoint and them.
+        At an epoch's start the last epoch's events are written again, since the process may have ended between the
+        checkpoint and them.
         """
-        if not self.active:
+        state, folder = self.state, self.directory / "tensorboard"
+        if not state.ranks.is_main:
             return
-        self._write_history(history)
-        folder, dropped = self.directory / "tensorboard", (global_step + in_epoch, len(history) + in_epoch)
-        self._boards = [EventFile(folder, dropped[0]), EventFile(folder / "by_epoch", dropped[1])]
-        if history and not in_epoch:
-            self._write_events(history[-1], global_step)
+        print(f"{self.epochs * self.steps} steps in all: {self.steps} per epoch of {images} images", flush=True)
+        if state.step:
+            print(f"resuming from epoch {state.epoch + 1}, step {state.step} of {self.steps}", flush=True)
+        elif state.epoch:
+            print(f"resuming from the end of epoch {state.epoch} of {self.epochs}", flush=True)
+        from torch.utils.tensorboard import SummaryWriter  # 0.5 s
+
+        self._write_history()
+        started = state.step > 0
+        places = ((folder, self._global_step()), (folder / "by_epoch", state.epoch))
+        self._boards = [SummaryWriter(path, purge_step=position + started) for path, position in places]
+        if state.history and not started:
+            self._write_events()
         self.tracker.start()
 
-    def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
-        """Start the bar of `epoch` (from 0), of which `step` out of `steps` are done."""
-        if self.active and sys.stderr.isatty():
-            self._bar = tqdm(total=steps, initial=step, desc=f"epoch {epoch + 1}/{self.epochs}", leave=False)
+    def begin_epoch(self) -> None:
+        """Start the bar of the epoch."""
+        if self._boards and sys.stderr.isatty():
+            name = f"epoch {self.state.epoch + 1}/{self.epochs}"
+            self._bar = tqdm(total=self.steps, initial=self.state.step, desc=name, leave=False)
 
-    def step(self, epoch: int, step: int, steps: int, global_step: int, loss: float) -> None:
-        """Report the mean loss of the epoch so far, at a log step."""
+    def step(self) -> None:
+        """Move the bar on; nothing is read from the device."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def loss(self, loss: float) -> None:
+        """Report the mean loss of the epoch so far."""
         if not self._boards:
             return
-        if step < steps:  # the epoch's own mean comes at its end
-            self._boards[0].scalar("train/loss_so_far", loss, global_step)
+        epoch, step = self.state.epoch + 1, self.state.step
+        if step < self.steps:  # the epoch's own mean comes at its end
+            self._boards[0].add_scalar("train/loss_so_far", loss, self._global_step())
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.3f}{self._best}", refresh=False)
-            self._bar.update(step - self._bar.n)
+            self._bar.set_postfix_str(f"loss {loss:.2f}", refresh=False)
         elif time.monotonic() >= self._line_due:
-            print(f"epoch {epoch + 1}/{self.epochs}  step {step}/{steps}  loss {loss:.3f}", flush=True)
+            print(f"epoch {epoch}/{self.epochs}  step {step}/{self.steps}  loss {loss:.2f}", flush=True)
             self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
 
-    def needs_picture(self, global_step: int, every: int) -> bool:
+    def needs_picture(self, every: int) -> bool:
         """Return whether a mixed batch is shown: at the first step, and at multiples of `every` unless it is 0."""
-        return bool(self._boards) and (global_step == 0 or (every > 0 and global_step % every == 0))
+        step = self._global_step()
+        return bool(self._boards) and (step == 0 or (every > 0 and step % every == 0))
 
-    def picture(self, png: bytes, global_step: int) -> None:
+    def picture(self, png: bytes) -> None:
         """Show a mixed batch."""
         with replacing(self.directory / PICTURE, "wb") as file:
             file.write(png)
-        self._boards[0].image("mixed batch", png, global_step)
+        pixels = numpy.asarray(Image.open(BytesIO(png)))
+        self._boards[0].add_image("mixed batch", pixels, self._global_step(), dataformats="HWC")
 
-    def end_epoch(self, history: list[dict[str, Any]], global_step: int, best_error: float | None) -> None:
-        """Write the epoch that `history` ends with; `best_error` is the lowest top-1 error so far in %, if any."""
+    def end_epoch(self) -> None:
+        """Write the epoch that has just ended."""
         if not self._boards:
             return
         self.close_bar()
-        row = history[-1]
-        self._write_history(history)
-        self._write_events(row, global_step)
+        self._write_history()
+        self._write_events()
+        row = self.state.history[-1]
         self.tracker.log({grouped(name): value for name, value in row.items()}, row["epoch"])
-        self._best = "" if best_error is None else f"  best {best_error:.2f}%"
-        errors = "".join(f"  {name} {value:.2f}%" for name, value in row.items() if name.endswith("_error"))
-        left = sum(earlier["seconds"] for earlier in history) / len(history) * (self.epochs - row["epoch"])
-        ends = f"  {timedelta(seconds=round(left))} left" if left else ""
-        print(
-            f"epoch {row['epoch']}/{self.epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.3f}{errors}"
-            f"{self._best}  {row['images_per_second']:.0f} images/s{ends}",
-            flush=True,
-        )
+        print(self._line(row), flush=True)
         self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
 
-    def end_run(self, config: dict[str, Any], rows: dict[str, dict[str, Any]], global_step: int) -> None:
-        """Write the hyper-parameters with the final errors; `rows` are the metrics of the "best" and "last" epoch."""
+    def _line(self, row: dict[str, Any]) -> str:
+        history, error = self.state.history, ""
+        if (best := best_row(history, self.state.select_on)) and self._error in row:
+            of_val = "val " * (self.state.select_on == "val")
+            error = f"  {of_val}error {row[self._error]:.1f} (best {best[self._error]:.1f})"
+        seconds = sum(earlier["seconds"] for earlier in history) / len(history) * (self.epochs - row["epoch"])
+        return (
+            f"epoch {row['epoch']}/{self.epochs}  loss {row['train_loss']:.2f}{error}"
+            f"  {row['images_per_second']:.0f} img/s{f'  {clock(seconds)} left' if seconds else ''}"
+        )
+
+    def end_run(self, config: dict[str, Any]) -> None:
+        """Write the hyper-parameters with the errors of the best and of the last epoch, each a curve of one point."""
         if self._boards:
+            rows = {"best": best_row(self.state.history, self.state.select_on) or {}, "last": self.state.history[-1]}
             errors = {f"{when}/{name}": row[name] for when, row in rows.items() for name in row if "error" in name}
-            self._boards[0].hyper_parameters(dict(_flat(config)), errors, global_step)
+            values = dict(_flat(config))
+            self._boards[0].add_hparams(values, errors, run_name=".", global_step=self._global_step())
 
     def flush(self) -> None:
         """Hand the events to the operating system; done at each checkpoint, which later events build on."""
@@ -251,21 +202,37 @@ class RunLog:
             board.close()
         self.tracker.finish()
 
-    def _write_events(self, row: dict[str, Any], global_step: int) -> None:
-        for board, step in zip(self._boards, (global_step, row["epoch"]), strict=True):
+    def _global_step(self) -> int:
+        return self.state.epoch * self.steps + self.state.step
+
+    def _write_events(self) -> None:
+        row = self.state.history[-1]
+        for board, step in zip(self._boards, (self._global_step(), row["epoch"]), strict=True):
             for name, value in row.items():
                 if name != "epoch":
-                    board.scalar(grouped(name), value, step)
+                    board.add_scalar(grouped(name), value, step)
             board.flush()
 
-    def _write_history(self, history: list[dict[str, Any]]) -> None:
-        write_text(self.directory / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-        columns = dict.fromkeys(name for row in history for name in row)
-        table = io.StringIO()
-        writer = csv.DictWriter(table, [*columns], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-        write_text(self.directory / "metrics.csv", table.getvalue())
+    def _write_history(self) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in self.state.history)
+        write_text(self.directory / "metrics.jsonl", lines)
+
+
+def closing_line(record: RunRecord, path: Path, num_classes: int) -> str:
+    """Return what a finished run ends with: its test errors, where its record is, and the next command."""
+    errors = []
+    for when in ("last", "best"):
+        top5 = f" (top-5 {record.error(when, 5):.2f}%)" if num_classes > 5 else ""
+        errors.append(f"{when} {record.error(when):.2f}%{top5}")
+    command = shell_command(["python", "eval_corruption.py", override("run", str(path.parent))])
+    return f"done: top-1 error {', '.join(errors)}; record: {path}; next: {command}"
+
+
+def clock(seconds: float) -> str:
+    """Return a time as minutes and seconds, ``4:05``, or with hours, ``12:04:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def grouped(name: str) -> str:

@@ -6,6 +6,8 @@ from typing import Literal, cast
 
 import torch
 
+from smoothmix.mixing.identity import Identity
+from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
@@ -102,11 +104,10 @@ class Settings:
         """Return what the settings mean on the ranks' device.
 
         `precision` becomes bf16 on a GPU that computes in it, fp16 on an older one with tensor cores (V100, T4), fp32
-        elsewhere; `channels_last` goes with bf16 and fp16; `step` becomes a graph on a single GPU, eager elsewhere:
-        the graph of several ranks, with `FlatGradients`, has not been measured yet.
+        elsewhere; `channels_last` goes with bf16 and fp16; `step` becomes a graph on a single GPU, eager elsewhere.
 
         Raises:
-            UserError: bf16 or tf32 on a device that has none, or a graph without a GPU.
+            UserError: bf16 or tf32 on a device that has none, or a graph without a GPU or on several.
         """
         on_gpu = ranks.device.type == "cuda"
         if self.precision == "bf16" and on_gpu and not _has_bf16(ranks.device):
@@ -115,6 +116,8 @@ class Settings:
             raise UserError("precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or newer; use precision=fp32")
         if self.step == "graph" and not on_gpu:
             raise UserError(f"step=graph needs a CUDA device, not {ranks.device.type}; use step=auto")
+        if self.step == "graph" and ranks.world_size > 1:
+            raise UserError(f"step=graph runs on one GPU, not on {ranks.world_size} ranks; use step=eager or auto")
         graph = self.step == "graph" or (self.step == "auto" and on_gpu and ranks.world_size == 1)
         return Execution(
             precision=self._precision(ranks.device),
@@ -135,6 +138,22 @@ class Settings:
             return "bf16"
         volta_or_newer = device.type == "cuda" and torch.cuda.get_device_capability(device) >= VOLTA
         return "fp16" if volta_or_newer else "fp32"
+
+
+def check_fit(recipe: Recipe, data: ImageDataset, mixing: object, ranks: Ranks) -> None:
+    """Raise UserError unless the parts of a run fit together."""
+    if recipe.batch_size % ranks.world_size:
+        raise UserError(
+            f"recipe.batch_size={recipe.batch_size} cannot be shared evenly by {ranks.world_size} ranks; "
+            "it is the global size, so choose a multiple of the number of ranks"
+        )
+    if 0 < data.sizes.get("train", 0) < ranks.world_size:
+        raise UserError(f"{data.sizes['train']} training images are too few for {ranks.world_size} ranks; use fewer")
+    if data.views > 1 and not isinstance(mixing, Identity):
+        raise UserError(
+            f"{type(mixing).__name__} would change the {data.views} views of an image that AugMix compares; "
+            "use mixing=identity with dataset.augment=augmix"
+        )
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -22,6 +22,8 @@ class TrainingState:
         epoch: epochs that are finished.
         step: steps of the current epoch that are done.
         history: a dict of metrics for each finished epoch.
+        select_on: the split whose top-1 error tells the best epoch.
+        best: "model", the weights of the best epoch so far, on the CPU, and "metrics", its row; None before the first.
         world_sizes: every number of ranks that finished an epoch, sorted.
         starts: where, when and by which commit the run was started and resumed, see `utils.environment.start`.
         totals: summed loss and number of images of the current epoch, float64 (2,) on the device.
@@ -36,12 +38,18 @@ class TrainingState:
         scaler: GradScaler,
         generator: torch.Generator,
         ranks: Ranks,
+        select_on: str,
     ) -> None:
         self.model, self.optimizer, self.scaler = model, optimizer, scaler
-        self.generator, self.ranks = generator, ranks
+        self.generator, self.ranks, self.select_on = generator, ranks, select_on
+        # SGD would make them in its first step, uninitialised, and a step that fp16 skips never writes them
+        for group in optimizer.param_groups:
+            for weight in group["params"] if group["momentum"] else ():
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
         self.world_sizes: list[int] = []
         self.starts: list[dict[str, Any]] = []
         self.totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)
@@ -62,8 +70,11 @@ class TrainingState:
         return self.seconds + time.perf_counter() - self.started
 
     def end_epoch(self, row: dict[str, Any]) -> None:
-        """Append the metrics of the epoch, and begin the next one."""
+        """Append the metrics of the epoch, keep its weights if it is the best so far, and begin the next one."""
         self.history.append(row)
+        if best_row(self.history, self.select_on) is row:
+            weights = {name: tensor.to("cpu", copy=True) for name, tensor in self.model.state_dict().items()}
+            self.best = {"model": weights, "metrics": row}
         self.world_sizes = sorted({*self.world_sizes, self.ranks.world_size})
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.totals.zero_()
@@ -109,6 +120,7 @@ class TrainingState:
             "history": self.history,
             "world_sizes": self.world_sizes,
             "starts": self.starts,
+            "best": self.best,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -116,13 +128,14 @@ class TrainingState:
 
     def load_dict(self, state: dict[str, Any]) -> None:
         """Take over what `to_dict` returned, but for the weights: these are `checkpoint.load_model`'s to check."""
-        # the momentum only: what the recipe says is set already
-        own = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": own})
+        momenta = self.optimizer.state_dict()["state"]
+        for number, entry in state["optimizer"]["state"].items():  # what the recipe says is set already
+            momenta[number]["momentum_buffer"].copy_(entry["momentum_buffer"])
         if state.get("scaler"):  # older checkpoints have none
             self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
-        self.world_sizes, self.starts = state["world_sizes"], state.get("starts", [])  # older ones have no starts
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.history, self.best = state["history"], state["best"]
+        self.world_sizes, self.starts = state["world_sizes"], state["starts"]
         self.seconds, self.training_seconds = state["seconds"], state["training_seconds"]
         if self.step:  # otherwise the streams start with the epoch
             self.totals.copy_(state["totals"][self.ranks.rank])

@@ -14,18 +14,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from smoothmix.evaluation.classes import class_facts
 from smoothmix.evaluation.classification import batch_size, evaluate
-from smoothmix.mixing.identity import Identity
 from smoothmix.training.checkpoint import Checkpoints
 from smoothmix.training.cuda_graph import CudaGraphs, Graphed, unsafe_part
 from smoothmix.training.log import RunLog, Tracker
-from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.recipe import Recipe, Settings, check_fit
 from smoothmix.training.state import TrainingState, best_row
-from smoothmix.training.step import FlatGradients, Foreach, Pace, classification_loss
+from smoothmix.training.step import Pace, classification_loss
 from smoothmix.utils.command import StopSignal, WaitInterrupted
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import device_name, start
-from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import full_precision, numerics
 from smoothmix.utils.pictures import describe, grid
 from smoothmix.utils.records import RunRecord
@@ -60,25 +58,10 @@ class Trainer:
         generator: torch.Generator,
         config: dict[str, Any],
     ) -> None:
-        if recipe.batch_size % ranks.world_size:
-            raise UserError(
-                f"recipe.batch_size={recipe.batch_size} cannot be shared evenly by {ranks.world_size} ranks; "
-                "it is the global size, so choose a multiple of the number of ranks"
-            )
+        check_fit(recipe, data, mixing, ranks)
         self.execution = settings.on(ranks)
-        if data.views > 1 and not isinstance(mixing, Identity):
-            raise UserError(
-                f"{type(mixing).__name__} would change the {data.views} views of an image that AugMix compares; "
-                "use mixing=identity with dataset.augment=augmix"
-            )
-        if self.execution.step == "graph" and ranks.world_size > 1 and hasattr(mixing, "plan"):
-            raise UserError(
-                f"step=graph on several ranks needs the same graph on each, and {type(mixing).__name__} draws one of "
-                "its own per rank and batch; use step=eager"
-            )
         self.data, self.mixing, self.recipe, self.settings = data, mixing, recipe, settings
         self.directory, self.ranks, self.config = directory, ranks, config
-        self.select_on = "val" if "val" in data.sizes else "test"
         self.memory_format = torch.channels_last if self.execution.channels_last else torch.contiguous_format
         self.model = model.to(ranks.device)
         self.model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
@@ -96,34 +79,21 @@ class Trainer:
             split: data.eval_batches(split, batch_size(ranks.device) * ranks.world_size, ranks)
             for split in sorted(data.sizes.keys() - {"train"})
         }
-        if len(self.batches) == 0:
-            raise UserError(f"{data.sizes['train']} training images are too few for {ranks.world_size} ranks")
         scaler = GradScaler(ranks.device.type, enabled=self.execution.precision == "fp16")
-        self.state = TrainingState(self.model, optimizer, scaler, generator, ranks)
+        select_on = "val" if "val" in data.sizes else "test"
+        self.state = TrainingState(self.model, optimizer, scaler, generator, ranks, select_on)
         self.checkpoints = Checkpoints(
-            directory,
-            self.state,
-            self.select_on,
-            self.execution.precision,
-            data.fingerprint,
-            config,
-            data.class_names,
+            directory, self.state, self.execution.precision, data.fingerprint, config, data.class_names
         )
+        if self.execution.step == "graph" and settings.step == "auto" and (unsafe := unsafe_part(mixing, model)):
+            print(f"note: {unsafe} is not known to work in a CUDA graph, so the step is eager; step=graph tries it")
+            self.execution = replace(self.execution, step="eager")
         self.launch: Callable[..., None] | Graphed = lambda step, variant, *inputs: step(*inputs)
         if self.execution.step == "graph":
-            unsafe = unsafe_part(mixing, model) if settings.step == "auto" else ""
-            if unsafe:
-                print(f"note: {unsafe} is not known to work in a CUDA graph, so the step is eager; step=graph tries it")
-                self.execution = replace(self.execution, step="eager")
-            else:
-                self.launch = Graphed(recipe.batch_size // ranks.world_size, generator, mixing, CudaGraphs(), ranks)
-        # NCCL has no eye on what a graph replays
-        limit = ranks.timeout if ranks.world_size > 1 and self.execution.step == "graph" else None
-        self.pace = Pace(ranks.device, limit)
-        self.gradients: FlatGradients | None = None
-        self.foreach = Foreach(self.model)
+            self.launch = Graphed(recipe.batch_size, generator, mixing, CudaGraphs())
+        self.pace = Pace(ranks.device)
         tracker = Tracker(settings.logger, "/".join(directory.parts[-5:]), config)
-        self.log = RunLog(directory, recipe.epochs, ranks.is_main, tracker)
+        self.log = RunLog(directory, self.state, recipe.epochs, len(self.batches), tracker)
 
     def describe(self) -> str:
         """Return in one line where and how the run is executed."""
@@ -150,7 +120,7 @@ class Trainer:
             self.checkpoints.resume(self.recipe.epochs, len(self.batches))
             state.starts.append(start(self.ranks.device, epoch=state.epoch + 1, step=state.step))
             self.network = self._wrapped()
-            self.log.begin(state.history, self._global_step(), in_epoch=state.step > 0)
+            self.log.begin(self.data.sizes["train"])
             try:
                 with StopSignal(self.ranks) as stop:
                     try:
@@ -162,15 +132,14 @@ class Trainer:
                     if stop.requested():  # it came during the last save
                         stop.leave(f"all {state.epoch} epochs in {self.directory}")
                 self.checkpoints.remove_previous()
-                rows = {"best": best_row(state.history, self.select_on) or {}, "last": state.history[-1]}
-                self.log.end_run(self.config, rows, self._global_step())
+                self.log.end_run(self.config)
             finally:
                 self.log.close()
         return state.history
 
     def train_epoch(self, stop: StopSignal) -> None:
         """Do the steps of the epoch that are not done yet."""
-        state, steps = self.state, len(self.batches)
+        state = self.state
         state.started = time.perf_counter()
         if state.step == 0:
             state.seed_streams(self.settings.seed)
@@ -178,24 +147,24 @@ class Trainer:
             group["lr"].fill_(self.recipe.learning_rate(state.epoch))
         set_progress(self.model, state.epoch / self.recipe.epochs)
         self.network.train()
-        self.log.begin_epoch(state.epoch, state.step, steps)
+        self.log.begin_epoch()
         plan = getattr(self.mixing, "plan", lambda: None)  # what a strategy decides on the host, ahead of the step
         first = state.step
         for inputs in stop.interruptible(self.batches.inputs(state.epoch, state.step)):
             variant = plan()
-            if self.log.needs_picture(self._global_step(), self.settings.log_images_every):
-                self.log.picture(self.picture(*inputs), self._global_step())
+            if self.log.needs_picture(self.settings.log_images_every):
+                self.log.picture(self.picture(*inputs))
             self.launch(self.train_step, variant, *inputs)
             self.pace()
             state.step += 1
+            self.log.step()
             if state.step % self.settings.log_every == 0:
-                self.log.step(state.epoch, state.step, steps, self._global_step(), state.mean_loss())
+                self.log.loss(state.mean_loss())
             state.training_seconds = state.seconds_of_epoch()
             if self.settings.checkpoint_every and state.step % self.settings.checkpoint_every == 0:
                 self.save()
             self.leave_if_asked(stop)
         if state.step > first:
-            self.pace.finish()
             self.ranks.synchronize()  # a GPU still computes what the host has queued
             state.training_seconds = state.seconds_of_epoch()
 
@@ -216,16 +185,12 @@ class Trainer:
             images, labels = self.batches.prepare(*inputs)
             images, targets = self.mixing(images, labels)
             images = images.contiguous(memory_format=self.memory_format)
-        # DistributedDataParallel sends each gradient as soon as it is there, so it has the casts one by one
-        together = self.foreach.forward(reduced if self.network is self.model else None)
-        with torch.autocast(self.ranks.device.type, reduced, enabled=reduced is not None), together:
+        with torch.autocast(self.ranks.device.type, reduced, enabled=reduced is not None):
             logits = self.network(images)
         loss = classification_loss(logits, targets, self.data.views)
         self.state.optimizer.zero_grad(set_to_none=True)
         scaler = self.state.scaler  # does nothing but for fp16
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if self.gradients is not None:  # DistributedDataParallel has averaged them meanwhile
-            self.gradients.average()
         scaler.step(self.state.optimizer)
         scaler.update()
 
@@ -254,10 +219,9 @@ class Trainer:
         row["images_per_second"] = self.ranks.sum(state.totals[1:].clone()).item() / state.training_seconds
         state.end_epoch(row)
         self.save()
-        self.checkpoints.save_best()
-        best = best_row(state.history, self.select_on)
-        best_error = best[f"{self.select_on}_top1_error"] if best else None
-        self.log.end_epoch(state.history, self._global_step(), best_error)
+        if state.best is not None and state.best["metrics"] is row:
+            self.checkpoints.export_best()
+        self.log.end_epoch()
 
     def save(self) -> None:
         """Write a checkpoint of this moment, after the events that came before it."""
@@ -284,10 +248,9 @@ class Trainer:
             "config_hash": config_hash,
             "seed": config["seed"],
             "epochs": self.recipe.epochs,
-            "selected_on": self.select_on,
+            "selected_on": state.select_on,
             "evaluate_every": self.settings.evaluate_every,
-            "best": best_row(history, self.select_on),
-            **({} if self.checkpoints.has_best() else {"best_weights": "lost"}),
+            "best": best_row(history, state.select_on),
             "last": history[-1],
             "images": self.data.sizes,
             "data_fingerprint": self.data.fingerprint,
@@ -307,9 +270,6 @@ class Trainer:
     def _wrapped(self) -> nn.Module:
         if self.ranks.world_size == 1:
             return self.model
-        if self.execution.step == "graph":
-            self.gradients = FlatGradients(self.model, self.ranks)
-            return self.model
         devices = [self.ranks.device.index] if self.ranks.device.type == "cuda" else None
         # Of three terms the order matters to the last bit, and DistributedDataParallel orders its sums anew after the
         # first step of a process, unless it looks for unused parameters: then a resumed run adds as before.
@@ -322,9 +282,6 @@ class Trainer:
             find_unused_parameters=same_bits,
         )
         return network
-
-    def _global_step(self) -> int:
-        return self.state.epoch * len(self.batches) + self.state.step
 
 
 def set_progress(model: nn.Module, fraction: float) -> None:

@@ -1,5 +1,6 @@
 """One process or many: the same code, with collectives that are no-ops for one."""
 
+import atexit
 import gc
 import math
 import os
@@ -25,12 +26,11 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the ranks of the run, and its device; after `timeout` seconds a rank counts as lost."""
+    """This process among the ranks of the run, and its device."""
 
     device: torch.device = CPU
     rank: int = 0
     world_size: int = 1
-    timeout: float = TIMEOUT
 
     @property
     def is_main(self) -> bool:
@@ -73,7 +73,7 @@ ONE_RANK = Ranks()  # a single process, on the CPU
 
 
 def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
-    """Join the ranks that torchrun started, if it did. A process joins once: a later call finds the group made.
+    """Join the ranks that torchrun started, if it did. A process joins once, and leaves the group at its end.
 
     `device` is ``cpu``, ``cuda`` or ``auto`` (cuda where there is one). Under torchrun each rank takes the GPU of its
     LOCAL_RANK; tensors on GPUs travel by NCCL, those on the CPU by gloo. A rank that waits longer than `timeout`
@@ -96,35 +96,46 @@ def init_distributed(device: str, timeout: float = TIMEOUT) -> Ranks:
             raise UserError(f"device=cuda, but {reason or 'torch finds no CUDA device here'}; or use device=cpu")
         if reason:
             print(f"note: {reason}; this run uses the CPU", flush=True)
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    local_rank, world_size = of_torchrun("LOCAL_RANK", 0), of_torchrun("WORLD_SIZE", 1)
     if on_gpu and local_rank >= torch.cuda.device_count():
         raise UserError(
             f"local rank {local_rank} has no GPU of its own: this machine has {torch.cuda.device_count()}; "
             "start torchrun with as many processes as there are GPUs"
         )
-    if on_gpu and (reason := unsupported_gpu(local_rank)):
-        raise UserError(f"{reason}; or use device=cpu")
     place = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(place)
-    world_size = int(os.environ.get("WORLD_SIZE", 1))
     if world_size == 1:
         return Ranks(place)
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise UserError(
             f"WORLD_SIZE={world_size}, but {' and '.join(missing)} is not set; start several ranks with torchrun: "
             "torchrun --nproc_per_node=2 train.py"
         )
     if not dist.is_initialized():
+        rank = of_torchrun("RANK", 0)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
             timeout=timedelta(seconds=timeout),
             store=_store(timeout),
-            rank=int(os.environ["RANK"]),
+            rank=rank,
             world_size=world_size,
         )
-    return Ranks(place, dist.get_rank(), world_size, timeout)
+        atexit.register(destroy_process_group)
+    return Ranks(place, dist.get_rank(), world_size)
+
+
+def of_torchrun(name: str, default: int) -> int:
+    """Return a number that torchrun sets in the environment, `default` where it is not set or empty.
+
+    Raises:
+        UserError: it is not a whole number.
+    """
+    value = os.environ.get(name) or str(default)
+    if not value.isdecimal():
+        raise UserError(f"the environment variable {name} must be a whole number, not {value!r}; torchrun sets it")
+    return int(value)
 
 
 def unusable_gpu() -> str:
@@ -141,24 +152,8 @@ def unusable_gpu() -> str:
     )
 
 
-def unsupported_gpu(index: int) -> str:
-    """Return why the installed torch has no kernels for GPU `index`, or nothing if it has."""
-    major, minor = torch.cuda.get_device_capability(index)
-    built = []
-    for arch in torch.cuda.get_arch_list():  # such as sm_86, sm_90a, compute_120
-        kind, _, digits = arch.rstrip("af").partition("_")
-        built.append((kind, int(digits[:-1]), int(digits[-1])))
-    # machine code runs on the same major version from its minor version on; "compute" is compiled for any newer GPU
-    if any((of == major and at <= minor) if kind == "sm" else (of, at) <= (major, minor) for kind, of, at in built):
-        return ""
-    return (
-        f"{torch.cuda.get_device_name(index)} has compute capability {major}.{minor}, for which torch "
-        f"{torch.__version__} (CUDA {torch.version.cuda}) has no kernels: install a torch that has"
-    )
-
-
 def destroy_process_group() -> None:
-    """Leave the group that `init_distributed` made, if it did. To be called once, at the process's end."""
+    """Leave the group that `init_distributed` made, if it did."""
     if dist.is_initialized():
         gc.collect()  # DistributedDataParallel keeps the group in cycles, and one that outlives this may abort the exit
         dist.destroy_process_group()

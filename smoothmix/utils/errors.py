@@ -16,6 +16,11 @@ class UserError(Exception):
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
 
 
+def unreadable(path: object, error: OSError) -> UserError:
+    """Return the error for a file that is there and cannot be opened: what is in it is another matter."""
+    return UserError(f"cannot read {path} ({error.strerror}); look at its permissions and its disk")
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown `word`: the nearest of `choices`, or all of them."""
     choices = sorted(choices)

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import secrets
 import socket
 import stat
@@ -87,20 +88,24 @@ def make_folder(folder: Path, option: str) -> None:
     """Make a folder to write to, which the user may choose with `option`.
 
     Raises:
-        UserError: the file system refuses.
+        UserError: the file system refuses, or it is an address, as s3://bucket.
     """
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(folder)):
+        raise UserError(f"{folder} is an address, not a folder; choose another {option}, and copy it there afterwards")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); give another {option}") from error
+        raise UserError(f"cannot write to {folder} ({error.strerror}); choose another {option}") from error
 
 
 def hold(lock: Path, name: Path) -> IO[str]:
     """Lock the file `lock`, which stands for `name`, and write into it who has it, until the file is closed.
 
+    A file system without locks gets a note.
+
     Raises:
         UserError: another process has locked it (it is named), or it is a symbolic link.
-        OSError: it cannot be written, or its file system has no locks.
+        OSError: it cannot be written.
     """
     file = os.fdopen(open_no_follow(lock, os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8")
     try:
@@ -109,6 +114,8 @@ def hold(lock: Path, name: Path) -> IO[str]:
         with file:
             holder = file.read(200).strip() or "a process that is just starting"
             raise UserError(f"{name} is in use by {holder}; wait for it or stop it") from error
+    except OSError as error:  # such as Lustre, mounted without flock
+        print(f"note: {name} cannot be locked ({error.strerror}); start no second command on it", flush=True)
     os.register_at_fork(after_in_child=file.close)  # a loader's worker may outlive this process, and must not keep it
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -117,14 +124,12 @@ def hold(lock: Path, name: Path) -> IO[str]:
 
 
 def is_held(lock: Path) -> bool:
-    """Return whether a living process has locked the file `lock`; it is tried for a moment only."""
-    try:
-        with os.fdopen(os.open(lock, os.O_RDONLY | os.O_NONBLOCK)) as file:  # a pipe of that name would wait
+    """Return whether a living process is known to have locked the file `lock`; it is tried for a moment only."""
+    with suppress(FileNotFoundError), os.fdopen(os.open(lock, os.O_RDONLY | os.O_NONBLOCK)) as file:  # no pipe waits
+        try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
+        except OSError as error:  # another one says that the file system has no locks
+            return isinstance(error, BlockingIOError)
     return False
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from smoothmix.utils.environment import environment_of
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, unreadable
 from smoothmix.utils.files import read_object, write_text
 
 # ---- what the values of a file must be before anyone counts with them
@@ -142,7 +142,7 @@ class Record:
         try:
             return cls.parse(read_object(path), path)
         except OSError as error:
-            raise UserError(f"cannot read {path} ({error.strerror}); change its permissions") from error
+            raise unreadable(path, error) from error
         except ValueError as error:
             raise UserError(f"{path} is not {cls.WHAT} ({error})") from error
 

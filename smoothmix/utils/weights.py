@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from smoothmix.utils.errors import UserError
+from smoothmix.utils.errors import UserError, unreadable
 from smoothmix.utils.files import read_object
 
 MORE_VALUES, MORE_TENSORS = 100_000_000, 10_000
@@ -44,6 +44,8 @@ def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[...,
             f"{path} holds more than tensors and plain values, so it was not loaded; where you trust it, load it with "
             "torch.load(FILE, weights_only=False) and save its state_dict alone"
         ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     except Exception as error:  # damaged bytes make torch raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
@@ -106,7 +108,9 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} needs the package safetensors; run `pip install safetensors`") from error
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except SafetensorError as error:
         raise UserError(f"{path} is truncated or damaged ({error}); restore a copy") from error
 
 

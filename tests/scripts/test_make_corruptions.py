@@ -97,7 +97,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, capsys, tmp_pat
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C, as its worker imports
     out, complaint = process.communicate(timeout=30)
     assert (process.returncode, out, [line for line in complaint.splitlines() if "corruptions:" not in line]) == (
-        130, "", ["interrupted"]
+        130, "", ["interrupted; run the same command again"]
     )  # fmt: skip
 
     process = Command(*command(folder)[1:])

@@ -21,11 +21,9 @@ from models.shakedrop import ShakeDrop
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
 from smoothmix.training import checkpoint, cuda_graph
 from smoothmix.training.cuda_graph import Graphed
-from smoothmix.training.recipe import Execution, Settings
-from smoothmix.training.step import FlatGradients
+from smoothmix.training.recipe import Settings
 from smoothmix.utils.command import StopSignal
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.errors import UserError
 from tests.training.runs import assert_same_run
 
 CPU = Ranks(torch.device("cpu"))
@@ -145,22 +143,6 @@ CASES = {
 def test_a_replayed_run_is_the_eager_run(both, dropout_draws_on_the_device, case):
     """Draws, learning rate, statistics, momentum, totals and the partial batch, bit for bit."""
     runs = both(**CASES[case])
-    assert runs[1].launch.replays
-    assert_same_run(*runs)
-
-
-def test_the_step_of_several_ranks_is_replayed(both, dropout_draws_on_the_device, monkeypatch):
-    """All of it but the sum over the ranks, beside a step without the buffer of gradients."""
-
-    def wrapped(self):
-        self.gradients = FlatGradients(self.model, self.ranks)
-        return self.model
-
-    def prepare(trainer):
-        if trainer.directory.name == "graph":
-            monkeypatch.setattr(trainer, "_wrapped", wrapped.__get__(trainer))
-
-    runs = both(prepare=prepare)
     assert runs[1].launch.replays
     assert_same_run(*runs)
 
@@ -320,30 +302,3 @@ def test_a_failed_capture_names_its_first_cause(errors, sentence):
     for earlier, later in itertools.pairwise(errors):
         later.__context__ = earlier  # as if raised while the earlier one was handled
     assert sentence in cuda_graph.failure(errors[-1])
-
-
-def test_a_strategy_with_several_graphs_is_refused(make_trainer, monkeypatch):
-    monkeypatch.setattr(Settings, "on", lambda self, ranks: Execution("fp32", False, "graph"))
-    with pytest.raises(UserError, match="ManifoldMixup draws one of its own per rank and batch; use step=eager"):
-        make_trainer(mixing=ManifoldMixup(num_classes=4, stages=["1"]), ranks=Ranks(torch.device("cpu"), 0, 2))
-
-
-@pytest.mark.parametrize(("rank", "printed"), [(0, 1), (1, 0)])
-def test_one_rank_that_cannot_capture_keeps_all_from_it(monkeypatch, capsys, rank, printed):
-    monkeypatch.setattr(Ranks, "gather", lambda self, value: [value, "draws numbers on the host"])
-    never = graphs(None, lambda step: step() or "")
-    launch = Graphed(2, torch.Generator(), None, never, Ranks(torch.device("cpu"), rank, 2))
-    seen = []
-    for _ in range(5):
-        launch(seen.append, None, torch.zeros(2))
-    assert len(seen) == 5
-    assert capsys.readouterr().out.count("note: the train step draws numbers on the host; it runs eagerly") == printed
-
-
-def test_the_graph_is_of_a_rank_s_batch_and_its_steps_have_the_time_limit(make_trainer, monkeypatch):
-    monkeypatch.setattr(Settings, "on", lambda self, ranks: Execution("fp32", False, "graph"))
-    monkeypatch.setattr("smoothmix.training.trainer.CudaGraphs", lambda: None)
-    for world_size, limit in ((4, 7), (1, None)):
-        made = make_trainer(ranks=Ranks(torch.device("cpu"), 0, world_size, 7))
-        assert made.launch.batch == 8 // world_size
-        assert made.pace.limit == limit

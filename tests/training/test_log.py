@@ -1,8 +1,7 @@
-"""What a run tells while it trains: the picture of a batch, metrics.csv, plain lines."""
+"""What a run tells while it trains: the picture of a batch, curves, a bar, plain lines."""
 
-import csv
-import io
-import json
+import re
+import shlex
 
 import pytest
 import torch
@@ -11,9 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from smoothmix import Identity, ManifoldMixup, SmoothMixC
 from smoothmix.training import trainer as trainer_module
-from smoothmix.training.log import RunLog, Tracker
+from smoothmix.training.log import clock, closing_line
 from smoothmix.training.recipe import Settings
-from tests.training.runs import assert_same_run
+from smoothmix.utils.command import override
+from smoothmix.utils.records import RunRecord
+from tests.training.runs import TIMES, assert_same_run
 
 
 def test_the_picture_is_of_the_batch_that_the_step_trains_on(make_trainer, monkeypatch):
@@ -64,26 +65,97 @@ def test_pictures_change_nothing(make_trainer, strategy):
     assert [image.step for image in board.Images("mixed batch")] == [0, 4, 8, 12, 16]
 
 
-def test_metrics_csv_has_the_lines_of_metrics_jsonl(make_trainer):
-    trainer = make_trainer(settings=Settings(evaluate_every=2))
+def test_curves_of_a_run_that_was_stopped_are_those_of_the_unbroken_one(make_trainer, stop):
+    """Events after the checkpoint count no more, and TensorBoard shows each step once."""
+    curves = []
+    for name in ("unbroken", "stopped"):
+        settings = Settings(log_every=1)
+        if name == "stopped":
+            stopped = make_trainer(name, settings=settings)
+            stop(stopped, 9)
+            stopped.log.begin(46)  # and a process that was killed before it saved
+            stopped.log._boards[0].add_scalar("train/loss_so_far", 99.0, 11)
+            stopped.log.close()
+        make_trainer(name, settings=settings).fit()
+        for folder in ("tensorboard", "tensorboard/by_epoch"):
+            board = EventAccumulator(str(make_trainer(name).directory / folder), size_guidance={"scalars": 0})
+            board.Reload()
+            tags = [tag for tag in board.Tags()["scalars"] if tag.rpartition("/")[2] not in TIMES]
+            curves.append({tag: [(event.step, event.value) for event in board.Scalars(tag)] for tag in tags})
+    assert curves[2:] == curves[:2]
+    assert [step for step, _ in curves[0]["train/loss_so_far"]] == [*range(1, 6), *range(7, 12), *range(13, 18)]
+    assert [step for step, _ in curves[1]["test/top1_error"]] == [1, 2, 3]
+    assert curves[0].keys() >= {"best/test_top1_error", "last/test_top1_error"}
+
+
+class Bar:
+    """A progress bar that notes what it is told."""
+
+    def __init__(self, total, initial, desc, leave):
+        self.told = [(desc, initial, total)]
+
+    def update(self):
+        self.told.append("step")
+
+    def set_postfix_str(self, text, refresh):
+        self.told.append(text.split()[0])
+
+    def close(self):
+        self.told.append("end")
+
+
+def test_the_bar_moves_with_every_step_and_reads_the_loss_at_log_steps_only(make_trainer, stop, monkeypatch):
+    bars = []
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("smoothmix.training.log.tqdm", lambda **options: bars.append(Bar(**options)) or bars[-1])
+    stop(make_trainer(settings=Settings(log_every=4)), 2)
+    trainer = make_trainer(settings=Settings(log_every=4), epochs=1)
+    reads, mean_loss = [], trainer.state.mean_loss
+    monkeypatch.setattr(trainer.state, "mean_loss", lambda: reads.append(trainer.state.step) or mean_loss())
     trainer.fit()
-    lines = [json.loads(line) for line in (trainer.directory / "metrics.jsonl").read_text().splitlines()]
-    rows = list(csv.DictReader(io.StringIO((trainer.directory / "metrics.csv").read_text())))
-    assert [{key: float(value) for key, value in row.items() if value} for row in rows] == lines
-    assert [row["test_loss"] == "" for row in rows] == [True, False, False]
+    assert bars[1].told == [("epoch 1/1", 2, 6), "step", "step", "loss", "step", "step", "end"]
+    assert reads == [4, 6, 0]  # at the epoch's end for the row, and as it is saved
 
 
-def test_a_line_says_the_best_error_and_how_long_the_rest_takes(tmp_path, capsys):
-    log = RunLog(tmp_path, epochs=3, active=True, tracker=Tracker("none", "run", {}))
-    log.begin([], 0, in_epoch=False)
-    common = {"lr": 0.1, "train_loss": 2.0, "seconds": 3600.0, "images_per_second": 7.0}
-    history = [common | {"epoch": 1}, common | {"epoch": 2, "test_top1_error": 30.0, "seconds": 1800.0}]
-    log.end_epoch(history[:1], 6, None)
-    log.end_epoch(history, 12, 30.0)
-    log.end_epoch([*history, common | {"epoch": 3, "test_top1_error": 40.0}], 18, 30.0)
-    log.close()
-    assert capsys.readouterr().out.splitlines() == [
-        "epoch 1/3  lr 0.1  train loss 2.000  7 images/s  2:00:00 left",
-        "epoch 2/3  lr 0.1  train loss 2.000  test_top1_error 30.00%  best 30.00%  7 images/s  0:45:00 left",
-        "epoch 3/3  lr 0.1  train loss 2.000  test_top1_error 40.00%  best 30.00%  7 images/s",
+def test_a_run_says_what_it_will_do_where_it_resumes_and_each_epoch_in_80_columns(make_trainer, stop, capsys):
+    stop(make_trainer(), 9)
+    make_trainer().fit()
+    make_trainer(epochs=4).fit()
+    said = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("SIGTERM")]
+    assert [line for line in said if not line.startswith("epoch ")] == [
+        "18 steps in all: 6 per epoch of 46 images",
+        "18 steps in all: 6 per epoch of 46 images",
+        "resuming from epoch 2, step 2 of 6",
+        "24 steps in all: 6 per epoch of 46 images",
+        "resuming from the end of epoch 3 of 4",
     ]
+    pattern = re.compile(r"epoch (\d)/(\d)  loss \d\.\d\d  error (.+) \(best (.+)\)  \d+ img/s( .*)?")
+    epochs = [pattern.fullmatch(line) for line in said]
+    assert [match[1] for match in epochs if match] == ["1", "2", "3", "4"]
+    assert [bool(match[5]) for match in epochs if match] == [True, True, False, False]
+
+
+def test_a_long_line_fits_80_columns(make_trainer, tiny_data):
+    log = make_trainer(data=tiny_data(val_split=12), epochs=300).log
+    row = {"epoch": 123, "train_loss": 6.91, "val_top1_error": 99.9, "images_per_second": 12345.6, "seconds": 2000.0}
+    log.state.history = [row]
+    assert log._line(row) == "epoch 123/300  loss 6.91  val error 99.9 (best 99.9)  12346 img/s  98:20:00 left"
+    assert len(log._line(row)) == 80
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(3, False), (5, False), (6, True)])
+def test_the_last_line_has_both_errors_the_record_and_a_command_that_can_be_pasted(tmp_path, classes, shown):
+    errors = {"last": (12.5, 1.25), "best": (10.0, 1.0)}
+    rows = {when: {"test_top1_error": one, "test_top5_error": five} for when, (one, five) in errors.items()}
+    names = dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), "x")
+    path = tmp_path / "a run" / "summary.json"
+    line = closing_line(RunRecord(**names, seed=0, epochs=2, **rows), path, classes)
+    assert ("last 12.50%" in line, "best 10.00%" in line, str(path) in line) == (True,) * 3
+    assert ("top-5 1.25%" in line) == shown
+    words = shlex.split(line.partition("next: ")[2])
+    assert words[:2] == ["python", "eval_corruption.py"]
+    assert words[2] == override("run", str(path.parent))
+
+
+def test_a_time_left():
+    assert [clock(time) for time in (4, 245.4, 43445, 360000)] == ["0:04", "4:05", "12:04:05", "100:00:00"]

@@ -64,7 +64,9 @@ def test_it_resumes_to_the_end_that_the_older_code_reached(resumed):
     record = json.loads((resumed / "summary.json").read_text())
     assert (record["config_hash"], record["best"]["epoch"], record["world_sizes"]) == ("968f5d42", 1, [1])
     assert [(start["epoch"], start["step"]) for start in record["starts"]] == [(2, 2)]  # the first was not recorded
-    assert "best_weights" not in record
+    best = checkpoint.load(resumed / "best.pt")
+    assert best["metrics"] == state["best"]["metrics"] == state["history"][0]  # from the older best.pt
+    assert all(torch.equal(tensor, best["model"][name]) for name, tensor in state["best"]["model"].items())
 
 
 def test_its_corrupted_record_is_completed_and_keeps_where_it_began(resumed):

@@ -1,10 +1,13 @@
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 
-from smoothmix.training.recipe import Execution, Recipe, Settings
+from smoothmix import Cutout, Identity, SmoothMixC
+from smoothmix.training.recipe import Execution, Recipe, Settings, check_fit
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
@@ -50,49 +53,49 @@ def test_every_recipe_file_is_valid():
         written(name)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"epochs": 0}, "recipe.epochs"),
-        ({"epochs": 2**63}, "recipe.epochs"),
-        ({"decay_epochs": [[75]]}, "recipe.decay_epochs"),
-        ({"decay_epochs": [True]}, "recipe.decay_epochs"),
-        ({"batch_size": -1}, "recipe.batch_size"),
-        ({"lr": 0.0}, "recipe.lr"),
-        ({"lr": float("nan")}, "recipe.lr"),
-        ({"momentum": 1.0}, "recipe.momentum"),
-        ({"momentum": 0.0}, "recipe.nesterov"),
-        ({"decay_epochs": [150, 75]}, "recipe.decay_epochs"),
-        ({"decay_epochs": [0, 75]}, "recipe.decay_epochs"),
-        ({"decay_factor": 0.0}, "recipe.decay_factor"),
-        ({"weight_decay": -1e-4}, "recipe.weight_decay"),
-    ],
-)
-def test_values_out_of_range(changes, words):
-    good = {"name": "x", "epochs": 3, "batch_size": 4, "lr": 0.1}
-    Recipe(**good).check()
-    with pytest.raises(UserError, match=words):
-        Recipe(**(good | changes)).check()
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"precision": "fp8"}, "precision must be auto, fp32, tf32, bf16 or fp16, not 'fp8'"),
-        ({"channels_last": "yes"}, "channels_last must be true, false or auto, not 'yes'"),
-        ({"step": "fast"}, "step must be auto, eager or graph, not 'fast'"),
-        ({"log_every": 0}, "log_every"),
-        ({"seed": -1}, "seed"),
-        ({"seed": 2**63}, "seed"),
-    ],
-)
-def test_settings_out_of_range(changes, words):
-    Settings().check()
-    with pytest.raises(UserError, match=words):
-        Settings(**changes).check()
-
-
 CPU, GPU, GPUS = Ranks(torch.device("cpu")), Ranks(torch.device("cuda")), Ranks(torch.device("cuda"), 0, 2)
+GOOD = {"name": "x", "epochs": 3, "batch_size": 4, "lr": 0.1}
+OUT_OF_RANGE = [
+    *[("epochs", value) for value in (0, 2**63)],
+    *[("decay_epochs", value) for value in ([[75]], [True], [150, 75], [0, 75])],
+    *[("lr", value) for value in (0.0, float("nan"))],
+    *[("batch_size", -1), ("momentum", 1.0), ("decay_factor", 0.0), ("weight_decay", -1e-4)],
+    *[("seed", value) for value in (-1, 2**63)],
+    *[("precision", "fp8"), ("channels_last", "yes"), ("step", "fast"), ("log_every", 0), ("logger", "tensorbord")],
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_a_value_out_of_range_is_named(name, value):
+    Recipe(**GOOD).check()
+    Settings().check()
+    of_recipe = name in Recipe.__dataclass_fields__
+    checked = Recipe(**(GOOD | {name: value})) if of_recipe else Settings(**{name: value})
+    with pytest.raises(UserError, match=f"^{'recipe.' if of_recipe else ''}{name} must "):
+        checked.check()
+
+
+def test_nesterov_without_momentum():
+    with pytest.raises(UserError, match=r"recipe.nesterov=true needs a recipe.momentum above 0"):
+        Recipe(**GOOD, momentum=0.0).check()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "images", "mixing", "remedy"),
+    [
+        (Ranks(torch.device("cpu"), 0, 3), {}, Identity, "recipe.batch_size=4 .* 3 ranks"),
+        (Ranks(torch.device("cpu"), 0, 2), {"sizes": {"train": 1}}, Identity, "1 training images .* 2 ranks; use "),
+        (CPU, {"views": 3}, SmoothMixC, "SmoothMixC .* 3 views .*; use mixing=identity"),
+        (CPU, {"views": 3}, Cutout, "Cutout .* 3 views .*; use mixing=identity"),
+        (CPU, {"views": 3}, Identity, None),
+        (CPU, {}, Cutout, None),
+        (Ranks(torch.device("cpu"), 0, 2), {"sizes": {"test": 1}}, Identity, None),  # the data set's own sentence
+    ],
+)
+def test_parts_that_do_not_fit_together(ranks, images, mixing, remedy):
+    data = SimpleNamespace(**({"sizes": {"train": 9}, "views": 1} | images))
+    with nullcontext() if remedy is None else pytest.raises(UserError, match=remedy):
+        check_fit(Recipe(**GOOD), data, mixing(num_classes=4), ranks)
 
 
 @pytest.mark.parametrize(
@@ -102,16 +105,24 @@ CPU, GPU, GPUS = Ranks(torch.device("cpu")), Ranks(torch.device("cuda")), Ranks(
         (CPU, {"precision": "bf16"}, ("bf16", True, "eager")),
         (GPU, {}, ("bf16", True, "graph")),
         (GPU, {"precision": "fp32"}, ("fp32", False, "graph")),
+        (GPU, {"precision": "tf32"}, ("tf32", False, "graph")),
         (GPU, {"channels_last": False}, ("bf16", False, "graph")),
         (GPU, {"step": "eager"}, ("bf16", True, "eager")),
         (GPUS, {}, ("bf16", True, "eager")),
-        (GPUS, {"step": "graph"}, ("bf16", True, "graph")),
+        (CPU, {"step": "graph"}, "step=graph needs a CUDA device, not cpu; use step=auto"),
+        (GPUS, {"step": "graph"}, "step=graph .* not on 2 ranks; use step=eager"),
+        (CPU, {"precision": "tf32"}, "precision=tf32 needs an NVIDIA GPU"),
     ],
 )
 def test_auto_is_what_the_device_does_best(monkeypatch, ranks, given, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: True)
-    assert Settings(**given).on(ranks) == Execution(*expected)
-    assert Settings(**given).uses_channels_last(ranks.device) is expected[1]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=expected):
+            Settings(**given).on(ranks)
+    else:
+        assert Settings(**given).on(ranks) == Execution(*expected)
+        assert Settings(**given).uses_channels_last(ranks.device) is expected[1]
 
 
 @pytest.mark.parametrize(
@@ -122,19 +133,6 @@ def test_a_gpu_without_bf16(monkeypatch, capability, auto):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "an old GPU")
     assert Settings().on(GPU) == Execution(*auto, "graph")
-    with pytest.raises(UserError, match="an old GPU has no bfloat16; use precision=fp16"):
-        Settings(precision="bf16").on(GPU)
-    with pytest.raises(UserError, match=r"precision=tf32 needs an NVIDIA GPU of compute capability 8\.0"):
-        Settings(precision="tf32").on(GPU)
-
-
-def test_tf32_is_named_and_needs_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
-    assert Settings(precision="tf32").on(GPU) == Execution("tf32", False, "graph")
-    with pytest.raises(UserError, match="precision=tf32 needs an NVIDIA GPU"):
-        Settings(precision="tf32").on(CPU)
-
-
-def test_a_graph_needs_a_gpu():
-    with pytest.raises(UserError, match="step=graph needs a CUDA device, not cpu; use step=auto"):
-        Settings(step="graph").on(CPU)
+    for precision, remedy in (("bf16", "use precision=fp16"), ("tf32", "use precision=fp32")):
+        with pytest.raises(UserError, match=f"precision={precision}.*; {remedy}"):
+            Settings(precision=precision).on(GPU)

@@ -1,6 +1,8 @@
 """A run that was stopped anywhere and resumed is the unbroken run, bit for bit; what cannot be resumed is refused."""
 
 import json
+import shlex
+import subprocess
 from functools import partial
 
 import pytest
@@ -124,41 +126,43 @@ def test_each_start_is_recorded_with_what_ran(make_trainer, crashed, monkeypatch
     assert "git_note" not in record
 
 
-def test_best_is_written_when_the_process_ended_between_the_two_files(make_trainer):
-    trainer = make_trainer(epochs=1)
-    trainer.fit()
-    (trainer.directory / "best.pt").unlink()
-    make_trainer(epochs=1).fit()
-    best = checkpoint.load(trainer.directory / "best.pt")
-    assert all(torch.equal(best["model"][name], tensor) for name, tensor in trainer.model.state_dict().items())
-
-
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK damaged")])
-def test_a_lost_best_does_not_end_the_training(make_trainer, crashed, capsys, damage):
-    """The weights of epoch 1, the best, are lost: training resumes from last.pt, and the record says so."""
+@pytest.mark.parametrize("damage", ["missing", "damaged", "of another epoch"])
+def test_best_is_written_again_from_last(make_trainer, crashed, damage):
+    """The weights of epoch 1, the best; the process may have ended between the two files."""
     unbroken = make_trainer("unbroken", lr=1e-9)  # no later epoch is better
     unbroken.fit()
-    assert unbroken.checkpoints.has_best()
+    best = crashed("run", 8, lr=1e-9, settings=Settings(checkpoint_every=1)) / "best.pt"
+    if damage == "of another epoch":
+        checkpoint.save_atomically(checkpoint.load(best) | {"metrics": {"epoch": 0}}, best)
+    else:
+        best.write_bytes(b"PK damaged")
+        if damage == "missing":
+            best.unlink()
+    resumed = make_trainer(lr=1e-9)
+    resumed.fit()
+    assert_same_run(unbroken, resumed)
+    assert checkpoint.load(best)["metrics"] == checkpoint.load(best.with_name("last.pt"))["history"][0]
+
+
+@pytest.mark.parametrize("best", ["agrees", "disagrees"])
+def test_a_last_without_the_best_weights_takes_them_from_best(make_trainer, crashed, capsys, best):
+    """Checkpoints of earlier versions."""
     directory = crashed("run", 8, lr=1e-9, settings=Settings(checkpoint_every=1))
-    damage(directory / "best.pt")
-    for _ in range(2):
-        resumed = make_trainer(lr=1e-9)
-        resumed.config = CONFIG
-        resumed.fit()
-        assert "best.pt is missing or damaged, and the weights of the best epoch so far" in capsys.readouterr().out
-    assert torch.equal(weights_of(unbroken), weights_of(resumed))
-    assert not (directory / "best.pt").exists()
-    record = written(resumed)
-    assert (record["best"]["epoch"], record["best_weights"]) == (1, "lost")
-
-
-def test_a_better_epoch_later_makes_up_for_a_lost_best(make_trainer, crashed):
-    directory = crashed("run", 8, settings=Settings(checkpoint_every=1))
-    (directory / "best.pt").unlink()
-    resumed = make_trainer(epochs=8)
-    history = resumed.fit()
-    assert min(row["test_top1_error"] for row in history) < history[0]["test_top1_error"]
-    assert resumed.checkpoints.has_best()
+    state, exported = (checkpoint.load(directory / name) for name in ("last.pt", "best.pt"))
+    kept = state.pop("best")
+    checkpoint.save_atomically(state, directory / "last.pt")
+    if best == "disagrees":
+        checkpoint.save_atomically(exported | {"metrics": {"epoch": 9}}, directory / "best.pt")
+    resumed = make_trainer(lr=1e-9)
+    assert len(resumed.fit()) == 3
+    note = "best.pt does not hold the best epoch so far, 1," in capsys.readouterr().out
+    assert (note, (directory / "best.damaged.pt").exists()) == (best == "disagrees",) * 2
+    if best == "agrees":
+        weights = checkpoint.load(directory / "last.pt")["best"]["model"]
+        assert all(torch.equal(weights[name], tensor) for name, tensor in kept["model"].items())
+    else:
+        assert not (directory / "best.pt").exists()
+        assert checkpoint.load(directory / "last.pt")["best"] is None
 
 
 def test_metrics_lines_of_epochs_that_were_lost_are_dropped(make_trainer):
@@ -171,29 +175,46 @@ def test_metrics_lines_of_epochs_that_were_lost_are_dropped(make_trainer):
     assert metrics.read_text() == whole
 
 
-def test_a_run_is_not_resumed_on_other_images(make_trainer, tiny_data):
+def other_images(make, data):
+    return make(data=data(seed=1), epochs=2)
+
+
+def other_architecture(make, data):
+    return make(model=nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), epochs=2)
+
+
+def other_precision(make, data):
+    return make(settings=Settings(precision="bf16"), epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        (other_images, "on other images .* another dataset.name or output"),
+        (other_architecture, "holds another architecture"),
+        (other_precision, "was trained in fp32, .* means bf16 on cpu; .* precision=fp32"),
+    ],
+)
+def test_what_is_not_resumed(make_trainer, tiny_data, other, sentence):
     make_trainer(epochs=1).fit()
-    with pytest.raises(UserError, match="trained on other images"):
-        make_trainer(data=tiny_data(seed=1), epochs=2).fit()
+    with pytest.raises(UserError, match=sentence):
+        other(make_trainer, tiny_data).fit()
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(make_trainer):
-    make_trainer(epochs=1).fit()
-    other = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
-    with pytest.raises(UserError, match="holds another architecture"):
-        make_trainer(model=other, epochs=2).fit()
-
-
-def test_a_run_is_resumed_in_the_precision_it_began_in(make_trainer):
-    make_trainer(epochs=1, settings=Settings(precision="bf16")).fit()
-    with pytest.raises(UserError, match="was trained in bf16, and precision=auto means fp32 on cpu"):
-        make_trainer(epochs=2).fit()
-
-
-def test_a_middle_of_an_epoch_needs_the_same_number_of_ranks(make_trainer, crashed, monkeypatch):
-    crashed("run", 5, settings=Settings(checkpoint_every=4))
+@pytest.mark.parametrize("every", [0, 2])
+def test_a_middle_of_an_epoch_needs_the_same_number_of_ranks(make_trainer, stop, monkeypatch, every):
+    """The end of the epoch before, on any number, is offered if it is there; the command works."""
+    stop(make_trainer(settings=Settings(checkpoint_every=every)), 11)
     trainer = make_trainer()
-    trainer.checkpoints.ranks = Ranks(torch.device("cpu"), 0, 2)
-    monkeypatch.setattr(Ranks, "gather", lambda self, value: [value, value])
-    with pytest.raises(UserError, match="middle of epoch 1 by 1 ranks on cpu, and now there are 2 ranks on cpu"):
-        trainer.checkpoints.resume(3, 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.checkpoints, "ranks", Ranks(torch.device("cpu"), 0, 2))
+        patch.setattr(Ranks, "gather", lambda self, value: [value, value])
+        with pytest.raises(UserError, match=r"epoch 2 by 1 rank on cpu, .* 2 ranks on cpu; run .* 1 rank") as error:
+            trainer.checkpoints.resume(3, 6)
+    command = str(error.value).partition(" from the end of epoch 1 on any number: ")[2]
+    assert bool(command) == (every == 0)
+    if command:
+        subprocess.run(shlex.split(command), check=True)
+        resumed = make_trainer()
+        resumed.checkpoints.resume(3, 6)
+        assert (resumed.state.epoch, resumed.state.step) == (1, 0)

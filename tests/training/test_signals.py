@@ -1,12 +1,15 @@
 """SIGTERM and SIGUSR2: the step is finished, the state saved, and the process left as it was."""
 
+import itertools
 import os
 import signal
 import threading
 import time
 
 import pytest
+from PIL.ImageFile import ImageFile
 
+from datasets import class_folders
 from smoothmix import Identity
 from smoothmix.training import checkpoint
 from smoothmix.utils.command import Stopped
@@ -80,6 +83,24 @@ def test_a_signal_while_a_batch_is_waited_for_saves_and_leaves_at_once(make_trai
     assert_same_run(unbroken, resumed)
 
 
+def test_a_signal_in_the_midst_of_an_image_is_not_a_damaged_image(make_trainer, class_folder, monkeypatch):
+    """What reads images takes any Exception for one."""
+    data = class_folders(class_folder("abcd"), image_size=8, resize=10, workers=0)
+    load, calls = ImageFile.load, itertools.count()
+
+    def interrupted(image):
+        if next(calls) == 40:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile, "load", interrupted)
+    trainer = make_trainer(data=data, batch_size=4)
+    with pytest.raises(Stopped):
+        trainer.fit()
+    saved = checkpoint.load(trainer.directory / "last.pt")
+    assert 0 < saved["epoch"] * 7 + saved["step"] < 21
+
+
 def test_only_a_run_that_was_stopped_and_saved_writes_the_file(make_trainer, monkeypatch, tmp_path):
     """Not one that finished, and not one that failed."""
     file = tmp_path / "stopped.txt"
@@ -102,6 +123,6 @@ def test_only_a_run_that_was_stopped_and_saved_writes_the_file(make_trainer, mon
 
     monkeypatch.setenv("SMOOTHMIX_STOPPED", str(tmp_path / "nowhere" / "stopped"))
     trainer = make_trainer("unwritable", epochs=1)
-    monkeypatch.setattr(trainer.checkpoints, "save_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(trainer.checkpoints, "export_best", lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(UserError, match="cannot write"):
         trainer.fit()

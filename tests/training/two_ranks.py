@@ -1,4 +1,4 @@
-"""Run by torchrun: `two_ranks.py steps|forms|manifold|regularisers|evaluate OUT [EPOCHS [AUGMENT [DEVICE]]]`."""
+"""Run by torchrun: `two_ranks.py steps|manifold|regularisers|evaluate OUT [EPOCHS [AUGMENT]]`."""
 
 import sys
 from pathlib import Path
@@ -13,8 +13,7 @@ from smoothmix import Identity, ManifoldMixup
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
-from smoothmix.utils.distributed import destroy_process_group, init_distributed
-from tests.training import uncaptured
+from smoothmix.utils.distributed import init_distributed
 
 REGULARISERS = {
     "stochastic depth": {"drop_path_rate": 0.5},
@@ -35,29 +34,13 @@ def network(norm):
     return nn.Sequential(*layers, nn.Linear(216, 7))
 
 
-def train(ranks, model, directory, mixing=None, images=None, epochs=2, generator=None, **settings):
+def train(ranks, model, directory, mixing=None, images=None, epochs=2, generator=None):
     """Train in batches of twelve images; return the weights of the end."""
     directory.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(name="test", epochs=epochs, batch_size=12, lr=0.1)
     mixing, generator = mixing or Identity(num_classes=7), generator or torch.Generator(ranks.device)
-    Trainer(model, mixing, images or data(), recipe, Settings(**settings), directory, ranks, generator, {}).fit()
+    Trainer(model, mixing, images or data(), recipe, Settings(), directory, ranks, generator, {}).fit()
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def forms(ranks, out, device):
-    """Train in both forms of the step and two precisions; return the networks of all ranks."""
-    states = {}
-    for step in ("eager", "graph"):
-        if device == "cpu":
-            uncaptured.use(step)
-        for precision in ("fp32", "bf16"):
-            model = network(norm=True)
-            with torch.no_grad():
-                model[0].weight += ranks.rank  # those of rank 0 are taken
-            step_of = "auto" if device == "cpu" else step
-            train(ranks, model, out / step / precision, precision=precision, deterministic=True, step=step_of)
-            states[step, precision] = ranks.gather(model.cpu().state_dict())
-    return states
 
 
 def manifold(ranks, out):
@@ -97,13 +80,12 @@ def errors(ranks):
     return result
 
 
-def main(what, out, epochs=2, augment="none", device="cpu"):
-    ranks, out = init_distributed(device), Path(out)
+def main(what, out, epochs=2, augment="none"):
+    ranks, out = init_distributed("cpu"), Path(out)
     if what == "steps":
         train(ranks, network(norm=False), out, images=data(augment), epochs=int(epochs))
         return
     results = {
-        "forms": lambda: forms(ranks, out, device),
         "manifold": lambda: manifold(ranks, out),
         "regularisers": lambda: regularisers(ranks, out),
         "evaluate": lambda: errors(ranks),
@@ -114,4 +96,3 @@ def main(what, out, epochs=2, augment="none", device="cpu"):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
-    destroy_process_group()

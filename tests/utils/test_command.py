@@ -11,22 +11,31 @@ import pytest
 from tests.commands import ROOT
 
 # Each case is a child of one process, which imports the package once. It ends as any Python program does.
-SCRIPT = """
-import io, json, os, signal, sys
+SCRIPT = r"""
+import io, json, os, pwd, signal, sys
 from smoothmix.utils.command import run
 from smoothmix.utils.errors import UserError
 
-def begin(number, body, closed=False, unbuffered=False, encoding="utf-8"):
-    reader, writer = os.pipe()
+for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+    os.environ.pop(name, None)
+pwd.getpwuid = {}.__getitem__  # a user without an entry in /etc/passwd
+
+def begin(number, body, out="file", unbuffered=False, encoding="utf-8", lossy=False):
+    reader, unread = os.pipe()
     os.close(reader)
-    os.dup2(writer if closed else os.open(f"{number}.out", os.O_WRONLY | os.O_CREAT), 1)
+    opened = {"file": f"{number}.out", "full": "/dev/full"}.get(out, os.devnull)
+    os.dup2(unread if out == "unread" else os.open(opened, os.O_WRONLY | os.O_CREAT), 1)
     os.dup2(os.open(f"{number}.err", os.O_WRONLY | os.O_CREAT), 2)
     binary = open(1, "wb", 0 if unbuffered else -1, closefd=False)
     sys.stdout = io.TextIOWrapper(binary, encoding=encoding, write_through=unbuffered)
+    if "closed" in out:  # what Python makes of it as it starts
+        sys.stdout = os.close(1)
+    if out == "all closed":
+        sys.stdin, sys.stderr = os.close(0), os.close(2)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     scope = globals()
-    exec("def main():\\n    " + body, scope)
-    run(scope["main"])
+    exec("def main():\n    " + body, scope)
+    run(scope["main"], lossy)
     sys.exit()
 
 for number, case in enumerate(json.loads(sys.argv[1])):
@@ -39,26 +48,44 @@ LESS = (
     "choose a smaller batch (recipe.batch_size in training, batch_size in evaluation), fewer workers or a smaller "
     "network\n"
 )
-CLOSED = (128 + signal.SIGPIPE, "", "")
+AGAIN = (130, "", "interrupted; run the same command again\n")
+UNREAD = (128 + signal.SIGPIPE, "", "")
+FULL = (2, "", "error: cannot write to disk (No space left on device); free space or choose another folder\n")
+# no file that is opened later may become a standard stream: libraries write to those
+GOES_ON = "print('x', flush=True); sys.stderr.write('y'); return int(open('any', 'w').fileno() < 3)"
 CASES = [  # what the command does, how its output is opened; exit status, what it prints, what it complains
     ({"body": "print('said')"}, (0, "said\n", "")),
     ({"body": "return 1"}, (1, "", "")),
     ({"body": "raise UserError('lr=-1 is wrong')"}, (2, "", "error: lr=-1 is wrong\n")),
-    ({"body": "raise KeyboardInterrupt"}, (130, "", "interrupted\n")),
-    ({"body": "signal.raise_signal(signal.SIGINT)"}, (130, "", "interrupted\n")),
+    ({"body": "raise KeyboardInterrupt"}, AGAIN),
+    ({"body": "signal.raise_signal(signal.SIGINT)"}, AGAIN),
+    (  # again, while the first is dealt with
+        {"body": "try: signal.raise_signal(signal.SIGINT)\n    finally: signal.raise_signal(signal.SIGINT)"},
+        (-signal.SIGINT, "", ""),
+    ),
     ({"body": "sys.exit('no run')"}, (1, "", "no run\n")),
     ({"body": "raise MemoryError"}, (2, "", f"error: this machine is out of memory (MemoryError); {LESS}")),
     (
         {"body": "raise RuntimeError('CUDA out of memory')"},
         (2, "", f"error: the GPU is out of memory (CUDA out of memory); {LESS}"),
     ),
+    (
+        {"body": "raise OSError(24, 'Too many open files')"},
+        (2, "", "error: Too many open files; allow more (ulimit -n 4096)\n"),
+    ),
     ({"body": "raise BrokenPipeError('of a worker')"}, (1, "", "BrokenPipeError: of a worker\n")),
     ({"body": "raise RuntimeError('of a tensor')"}, (1, "", "RuntimeError: of a tensor\n")),
     ({"body": "print('\\u2020 \\u00b1')", "encoding": "ascii"}, (0, "\\u2020 \\xb1\n", "")),
+    ({"body": "import getpass; print(getpass.getuser())"}, (0, f"uid{os.getuid()}\n", "")),
+    ({"body": "print('x')", "out": "full"}, FULL),
+    ({"body": "print('x', flush=True)", "out": "full"}, FULL),
+    ({"body": GOES_ON, "out": "full", "lossy": True}, (0, "", "y")),
+    ({"body": GOES_ON, "out": "closed"}, (0, "", "y")),
+    ({"body": GOES_ON, "out": "all closed"}, (0, "", "")),
     *[
-        ({"body": body, "closed": True, "unbuffered": unbuffered}, CLOSED)
+        ({"body": body, "out": "unread", "unbuffered": unbuffered, "lossy": lossy}, UNREAD)
         for body in ("print('x')", "sys.exit(print())")
-        for unbuffered in (False, True)
+        for unbuffered, lossy in ((False, False), (True, False), (False, True))
     ],
 ]
 

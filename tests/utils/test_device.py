@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from smoothmix.utils import distributed
-from smoothmix.utils.distributed import init_distributed, unsupported_gpu
+from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.errors import UserError
 
 
@@ -55,25 +55,27 @@ def test_no_gpu_at_all(monkeypatch, tmp_path, capsys):
         init_distributed("cuda")
 
 
+@pytest.mark.parametrize("value", ["", "1"])
+def test_one_rank_as_torchrun_or_an_empty_variable_says(monkeypatch, value):
+    monkeypatch.setenv("WORLD_SIZE", value)
+    assert init_distributed("cpu").world_size == 1
+
+
 @pytest.mark.parametrize(
-    ("capability", "built", "works"),
+    ("variables", "words"),
     [
-        ((9, 0), ["sm_80", "sm_90"], True),
-        ((8, 9), ["sm_80", "sm_90"], True),  # the same major version
-        ((6, 1), ["sm_75", "sm_80"], False),
-        ((12, 0), ["sm_80", "sm_90"], False),  # newer, and nothing to compile for it
-        ((12, 0), ["sm_90", "compute_90"], True),
-        ((9, 0), ["sm_90a"], True),
-        ((7, 0), ["compute_75"], False),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE .* 'two'"),
+        ({"WORLD_SIZE": "2", "RANK": "-1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}, "RANK .* '-1'"),
+        ({"WORLD_SIZE": "2", "RANK": ""}, "RANK and MASTER_ADDR and MASTER_PORT is not set; .* torchrun"),
     ],
 )
-def test_a_gpu_needs_kernels(monkeypatch, capability, built, works):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "some GPU")
-    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
-    reason = unsupported_gpu(0)
-    assert (reason == "") is works
-    assert works or f"some GPU has compute capability {capability[0]}.{capability[1]}, for which torch" in reason
+def test_ranks_that_torchrun_did_not_start(monkeypatch, variables, words):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=words):
+        init_distributed("cpu")
 
 
 def test_mps_is_refused():

@@ -1,18 +1,28 @@
 """Files are whole, leave nothing behind, and are never written through a symbolic link."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from smoothmix.training.log import EventFile
 from smoothmix.utils import files
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import hold, is_held, open_no_follow, read_object, read_text, replacing, write_text
+from smoothmix.utils.files import (
+    hold,
+    is_held,
+    make_folder,
+    open_no_follow,
+    read_object,
+    read_text,
+    replacing,
+    write_text,
+)
 from tests.commands import ROOT, python
 
 KILLED = """
@@ -56,14 +66,6 @@ def test_a_link_in_the_place_of_a_lock_is_one_sentence(folder, victim):
         hold(folder / ".lock", folder)
     with pytest.raises(UserError, match="is a symbolic link"):
         open_no_follow(folder / ".lock", os.O_WRONLY | os.O_TRUNC)
-
-
-def test_an_event_file_is_a_new_one(folder, victim, monkeypatch):
-    monkeypatch.setattr("time.time_ns", lambda: 5)
-    monkeypatch.setattr("socket.gethostname", lambda: "host")
-    (folder / f"events.out.tfevents.5.host.{os.getpid()}").symlink_to(victim)
-    EventFile(folder, 0).close()
-    assert (folder / f"events.out.tfevents.6.host.{os.getpid()}").stat().st_size > 0
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_one(folder):
@@ -158,3 +160,26 @@ def test_only_small_regular_files_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SMALL", 7)
     with pytest.raises(ValueError, match="more than"):
         read_text(path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gets_a_note(folder, monkeypatch, capsys, number):
+    """Lustre without flock, NFS without a lock service, EFS."""
+
+    def flock(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with hold(folder / ".lock", folder) as file:
+        assert capsys.readouterr().out.startswith(f"note: {folder} cannot be locked ({os.strerror(number)})")
+        assert not is_held(folder / ".lock")
+        write_text(folder / "summary.json", "{}")
+        assert not file.closed
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/runs", "gs://bucket", "https://host/x"])
+def test_an_address_is_no_folder(folder, monkeypatch, address):
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match=r"is an address, not a folder; choose another output="):
+        make_folder(Path(address), "output=")
+    assert not list(folder.iterdir())
