@@ -25,7 +25,7 @@ from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import device_name, start
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.numerics import full_precision, numerics
+from smoothmix.utils.numerics import full_precision, numerics, untuned
 from smoothmix.utils.pictures import describe, grid
 from smoothmix.utils.records import RunRecord
 
@@ -184,7 +184,8 @@ class Trainer:
             variant = plan()
             if self.log.needs_picture(self._global_step(), self.settings.log_images_every):
                 self.log.picture(self.picture(*inputs), self._global_step())
-            self.launch(self.train_step, variant, *inputs)
+            with untuned(len(inputs[0]) < self.recipe.batch_size // self.ranks.world_size):
+                self.launch(self.train_step, variant, *inputs)
             self.pace()
             state.step += 1
             if state.step % self.settings.log_every == 0:
