@@ -168,7 +168,7 @@ def corruption(folder: Path, ranks: Ranks) -> Iterator[Pair]:
         except (AttributeError, TypeError) as error:  # NumPy's and scikit-image's older functions
             print(f"note: imagecorruptions has no {name} here: {error}")
         else:
-            yield Pair(f"corrupting by {name}, 224x224", "imagecorruptions", ours, usual)
+            yield Pair(f"{name}, 224x224", "imagecorruptions", ours, usual)
 
 
 def one_by_one(call: Callable[[Any], Any], items: list) -> None:
@@ -188,8 +188,8 @@ def evaluation(folder: Path, ranks: Ranks) -> Iterator[Pair]:
     np.save(folder / "labels.npy", np.concatenate([labels] * 5))
     files = CorruptedArrays(folder, torch.from_numpy(labels), 32, ranks)
     batches = {
-        "clean images": (data.eval_batches("train", size, ranks), lambda: images),
-        "a corruption's file": (
+        "evaluation": (data.eval_batches("train", size, ranks), lambda: images),
+        "evaluation of -C files": (
             Normalized(files.batches("fog", SEVERITY, size), data.mean, data.std),
             lambda: np.load(folder / "fog.npy")[2000:3000],  # loaded whole, as common scripts do
         ),
@@ -198,7 +198,7 @@ def evaluation(folder: Path, ranks: Ranks) -> Iterator[Pair]:
         model = MODELS[name].build().to(ranks.device).eval()
         for what, (ours, theirs) in batches.items():
             usual = partial(plain_loop, model, theirs, labels, max(100, size), data, ranks.device)
-            yield Pair(f"evaluation of {what}, {name}", "plain loop", partial(evaluate, model, ours, ranks), usual)
+            yield Pair(f"{what}, {name}", "plain loop", partial(evaluate, model, ours, ranks), usual)
 
 
 def plain_loop(

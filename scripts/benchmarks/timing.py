@@ -114,7 +114,7 @@ def table(records: Iterable[dict[str, Any]]) -> str:
     lines = [["ours", "theirs", *devices], ["---"] * 2 + ["---:"] * len(devices)]
     for names, found in sorted(ratios.items(), key=lambda item: -max(item[1].values())):
         lines.append([*names, *(f"{found[device]:.2f}" if device in found else "" for device in devices)])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(f"|{'|'.join(cells)}|\n" for cells in lines)
 
 
 def write_page(page: Path = PAGE, folder: Path = RECORDS) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from scripts.benchmarks import timing
 from smoothmix.utils.errors import UserError
+from tests.faults import pages
 from tests.faults.points import Hits, Point
 from tests.faults.workloads import WORKLOADS, Workload, copy, state
 
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # children are forked: there must be no thread but this one
     for module in SLOW_TO_IMPORT:  # once, here
         import_module(module)
-    made, start = timing.machine(torch.device("cpu")), time.perf_counter()
+    made, start = pages.machine(torch.device("cpu")), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         results = kill_at(shares(args.commands, args.count, args.seed), args.seed, Path(folder))
     record = {"seed": args.seed, "seconds": time.perf_counter() - start, "points": results} | made
-    timing.save(args.output, record, to_markdown)
+    pages.save(args.output, record, to_markdown)
     if failures := [failure for result in results for failure in result["failures"]]:
         raise UserError(f"{len(failures)} kills did not end like the uninterrupted run: {'; '.join(failures)}")
 
@@ -215,4 +215,4 @@ def to_markdown(record: dict[str, Any]) -> str:
         }
         for result in record["points"]
     ]
-    return timing.page(record, f"{kills} kills in {record['seconds']:.0f} s", note, timing.markdown(rows))
+    return pages.page(record, f"{kills} kills in {record['seconds']:.0f} s", note, pages.markdown(rows))

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from datasets import digits
-from scripts.benchmarks import timing
 from smoothmix import SmoothMixC
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
+from tests.faults import pages
 
 SAMPLES = 200
 WARM_UP = 0.2  # of the run, ignored: imports and allocator pools come in it
@@ -53,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, write the record; return 1 if anything is not flat."""
     torch.set_num_threads(1)
-    facts = timing.machine(torch.device("cpu"))
+    facts = pages.machine(torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         record = facts | make_record(args.steps, soak(args.steps, Path(folder, "run")))
-    timing.save(args.output, record, to_markdown)
+    pages.save(args.output, record, to_markdown)
     return int(not all(line["flat"] for line in record["verdicts"]))
 
 
@@ -186,7 +186,7 @@ def to_markdown(record: dict[str, Any]) -> str:
         f"each epoch's end, the loss logged every 50; {record['milliseconds_per_step']:.2f} ms per step with all of "
         f"that. The first {record['warm_up_steps']} steps are ignored."
     )
-    return timing.page(record, "Soak", note, timing.markdown(verdicts), timing.markdown(sizes))
+    return pages.page(record, "Soak", note, pages.markdown(verdicts), pages.markdown(sizes))
 
 
 def _slope(samples: list[Sample], value: Callable[[Sample], float]) -> float:

@@ -53,7 +53,7 @@ def test_peers_are_timed_and_a_group_measured_again_replaces_itself(benchmark):
         rows, out = benchmark("peers", "mixing", "input", "evaluation", "--repeats", repeats)
         assert {group: len(of_group) for group, of_group in rows.items()} == {"mixing": 18, "input": 3, "evaluation": 4}
         assert {len(row["ours"]) for of_group in rows.values() for row in of_group} == {repeats}
-    assert "| training batches of JPEGs | torchvision |" in out
+    assert "|training batches of JPEGs|torchvision|" in out
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_a_table_has_the_ratios_of_medians_the_slowest_first():
     snow = {"what": "snow", "peer": "theirs", "ours": [3.0], "theirs": [2.0]}
     lines = timing.table([{"device": "B", "rows": [fog, snow]}, {"device": "A", "rows": [fog | {"ours": [7.0]}]}])
     assert lines.splitlines() == [
-        "| ours | theirs | A | B |",
-        "| --- | --- | ---: | ---: |",
-        "| fog | theirs | 1.75 | 0.50 |",
-        "| snow | theirs |  | 1.50 |",
+        "|ours|theirs|A|B|",
+        "|---|---|---:|---:|",
+        "|fog|theirs|1.75|0.50|",
+        "|snow|theirs||1.50|",
     ]
 
 

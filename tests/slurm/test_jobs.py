@@ -23,9 +23,7 @@ TINY = ["device=cpu", "model.alpha=3", "recipe.epochs=6", "recipe.decay_epochs=[
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.skipif(
-        not shutil.which("sbatch"), reason="no sbatch here; cluster.sh prove brings it up"
-    ),
+    pytest.mark.skipif(not shutil.which("sbatch"), reason="no sbatch here; cluster.sh prove brings it up"),
 ]
 
 

@@ -60,15 +60,7 @@ def test_each_missing_run_is_submitted_once(table_6, leave, cluster, capsys):
     options = ["--parsable", "--partition=gpu", "--time=1:00:00"]
     script = ["--dependency=singleton", str(slurm.SCRIPT), "train.py"]
     expected = [
-        [
-            *options,
-            f"--job-name={training_name(job)}",
-            "--dependency=singleton",
-            str(slurm.SCRIPT),
-            "train.py",
-            *job.overrides,
-        ]
-        for job in (jobs[0], jobs[2], jobs[3])
+        [*options, f"--job-name={training_name(job)}", *script, *job.overrides] for job in (jobs[0], jobs[2], jobs[3])
     ]
     assert submitted() == expected
     assert queued() == {training_name(job): str(100 + place) for place, job in enumerate((jobs[0], jobs[2], jobs[3]))}
