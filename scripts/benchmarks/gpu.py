@@ -44,7 +44,7 @@ def parts(folder: Path, data: list[str]) -> dict[str, list[str]]:
     forms += ["bf16,channels_last,graph,untuned", "bf16,channels_last,graph"]
     peers = [sys.executable, "scripts/benchmark.py", "peers", "--device=cuda", f"--output={folder}/gpu.json"]
     return {
-        "tests": [sys.executable, "-m", "pytest", "-q", "-m", "gpu"],
+        "tests": [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "--continue-on-collection-errors"],
         "step of PyramidNet-200": [*step, *pyramidnet200, "auto"],
         "step of ResNet-50": [*step, "--model=resnet50", "--batch=256", "auto"],
         "SIGTERM and resume": ["sh", "-c", f"timeout --foreground -s TERM 60 {long}; test $? = 124 && {long}"],

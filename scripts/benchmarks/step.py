@@ -5,6 +5,7 @@ A form joins a precision (fp32, tf32, bf16, fp16, auto) and, by commas, nchw or 
 """
 
 import argparse
+import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -80,6 +81,7 @@ def measure(args: argparse.Namespace, ranks: Ranks) -> Iterator[tuple[str, list[
     with tempfile.TemporaryDirectory() as folder, numerics(deterministic=False), full_precision():
         rows = []
         for form, settings in forms.items():
+            gc.collect()  # the trainers before the last ones, with their graphs
             trainer = trainer_of(args.model, args.batch, ranks, folder, **settings)
             ours = step_of(trainer, tuned="untuned" not in form.split(","))
             if many:
