@@ -42,6 +42,9 @@ def pytest_unconfigure():
 
 
 def pytest_itemcollected(item):
+    for marker in item.iter_markers("gpu"):
+        if torch.cuda.device_count() < (needed := next(iter(marker.args), 1)):
+            item.add_marker(pytest.mark.skip(reason=f"needs {needed} CUDA device{'s' * (needed > 1)}"))
     if item.config.stash[EXPLORES] and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         item.add_marker(pytest.mark.slow)
 

@@ -16,7 +16,6 @@ import scipy.stats
 import yaml
 
 import smoothmix
-from scripts.benchmarks import hours, memory
 from smoothmix.reporting.frames import read_folders
 from smoothmix.reporting.methods import METHODS
 from smoothmix.reporting.statistics import averages
@@ -115,18 +114,6 @@ def test_the_page_of_methods_lists_every_strategy_with_its_arguments():
         (line,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         given = set(inspect.signature(getattr(smoothmix, name)).parameters) - {"num_classes", "generator"}
         assert set(re.findall(r"`(\w+)`", line)) - {name} == (given if name != "Identity" else set())
-
-
-def test_the_page_on_speed_says_whether_hours_are_known():
-    text = (ROOT / "docs" / "performance.md").read_text()
-    assert ("No rate\nhas been measured on a GPU yet" in text) == (not hours.read_rates(hours.RECORDS))
-
-
-@pytest.mark.parametrize("case", [pytest.param(case, marks=[] if case[0] == "resnet50" else pytest.mark.slow)
-                                  for case in memory.CASES], ids=str)  # fmt: skip
-def test_the_page_on_speed_holds_the_memory_that_is_counted(case):
-    text = (ROOT / "docs" / "performance.md").read_text()
-    assert f"| {' | '.join(memory.row(*case))} |" in text
 
 
 def test_every_cell_of_the_tour_runs(monkeypatch, capsys):

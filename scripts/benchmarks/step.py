@@ -1,84 +1,147 @@
-"""How fast a train step is, beside a plain one: torch's defaults, NCHW, launched kernel by kernel.
+"""A train step in each FORM beside the step of the CutMix authors' code: float32, NCHW, torch's defaults, no graph.
 
-On a GPU also how near it comes to what the GPU can do: rates measured in the same run, a floor, a profile.
+A form joins a precision (fp32, tf32, bf16, fp16, auto) and, by commas, nchw or channels_last, eager or graph, untuned
+(without cuDNN's search for the fastest kernels). Under torchrun: the step of all ranks beside a rank's step by itself.
 """
 
 import argparse
-import statistics
+import gc
 import tempfile
-from collections import Counter
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from types import MethodType
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
+from datasets.in_memory import InMemoryData
+from models import PyramidNet, timm_model
 from models.pyramidnet import PyramidBlock
-from scripts.benchmarks.timing import add_common_arguments, in_turn, markdown, page, table
-from scripts.benchmarks.trainers import MODELS, step_of, trainer_of
+from scripts.benchmarks.timing import Pair, compare
+from smoothmix import SmoothMixC
 from smoothmix.training.cuda_graph import WARM_UP
-from smoothmix.training.recipe import AMPERE, Settings
-from smoothmix.training.trainer import DTYPES, Trainer, numerics
+from smoothmix.training.recipe import Recipe, Settings
+from smoothmix.training.trainer import Trainer
+from smoothmix.utils.command import StopSignal
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.numerics import full_precision
+from smoothmix.utils.errors import UserError
+from smoothmix.utils.numerics import full_precision, numerics, untuned
 
-PROFILED_STEPS = 10
+WORDS = {
+    **{name: {"precision": name} for name in ("auto", "fp32", "tf32", "bf16", "fp16")},
+    "nchw": {"channels_last": False},
+    "channels_last": {"channels_last": True},
+    "eager": {"step": "eager"},
+    "graph": {"step": "graph"},
+    "untuned": {},
+}
 # torch's defaults: on a GPU that has TF32 convolutions are in TF32, products of matrices are not
-PLAIN = {"cpu": "plain: fp32, NCHW, eager", "cuda": "plain: fp32 with TF32 convolutions, torch's default, NCHW, eager"}
+AUTHORS = {"cpu": "CutMix authors' step", "cuda": "CutMix authors' step, TF32 convolutions"}
+
+
+class Model(NamedTuple):
+    """A network, the side of its images in pixels, and the number of its classes."""
+
+    side: int
+    classes: int
+    build: Callable[[], nn.Module]
+
+
+MODELS = {
+    "pyramidnet200": Model(32, 100, lambda: PyramidNet(200, 240, 100)),
+    "pyramidnet20": Model(32, 100, lambda: PyramidNet(20, 24, 100, bottleneck=False)),
+    "pyramidnet8": Model(32, 100, lambda: PyramidNet(8, 24, 100, bottleneck=False)),
+    "resnet50": Model(224, 1000, lambda: timm_model("resnet50", 1000, zero_init_last=False)),
+    "no network": Model(32, 100, lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 100))),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
+    parser.add_argument("forms", nargs="*", metavar="FORM", help="default: fp32 and bf16; on a GPU auto")
     parser.add_argument("--model", choices=MODELS, default="pyramidnet200")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=1, help="steps in a row in each timed round; 20 on a GPU")
-    add_common_arguments(parser, measure, to_markdown, ("batch", "steps"), repeats=7)
+    parser.add_argument("--batch", type=int, default=16, help="of each rank")
+    parser.add_argument("--profile", type=Path, help="write torch.profiler's table of the last form's operations here")
+    parser.set_defaults(measure=measure)
 
 
-def measure(args: argparse.Namespace, ranks: Ranks) -> dict:
-    """Return the record of these options."""
-    with tempfile.TemporaryDirectory() as folder, numerics(False), full_precision():
-        build = partial(trainer_of, args.model, args.batch, 4 * args.batch, ranks, Path(folder))
-        trainers = {name: build(**settings) for name, settings in forms_on(ranks.device).items()}
-        plain = build(precision="fp32", step="eager")
-        peers = {PLAIN[ranks.device.type]: plain_step(plain)}
-        peers |= {name: step_of(trainer) for name, trainer in trainers.items()}
-        last, fastest = list(trainers.items())[-1]
-        batch = fastest.batches.prepare(*next(fastest.batches.inputs(0)))
-        peers["mixing alone"] = partial(fastest.mixing, *batch)
-        # at first kernels are chosen and graphs captured
-        times = in_turn(peers, args.repeats, ranks, args.steps, WARM_UP + 1 + args.steps, scale=1000)
-        gpu = {}
-        if ranks.device.type == "cuda":
-            gpu["gpu"] = utilisation(fastest, peers[last], statistics.median(times[last]))
-    return {"model": args.model, "batch": args.batch, "steps": args.steps, "ms_per_step": times, **gpu}
+def measure(args: argparse.Namespace, ranks: Ranks) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the rows of all forms, then profile the last one.
+
+    Raises:
+        UserError: a form that is none, or that the device does not have.
+    """
+    on_gpu, title = ranks.device.type == "cuda", f"step, {args.model}, batch {args.batch}"
+    forms = {form: settings_of(form) for form in args.forms or (["auto"] if on_gpu else ["fp32", "bf16"])}
+    many = f" on {ranks.world_size} ranks" if ranks.world_size > 1 else ""
+    with tempfile.TemporaryDirectory() as folder, numerics(deterministic=False), full_precision():
+        rows = []
+        for form, settings in forms.items():
+            gc.collect()  # the trainers before the last ones, with their graphs
+            trainer = trainer_of(args.model, args.batch, ranks, folder, **settings)
+            ours = step_of(trainer, tuned="untuned" not in form.split(","))
+            if many:
+                theirs = step_of(trainer_of(args.model, args.batch, Ranks(ranks.device), folder, **settings))
+            else:
+                theirs = authors_step(trainer_of(args.model, args.batch, ranks, folder, precision="fp32", step="eager"))
+            pair = Pair(f"{title}{many}, {form}", "a rank alone" if many else AUTHORS[ranks.device.type], ours, theirs)
+            # at first kernels are chosen and graphs captured
+            rows.append(compare(pair, ranks, args.repeats, 1.0 if on_gpu else 0.02, WARM_UP + 2 if on_gpu else 1))
+        yield title + many, rows
+        if args.profile is not None and ranks.is_main:
+            args.profile.write_text(profile(ours, ranks), encoding="utf-8")
 
 
-def forms_on(device: torch.device) -> dict[str, dict[str, str]]:
-    """Return name and settings of each form that is timed on `device`; the last one is what train.py does there."""
-    auto = Settings().on(Ranks(device))
-    precisions = ["fp32"]
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= AMPERE:
-        precisions.append("tf32")
-    reduced = "bf16" if device.type == "cpu" else auto.precision
-    if reduced not in precisions:
-        precisions.append(reduced)
-    return {
-        f"{precision}, {'channels_last, ' * (precision in DTYPES)}{step}": {"precision": precision, "step": step}
-        for step in dict.fromkeys(("eager", auto.step))
-        for precision in precisions
-    }
+def settings_of(form: str) -> dict[str, Any]:
+    """Return the settings of the trainer that a form means."""
+    found: dict[str, Any] = {}
+    for word in form.split(","):
+        if word not in WORDS:
+            raise UserError(f"{word} of the form {form} is none of {', '.join(WORDS)}")
+        found |= WORDS[word]
+    return found
 
 
-def plain_step(trainer: Trainer):
-    """Return the same step as usually written, with torch's defaults: a kernel per operation, nothing in place."""
+def trainer_of(model: str, batch: int, ranks: Ranks, directory: str, **settings: Any) -> Trainer:
+    """Return a trainer of SmoothMix_C on random images, always initialised alike; `batch` is each rank's."""
+    side, classes, build = MODELS[model]
+    torch.manual_seed(0)
+    generator = torch.Generator(ranks.device)
+    recipe = Recipe(name="benchmark", epochs=1, batch_size=batch * ranks.world_size, lr=0.01)
+    strategy, data = SmoothMixC(num_classes=classes, generator=generator), made_up(4 * recipe.batch_size, side, classes)
+    trainer = Trainer(build(), strategy, data, recipe, Settings(**settings), Path(directory), ranks, generator, {})
+    trainer.network = trainer._wrapped().train()
+    trainer.state.seed_streams(trainer.settings.seed)
+    return trainer
+
+
+def made_up(images: int, side: int, classes: int) -> InMemoryData:
+    """Return random images in the place of a data set: so many to train on, and 50 to test on."""
+    draw = np.random.default_rng(0)
+    parts = [
+        (draw.integers(0, 256, (n, side, side, 3), dtype=np.uint8), draw.integers(0, classes, n)) for n in (images, 50)
+    ]
+    return InMemoryData(*parts, [str(label) for label in range(classes)], (0.5,) * 3, (0.25,) * 3)
+
+
+def step_of(trainer: Trainer, tuned: bool = True) -> Callable[[], None]:
+    """Return a function that does the trainer's next step, crops, flips and the look at signals included."""
+    batches, stop = cycle(list(trainer.batches.inputs(0))), StopSignal(trainer.ranks)
+
+    def step() -> None:
+        with full_precision(trainer.execution.precision == "tf32"), untuned(not tuned):
+            trainer.launch(trainer.train_step, None, *next(batches))
+            stop.requested()
+
+    return step
+
+
+def authors_step(trainer: Trainer) -> Callable[[], None]:
+    """Return the same step as the CutMix authors write it, with torch's defaults: nothing in place, no graph."""
     model, mixing = trainer.model, trainer.mixing
     for block in model.modules():
         if isinstance(block, PyramidBlock):
@@ -104,110 +167,11 @@ def _padded(block: PyramidBlock, x: Tensor) -> Tensor:
     return F.pad(shortcut, (0, 0, 0, 0, 0, residual.shape[1] - shortcut.shape[1])) + residual
 
 
-class Work(TorchDispatchMode):
-    """Notes (FLOPs, bytes read and written) of each operation; those that only look at memory otherwise have none."""
-
-    def __init__(self):
-        super().__init__()
-        self.operations: list[tuple[int, int]] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        count = flop_registry.get(func._overloadpacket)
-        flops = count(*args, **kwargs, out_val=out) if count else 0
-        if not (func.is_view or func._overloadpacket in (torch.ops.aten.detach, torch.ops.aten.empty)):
-            tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)]
-            self.operations.append((flops, sum(x.numel() * x.element_size() for x in tensors)))
-        return out
-
-
-def floor(operations: list[tuple[int, int]], flops_per_second: float, bytes_per_second: float) -> float:
-    """Return the seconds that the operations take at least, one after the other: the slower of counting and moving."""
-    return sum(max(flops / flops_per_second, moved / bytes_per_second) for flops, moved in operations)
-
-
-def busy(intervals: list[tuple[float, float]]) -> float:
-    """Return the share of the time from the first start to the last end in which at least one interval runs."""
-    covered, end = 0.0, min(start for start, _ in intervals)
-    for start, stop in sorted(intervals):
-        covered += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return covered / (end - min(start for start, _ in intervals))
-
-
-def utilisation(trainer: Trainer, step, milliseconds: float) -> dict:
-    """Return rates, floor, busy share and the ten kernels that take most of the time of a trainer's `step`."""
-    flops_per_second, bytes_per_second = rates(trainer.ranks, DTYPES.get(trainer.execution.precision, torch.float32))
-    inputs = next(trainer.batches.inputs(0))
-    with Work() as work:
-        trainer.train_step(*inputs)
-    least = floor(work.operations, flops_per_second, bytes_per_second)
-    return {
-        "tflops_per_second": flops_per_second / 1e12,
-        "gb_per_second": bytes_per_second / 1e9,
-        "tflop": sum(flops for flops, _ in work.operations) / 1e12,
-        "gb": sum(moved for _, moved in work.operations) / 1e9,
-        "floor_ms": 1000 * least,
-        "share_of_floor": 1000 * least / milliseconds,
-        **profile(step),
-    }
-
-
-def rates(ranks: Ranks, dtype: torch.dtype) -> tuple[float, float]:
-    """Return FLOP/s of a matrix product and bytes/s of a copy, reading and writing: medians of ten."""
-    side, one_gib = 8192, 2**30
-    left, right = (torch.randn(side, side, device=ranks.device, dtype=dtype) for _ in range(2))
-    source, target = (torch.empty(one_gib, device=ranks.device, dtype=torch.uint8) for _ in range(2))
-    times = in_turn({"product": lambda: left @ right, "copy": lambda: target.copy_(source)}, 10, ranks)
-    return 2 * side**3 / statistics.median(times["product"]), 2 * one_gib / statistics.median(times["copy"])
-
-
-def profile(step) -> dict:
-    """Return the busy share of the GPU over ten steps, and microseconds a step of the kernels that take the most."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        for _ in range(PROFILED_STEPS):
+def profile(step: Callable[[], None], ranks: Ranks, steps: int = 10) -> str:
+    """Return torch.profiler's table of so many steps: the operations and kernels that take the most time."""
+    with torch.profiler.profile() as profiler:
+        for _ in range(steps):
             step()
-        torch.cuda.synchronize()
-    kernels = [
-        event
-        for event in profiler.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
-    ]
-    intervals = [(event.time_range.start, event.time_range.end) for event in kernels]
-    taken: Counter[str] = Counter()
-    for event in kernels:
-        taken[event.name] += (event.time_range.end - event.time_range.start) / PROFILED_STEPS
-    return {"busy": busy(intervals), "kernels_us": dict(taken.most_common(10))}
-
-
-def utilisation_parts(gpu: dict) -> list[str]:
-    """Return what :func:`utilisation` found as Markdown: a paragraph and a table."""
-    return [
-        f"A product of matrices does {gpu['tflops_per_second']:.0f} TFLOP/s, a copy {gpu['gb_per_second']:.0f} GB/s. "
-        f"The operations of the fastest form, {gpu['tflop']:.3f} TFLOP and {gpu['gb']:.2f} GB, take "
-        f"{gpu['floor_ms']:.2f} ms at these rates, each by itself: {100 * gpu['share_of_floor']:.1f} % of what the "
-        f"step takes. The GPU is busy {100 * gpu['busy']:.1f} % of the time.",
-        markdown([{"kernel": f"`{name[:90]}`", "µs/step": f"{us:.0f}"} for name, us in gpu["kernels_us"].items()]),
-    ]
-
-
-def to_markdown(record: dict) -> str:
-    """Return a record as a table; the last column is the plain step's time over that of the line."""
-    times = record["ms_per_step"]
-    plain = next(taken for name, taken in times.items() if name.startswith("plain"))
-
-    def unless_mixing(text: Callable[[float], str]) -> Callable[[str, float], str]:
-        return lambda name, ms: "-" if name == "mixing alone" else text(ms)
-
-    columns = {
-        "images/s": unless_mixing(lambda ms: f"{1000 * record['batch'] / ms:.1f}"),
-        "plain / this": unless_mixing(lambda ms: f"{statistics.median(plain) / ms:.2f}"),
-    }
-    note = (
-        "Crop and flip, SmoothMix_C, forward, loss, backward, SGD, on images in memory. Medians of "
-        f"{len(plain)} rounds of {record['steps']} after a warm-up; the forms take turns."
-    )
-    title = f"A train step of {record['model']} at batch {record['batch']}"
-    gpu = utilisation_parts(record["gpu"]) if "gpu" in record else []
-    return page(record, title, note, table("form", times, "ms/step", 2, columns), *gpu)
+        ranks.synchronize()
+    order = f"self_{'device' if ranks.device.type == 'cuda' else 'cpu'}_time_total"
+    return profiler.key_averages().table(sort_by=order, row_limit=20, max_name_column_width=90)

@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.reproduction.jobs import DONE, ROOT, RUNNING, Job, evaluation_command, missing_corruptions, state, trained
 from smoothmix.utils.errors import UserError
 
-TRAIN, EVALUATE = (ROOT / "scripts" / "slurm" / f"{name}.sbatch" for name in ("train", "evaluate"))
+SCRIPT = ROOT / "scripts" / "job.sbatch"
 
 
 def training_name(job: Job) -> str:
@@ -44,7 +44,7 @@ def submit(jobs: list[Job], options: list[str]) -> int:
     Raises:
         UserError: there is no SLURM here, or it refuses; a record is damaged; this is not the repository's root.
     """
-    if Path.cwd() != ROOT:  # train.sbatch runs where it was submitted
+    if Path.cwd() != ROOT:  # the script runs where it was submitted
         raise UserError(f"launcher=slurm works only in the root of the repository: cd {ROOT}")
     waiting, submitted = queued(), 0
     for job in jobs:
@@ -54,20 +54,20 @@ def submit(jobs: list[Job], options: list[str]) -> int:
         training = waiting.get(name)
         if not trained(job) and training is None:
             # singleton: of two submitted at the same moment the second waits for the first, and finds the run finished
-            training = _sbatch(job, name, options, ["--dependency=singleton"], [TRAIN, *job.overrides])
+            training = _sbatch(job, name, options, ["--dependency=singleton"], ["train.py", *job.overrides])
             print(f"{job}: training submitted as job {training} ({name})")
             submitted += 1
         if missing_corruptions(job) and evaluation_name(job) not in waiting:
             after = [f"--dependency=afterok:{training}", "--kill-on-invalid-dep=yes"] if training else []
-            number = _sbatch(job, evaluation_name(job), options, after, [EVALUATE, *evaluation_command(job)])
+            number = _sbatch(job, evaluation_name(job), options, after, evaluation_command(job)[1:])
             print(f"{job}: evaluation submitted as job {number} ({evaluation_name(job)})")
             submitted += 1
     return submitted
 
 
-def _sbatch(job: Job, name: str, options: list[str], dependency: list[str], command: list[str | Path]) -> str:
-    """Submit `command`, a script and its arguments; return the number of the job."""
-    arguments = ["sbatch", "--parsable", *options, f"--job-name={name}", *dependency, *map(str, command)]
+def _sbatch(job: Job, name: str, options: list[str], dependency: list[str], command: list[str]) -> str:
+    """Submit `command`, a script of the root and its arguments; return the number of the job."""
+    arguments = ["sbatch", "--parsable", *options, f"--job-name={name}", *dependency, str(SCRIPT), *command]
     return _slurm(arguments, SMOOTHMIX_FAILURE=str(job.failure.absolute())).strip().partition(";")[0]
 
 

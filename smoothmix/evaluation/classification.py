@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from smoothmix.evaluation.calibration import calibration_errors
 from smoothmix.utils.data import Batch, Batches
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.numerics import full_precision
+from smoothmix.utils.numerics import full_precision, untuned
 
 
 def batch_size(device: torch.device) -> int:
@@ -56,7 +56,7 @@ def evaluate(
     of_images = [torch.empty(2, 0, device=ranks.device)]
     rounds = max(ranks.gather(len(batches)))  # one rank may have a batch more than another
     remaining = wait(batches)
-    with torch.inference_mode(), full_precision():
+    with torch.inference_mode(), full_precision(), untuned():
         for _ in range(rounds):
             for images, labels in itertools.islice(remaining, 1):
                 if channels_last:

@@ -24,7 +24,7 @@ from smoothmix.utils.command import StopSignal, WaitInterrupted
 from smoothmix.utils.data import ImageDataset
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import device_name, start
-from smoothmix.utils.numerics import full_precision, numerics
+from smoothmix.utils.numerics import full_precision, numerics, untuned
 from smoothmix.utils.pictures import describe, grid
 from smoothmix.utils.records import RunRecord
 
@@ -154,7 +154,8 @@ class Trainer:
             variant = plan()
             if self.log.needs_picture(self.settings.log_images_every):
                 self.log.picture(self.picture(*inputs))
-            self.launch(self.train_step, variant, *inputs)
+            with untuned(len(inputs[0]) < self.recipe.batch_size // self.ranks.world_size):
+                self.launch(self.train_step, variant, *inputs)
             self.pace()
             state.step += 1
             self.log.step()

@@ -52,3 +52,14 @@ def numerics(deterministic: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         cudnn.benchmark = before[1]
+
+
+@contextmanager
+def untuned(really: bool = True) -> Iterator[None]:
+    """Take cuDNN's first choice of a kernel, if `really`: a search costs more than it gains for a shape seldom seen."""
+    cudnn = torch.backends.cudnn
+    before, cudnn.benchmark = cudnn.benchmark, cudnn.benchmark and not really
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before

@@ -189,7 +189,7 @@ def test_the_generators_of_gpus_are_left_alone(kind, monkeypatch):
     list(epoch_of(kind.make("autoaugment").train_batches(8, SEED), 0))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("augment", ["none", "autoaugment", "augmix"])
 def test_the_gpu_gets_the_same_batches(kind, augment, workers):

@@ -163,7 +163,7 @@ def test_images_that_are_no_square_uint8_rgb_are_refused(pictures):
         InMemoryData((images[:, :16], labels), (images, labels), list("abcd"), MEAN, STD)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_an_epoch_on_the_gpu_never_waits_and_has_the_same_pixels(data):
     batches = data.train_batches(10, seed=1, ranks=Ranks(torch.device("cuda", 0)))
     expected = collect(epoch_of(data.train_batches(10, seed=1), 0))

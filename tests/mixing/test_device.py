@@ -121,7 +121,7 @@ def test_a_mask_is_read_on_a_cpu_only_and_unseen_by_autograd_and_the_compiler():
     assert not torch.compile(lambda x: x + may_read(x), fullgraph=True, backend="eager")(torch.zeros(1)).item()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_steps_are_captured_in_cuda_graphs():
     """Replays draw new numbers, and the labels follow the pixels in each."""
     for strategy in STRATEGIES:

@@ -39,13 +39,12 @@ def words_of(lines):
 
 def composed(words):
     """Return what a command line of train.py or an evaluation composes to; of a sweep, the first run."""
-    (script,) = (word for word in words if word.endswith((".py", "train.sbatch")))
+    (script,) = (word for word in words if word.endswith(".py"))
     overrides = [word for word in words[words.index(script) + 1 :] if word != "-m"]
     if "-m" in words:
         overrides = [word if "[" in word else word.split(",")[0] for word in overrides]
-    name = Path(script).stem  # train.sbatch hands its arguments to train.py
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose(name, overrides)
+        return compose(Path(script).stem, overrides)
 
 
 def test_the_printed_commands_are_those_of_the_runs(tmp_path, capsys):
@@ -114,7 +113,7 @@ def test_documented_commands_can_be_pasted(page, monkeypatch):
             assert (ROOT / script).exists(), script
             if Path(script).stem in ("train", "eval", "eval_corruption", "export"):
                 composed(words)
-            elif script.startswith("scripts/"):
+            elif re.fullmatch(r"scripts/\w+\.py", script):
                 with monkeypatch.context() as patch:
                     parse(patch, script, words[words.index(script) + 1 :])
 

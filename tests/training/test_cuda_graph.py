@@ -1,7 +1,11 @@
 """The train step as a CUDA graph, on a CPU: a recording stands in for the capture."""
 
+import gc
 import itertools
 import random
+import re
+import warnings
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
@@ -15,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision.transforms import v2
 
 import smoothmix
+from datasets import class_folders
 from models import PyramidNet, timm_model
 from models.dropblock import DropBlock
 from models.shakedrop import ShakeDrop
@@ -95,12 +100,12 @@ def as_on_a_gpu(monkeypatch):
 def make(make_trainer, tiny_data, tiny_model):
     """Return a function that makes trainers of three epochs of 5 full batches and a partial one, the last slower."""
 
-    def make(name, mixing=SmoothMixC, *, graphed=False, layer=None, augment="none", **options):
+    def make(name, mixing=SmoothMixC, *, graphed=False, layer=None, augment="none", data=None, **options):
         generator, model = torch.Generator(), tiny_model()
         if layer is not None:
             model.insert(3, layer())
         mixing = mixing(num_classes=4) if mixing is v2.CutMix else mixing(num_classes=4, generator=generator)
-        data = tiny_data(augment=augment, workers=0)
+        data = data or tiny_data(augment=augment, workers=0)
         trainer = make_trainer(name, model=model, mixing=mixing, generator=generator, data=data, **options)
         if graphed:
             trainer.launch = Graphed(8, generator, trainer.mixing, graphs(recorded(trainer)))
@@ -204,10 +209,8 @@ def test_only_full_batches_are_warmed_up_captured_and_replayed():
     assert replays == [[8, 9], [11, 12]]  # the graph's own inputs, into which the later ones were copied
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make, method):
-    """From the gather of the crops to the optimiser, in what a capture would see."""
-    trainer = make("run", getattr(smoothmix, method))
+def operations(trainer):
+    """Return the names of what a capture of the trainer's step would see."""
     trainer.network = trainer.model
     with StopSignal(CPU) as stop:
         trainer.train_epoch(stop)
@@ -216,7 +219,21 @@ def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make, method):
         trainer.train_step(*inputs)
     names = {str(func) for func, *_ in recording.calls}
     assert {"aten.convolution_backward.default", "aten._fused_sgd_.tensor_lr"} <= names
+    return names
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_step_makes_no_host_wait_and_no_tensor_of_host_values(make, method):
+    """From the gather of the crops to the optimiser."""
+    names = operations(make("run", getattr(smoothmix, method)))
     assert names & {"aten.index.Tensor", "aten.index_select.default"}
+
+
+@pytest.mark.parametrize("augment", ["none", "autoaugment", "augmix"])
+def test_nor_does_the_step_of_images_in_folders(make, class_folder, augment):
+    """From the pixels, and AugMix's blends of them, to the optimiser."""
+    data = class_folders(class_folder(), image_size=8, resize=8, workers=0, augment=augment)
+    assert "aten.addcmul_.default" in operations(make("run", Identity, data=data))  # jitter, lighting, normalisation
 
 
 def test_a_step_that_reads_a_value_is_noticed(make):
@@ -260,6 +277,80 @@ def test_a_step_that_waits_for_the_gpu_stays_eager_and_says_where(make, dropout_
     trainer.fit()
     assert next(waits, None) is None
     assert "reads from the GPU (model.py:7), which a CUDA graph cannot hold; it runs eagerly" in capsys.readouterr().out
+
+
+class Cuda:
+    """Stands in for torch.cuda: a stream sees its own work, and that of others as it was when it waited for them."""
+
+    class Stream:
+        def __init__(self):
+            self.seen = set()
+
+        def wait_stream(self, other):
+            self.seen |= other.seen
+
+    class CUDAGraph:
+        def __init__(self):
+            self.generators = []
+            self.register_generator_state = self.generators.append
+
+        def replay(self):
+            pass
+
+    def __init__(self, monkeypatch):
+        self.main = self.current = self.Stream()
+        self.capturing, self.mode = None, "default"
+        for name in ("Stream", "CUDAGraph", "stream", "graph", "set_sync_debug_mode"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: self.current)
+        monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: self.mode)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "a pool")
+
+    def set_sync_debug_mode(self, mode):
+        self.mode = mode
+
+    @contextmanager
+    def stream(self, stream):
+        self.current, before = stream, self.current
+        yield
+        self.current = before
+
+    @contextmanager
+    def graph(self, graph, pool, stream, capture_error_mode):
+        assert (pool, stream.seen >= self.main.seen) == ("a pool", True)
+        self.capturing = graph
+        yield
+        self.capturing = None
+
+    def draw(self, generator):
+        if self.capturing and generator not in self.capturing.generators:
+            raise RuntimeError("the generator is not registered")
+
+
+def test_the_gpu_s_streams_and_generators_are_in_order(monkeypatch):
+    """The warm-up sees the batch that the main stream made, and the main stream the weights that it changed."""
+    cuda, generator = Cuda(monkeypatch), torch.Generator()
+    gpu = cuda_graph.CudaGraphs()
+    cuda.main.seen.add("a batch")
+
+    def step():
+        assert "a batch" in cuda.current.seen
+        assert cuda.current is gpu.stream
+        cuda.current.seen.add("weights")
+        if cuda.mode == "warn":
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+
+    assert re.fullmatch(r".*test_cuda_graph\.py:\d+", gpu.warm_up(step))
+    assert "weights" in cuda.main.seen
+    assert (cuda.current, cuda.mode) == (cuda.main, "default")
+
+    collecting = []
+    replay = gpu.capture(lambda: (cuda.draw(generator), collecting.append(gc.isenabled())), generator)
+    assert replay.__func__ is Cuda.CUDAGraph.replay
+    assert (collecting, gc.isenabled()) == ([False], True)
+    with pytest.raises(cuda_graph.CaptureFailed, match="the generator is not registered"):
+        gpu.capture(lambda: cuda.draw(torch.Generator()), generator)
+    assert gc.isenabled()
 
 
 def test_fit_again_drops_the_graphs_of_before(make, dropout_draws_on_the_device):

@@ -1,4 +1,4 @@
-"""What only a GPU can show. Skipped where there is none."""
+"""What only a GPU can show of training."""
 
 import itertools
 import re
@@ -16,7 +16,7 @@ from smoothmix.utils.command import Stopped, StopSignal
 from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.numerics import full_precision
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture
@@ -123,10 +123,11 @@ def test_a_step_that_reads_from_the_gpu_stays_eager_and_says_where(make_trainer,
     assert re.search(r"reads from the GPU \(.*test_gpu\.py:\d+\)", capsys.readouterr().out)
 
 
-def test_a_strategy_of_others_is_not_captured_unless_asked(make_trainer, capsys):
-    class Foreign(SmoothMixC):
-        pass
+class Foreign(SmoothMixC):
+    pass
 
+
+def test_a_strategy_of_others_is_not_captured_unless_asked(make_trainer, capsys):
     make_trainer("run", Foreign)
     assert "test_gpu.Foreign is not known to work in a CUDA graph" in capsys.readouterr().out
 

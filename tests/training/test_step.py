@@ -56,20 +56,31 @@ def test_fp16_trains_as_fp32_does(make_trainer):
 
 
 def test_speed_counts_what_a_device_has_done_not_what_was_queued(make_trainer, monkeypatch):
-    """A device that takes 20 ms per step, and a host that queues them all at once."""
-    done_at = [0.0]
+    """A device that takes 20 ms per step, and a host that takes no time to queue them all."""
+    clock, done_at = [0.0], [0.0]
 
     def launch(function, variant, *inputs):
         function(*inputs)
-        done_at[0] = max(done_at[0], time.perf_counter()) + 0.02
+        done_at[0] = max(done_at[0], clock[0]) + 0.02
 
-    monkeypatch.setattr(Ranks, "synchronize", lambda self: time.sleep(max(0.0, done_at[0] - time.perf_counter())))
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Ranks, "synchronize", lambda self: clock.__setitem__(0, max(clock[0], done_at[0])))
     trainer = make_trainer("run", epochs=1)
     trainer.launch = launch
     (row,) = trainer.fit()
     steps, images = len(trainer.batches), trainer.data.sizes["train"]
-    assert images / row["images_per_second"] >= 0.02 * steps
-    assert row["seconds"] >= 0.02 * steps
+    assert images / row["images_per_second"] == pytest.approx(0.02 * steps)
+    assert row["seconds"] == pytest.approx(0.02 * steps)
+
+
+def test_kernels_are_searched_for_where_full_batches_are_trained_on(make_trainer):
+    """Not for the last, smaller batch of an epoch, nor for an evaluation."""
+    trainer, seen = make_trainer(epochs=1), {}
+    trainer.model.register_forward_hook(
+        lambda model, _, out: seen.setdefault((model.training, len(out)), set()).add(torch.backends.cudnn.benchmark)
+    )
+    trainer.fit()
+    assert seen == {(True, 8): {True}, (True, 6): {False}, (False, 23): {False}}
 
 
 def test_the_host_is_at_most_two_steps_ahead():

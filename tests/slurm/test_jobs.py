@@ -1,4 +1,4 @@
-"""Jobs of a real SLURM with two nodes and a preempting partition `urgent`: scripts/slurm/prove.sh runs this."""
+"""Jobs of a real SLURM with two nodes and a preempting partition `urgent`: cluster.sh prove runs this."""
 
 import functools
 import json
@@ -18,12 +18,12 @@ from PIL import Image
 from scripts.reproduction.tables import load_table, table_runs
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = "scripts/slurm/train.sbatch"
+SCRIPT = ["scripts/job.sbatch", "train.py"]
 TINY = ["device=cpu", "model.alpha=3", "recipe.epochs=6", "recipe.decay_epochs=[]"]
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.skipif(not shutil.which("sbatch"), reason="no sbatch here; scripts/slurm/prove.sh brings up a SLURM"),
+    pytest.mark.skipif(not shutil.which("sbatch"), reason="no sbatch here; cluster.sh prove brings it up"),
 ]
 
 
@@ -37,7 +37,7 @@ def run(*command):
 def submit(folder, *overrides, options=()):
     """Return the number of a job that trains into `folder` and logs into `folder`.log."""
     log = f"--output={folder}-%a.log" if any("--array" in option for option in options) else f"--output={folder}.log"
-    return run("sbatch", "--parsable", log, *options, SCRIPT, *TINY, *overrides, f"output={folder}")
+    return run("sbatch", "--parsable", log, *options, *SCRIPT, *TINY, *overrides, f"output={folder}")
 
 
 def facts(job):

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# A real SLURM of two one-CPU nodes on this machine, to try the scripts on: local_cluster.sh start|stop
+# A real SLURM of two one-CPU nodes on this machine, to try scripts/job.sbatch on: cluster.sh start|stop|prove
+#
+# `prove` brings it up, runs the tests marked `slurm` on it, with the arguments that follow, and stops it.
 #
 # Needs root and Debian's packages slurm-wlm and munge (`start` installs them where they are missing). Partitions:
 # `main`, and `urgent`, whose jobs send those of `main` back into the queue after 20 seconds of grace. Everything lies
@@ -82,6 +84,14 @@ stop() {
   rmdir --ignore-fail-on-non-empty "$home"
 }
 
+prove() {
+  cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+  export PATH=$PWD/.venv/bin:$PATH
+  start
+  trap stop EXIT
+  python -m pytest -m slurm tests/slurm -v --durations=0 "$@"
+}
+
 end() {
   kill "$1" || true
   while kill -0 "$1" 2>/dev/null; do sleep 0.2; done
@@ -89,6 +99,6 @@ end() {
 
 [ "$(id -u)" = 0 ] || { echo "error: a cluster of one's own needs root; run it as root" >&2; exit 2; }
 case ${1:-} in
-  start | stop) "$1" ;;
-  *) echo "usage: local_cluster.sh start|stop" >&2; exit 2 ;;
+  start | stop | prove) "$@" ;;
+  *) echo "usage: cluster.sh start|stop|prove" >&2; exit 2 ;;
 esac
