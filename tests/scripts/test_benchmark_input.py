@@ -1,7 +1,5 @@
 """scripts/benchmark.py input: the pipelines it compares, and its table."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -22,22 +20,11 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
-@pytest.fixture
-def cifar(tmp_path):
-    root = tmp_path / "cifar-100-python"
-    root.mkdir()
-    rng = np.random.default_rng(0)
-    for name in ("train", "test"):
-        content = {"data": rng.integers(0, 256, (300, 3072), dtype=np.uint8), "fine_labels": [0] * 300}
-        (root / name).write_bytes(pickle.dumps(content))
-    (root / "meta").write_bytes(pickle.dumps({"fine_label_names": [str(i) for i in range(100)]}))
-    return tmp_path
-
-
-def test_both_kinds_of_input_are_timed(cifar, folder, benchmarked):
+def test_both_kinds_of_input_are_timed(published, folder, tmp_path, benchmarked):
+    published(tmp_path, per_class=3)
     threads = torch.get_num_threads()
     options = ["--steps", 2, "--repeats", 1, "--threads", threads]
-    record, page = benchmarked("input", "--cifar", cifar, "--folder", folder, *options)
+    record, page = benchmarked("input", "--cifar", tmp_path, "--folder", folder, *options)
     sizes = {group: len(rates) for group, rates in record["us_per_image"].items()}
     groups = ("CIFAR-100, training", "Folder, training", "Folder, evaluation", "Stages of training on the folder")
     assert sizes == dict(zip(groups, (3, 4, 3, 14), strict=True))
