@@ -26,6 +26,7 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "num_classes": lambda value: is_count(value) and 0 < value < 10**6,
     "class_names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
     "image_size": lambda value: is_count(value) and 0 < value <= 4096,
+    "resize": lambda value: is_count(value) and 0 < value <= 8192,
     "mean": _is_of_channels,
     "std": lambda value: _is_of_channels(value) and min(value) > 0,
 }
@@ -103,9 +104,8 @@ def preprocess(description: Mapping[str, Any], image: Any) -> torch.Tensor:
 
     from smoothmix.utils.pictures import FORMATS, center_crop, to_rgb
 
-    size = description["image_size"]
     opened = image if isinstance(image, Image.Image) else Image.open(image, formats=FORMATS)
-    square = center_crop(to_rgb(opened), size, description.get("resize", size))
+    square = center_crop(to_rgb(opened), description["image_size"], description["resize"])
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(description[key]).view(3, 1, 1) for key in ("mean", "std"))
     return ((pixels - mean) / std)[None]
@@ -127,6 +127,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path} ({error.strerror}); give a folder that scripts/export.py wrote") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); export the network again") from error
+    description.setdefault("resize", description.get("image_size"))
     names: Any = description.get("class_names")
     flaw = wrong_key(description, RULES) or ("class_names" if len(names) != description["num_classes"] else None)
     if flaw or not is_small(description.get("model")):

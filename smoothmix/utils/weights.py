@@ -63,8 +63,7 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], list[str] | None]
     """
     if path.suffix == ".safetensors":
         content: Any = _read_safetensors(path)
-        described = path.with_name("config.json")
-        names = class_names_in(read_object(described), described) if described.is_file() else None
+        names = _names_beside(path.with_name("config.json"))
     else:
         content = read(path, [Namespace, *_numpy_scalars()])
         names = class_names_in(content, path)
@@ -96,6 +95,15 @@ def class_names_in(content: Any, path: Path) -> list[str] | None:
     if not texts or texts != names or len({*texts}) < len(texts):
         raise UserError(f"{path} is damaged: its class_names are not a list of different names; restore a copy")
     return texts
+
+
+def _names_beside(path: Path) -> list[str] | None:
+    try:
+        return class_names_in(read_object(path), path) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read {path}, which describes the weights beside it ({error}); restore a copy"
+        ) from error
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 import io
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 
@@ -223,3 +224,11 @@ def test_a_damaged_image_is_named(class_folder, workers, damage):
     (root / "val" / "bee" / "broken.jpg").write_bytes(path.read_bytes())
     with pytest.raises(UserError, match=r"val/bee/broken\.jpg"):
         list(class_folders(root, workers=workers, **SMALL).eval_batches("test", 4))
+
+
+@pytest.mark.parametrize("kind", ["loop", "broken", "pipe"])
+def test_what_is_no_file_is_refused_before_a_worker_reads_it(class_folder, kind):
+    root = class_folder()
+    path = root / "val" / "bee" / "x.png"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to({"loop": "x.png", "broken": "nowhere"}[kind])
+    assert str(path) in refusal(root)

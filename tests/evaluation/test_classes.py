@@ -98,15 +98,21 @@ def evaluated(learnt, tmp_path, *words, script="eval.py", status=0):
     return path.name, json.loads(path.read_text()), done.stdout
 
 
-def test_a_reordered_data_set_is_aligned(learnt, tmp_path):
-    """Links give classes other places in the order: a data set of d, c, b and a under the names of the others."""
-    root = of_classes(learnt, tmp_path, a="d", b="c", c="b", d="a")
-    _, record, said = evaluated(learnt, tmp_path, root, "dataset.name=turned")
-    expected = (learnt.logits.argmax(1) != 3 - learnt.labels).double().mean().item()
-    assert record["top1_error"] == pytest.approx(100 * expected)
-    assert (record["dataset"], record["class_names"]) == ("turned", list("abcd"))
+def test_a_network_with_its_classes_in_another_order_is_aligned(learnt, tmp_path):
+    names = list("dbac")
+    state = checkpoint.load(learnt.root / "best.pt")
+    del state["format"]
+    checkpoint.save_atomically(state | {"class_names": names}, tmp_path / "best.pt")
+    done = here("eval.py", f"checkpoint={tmp_path / 'best.pt'}", "dataset.name=turned")
+    record = json.loads((tmp_path / "best.turned-test.json").read_text())
+    outputs = torch.tensor([names.index("abcd"[label]) for label in learnt.labels])
+    assert record["top1_error"] == pytest.approx(100 * (learnt.logits.argmax(1) != outputs).double().mean().item())
+    loss = torch.nn.functional.cross_entropy(learnt.logits, outputs).item()
+    assert record["loss"] == pytest.approx(loss, rel=1e-5)
+    assert abs(loss - torch.nn.functional.cross_entropy(learnt.logits, learnt.labels).item()) > 1e-3
+    assert (record["dataset"], record["class_names"]) == ("turned", names)
     assert "classes" not in record
-    assert "note" not in said
+    assert "note" not in done.stdout
 
 
 @pytest.mark.parametrize("classes", ["subset", "all"])

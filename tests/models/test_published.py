@@ -205,11 +205,11 @@ def test_hostile_files_run_nothing(tmp_path, legacy):
     torch.load(path, weights_only=False)  # the canary can sing
     assert canary.exists()
     save(path, weights, legacy, best_err1=np.zeros(3))  # an array is no number
-    with pytest.raises(UserError, match="not a checkpoint of tensors and plain values only"):
+    with pytest.raises(UserError, match="holds more than tensors"):
         load_published(path)
     save(path, weights, legacy, best_err1=np.float64(3))
     load_published(path)
-    with pytest.raises(UserError, match="not a checkpoint of tensors and plain values only"):
+    with pytest.raises(UserError, match="holds more than tensors"):
         checkpoint.load(path)  # our own checkpoints still admit no number of NumPy
 
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.weights import read_weights
@@ -51,6 +52,15 @@ def test_files_that_hold_no_weights(tmp_path, content, name):
         torch.save(content, path)
     with pytest.raises(UserError, match=name):
         read_weights(path)
+
+
+@pytest.mark.parametrize("text", ["{", '{"class_names": 3}'])
+def test_a_damaged_description_beside_weights(tmp_path, text):
+    save_file(OWN, tmp_path / "w.safetensors")
+    assert read_weights(tmp_path / "w.safetensors")[1] is None
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json"):
+        read_weights(tmp_path / "w.safetensors")
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
