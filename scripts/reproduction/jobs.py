@@ -13,7 +13,7 @@ from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
 from smoothmix.reporting.tables import evaluation_command as command_of_evaluation
 from smoothmix.utils.command import override
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import is_held
+from smoothmix.utils.files import is_held, read_text
 from smoothmix.utils.records import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,10 +97,17 @@ def state(job: Job) -> tuple[str, str]:
     if any(map(is_held, locks)):
         return RUNNING, ""
     if job.failure.exists():
-        reason = reason or job.failure.read_text(encoding="utf-8", errors="replace").strip()
+        reason = reason or _failure(job)
     if reason:
         return FAILED, reason
     return (UNFINISHED if finished or (job.directory / "last.pt").exists() else MISSING), ""
+
+
+def _failure(job: Job) -> str:
+    try:
+        return read_text(job.failure).strip()
+    except (OSError, ValueError) as error:
+        return f"{job.failure} cannot be read ({error})"
 
 
 def trained(job: Job) -> bool:

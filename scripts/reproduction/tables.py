@@ -17,9 +17,11 @@ from smoothmix.evaluation.corrupted import CorruptedEvaluation
 from smoothmix.reporting.claims import DIRECTIONS, ENDPOINTS, Claim
 from smoothmix.reporting.tables import TableCell
 from smoothmix.utils.errors import UserError, nearest
+from smoothmix.utils.files import is_small, read_text
 from smoothmix.utils.records import RunKey
 
 SOURCES = ("files", "generate")  # of corrupted images
+MOST_SEEDS = 1000
 KINDS = "direction: less (or greater), within: NUMBER, stable: true, trend: {NUMBER: [ROW, ROW]}"
 PRESETS = ("paper", *sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml")))
 
@@ -83,9 +85,10 @@ def load_table(name: str) -> Table:
         raise UserError(f"there is no table {name}; {nearest(name, table_names())}")
     path = CONFIGS / "table" / f"{name}.yaml"
     try:
-        return read_table(name, yaml.safe_load(path.read_text(encoding="utf-8")))
-    except UserError as error:
-        raise UserError(f"{path.relative_to(CONFIGS.parent)}: {error}") from error
+        return read_table(name, yaml.safe_load(read_text(path)))
+    except (UserError, OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{path.relative_to(CONFIGS.parent)}: {reason}") from error
 
 
 def read_table(name: str, content: Any) -> Table:
@@ -96,6 +99,8 @@ def read_table(name: str, content: Any) -> Table:
     """
     if not isinstance(content, dict):
         raise UserError("it should be a mapping with title, seeds, rows")
+    if not is_small(content):
+        raise UserError("it has more than 1,000 values in a list, or is nested more than 16 deep")
     known = [field for field in fields(Table) if field.name != "name"]
     for key in content:
         if key not in {field.name for field in known}:
@@ -135,8 +140,8 @@ def _row(label: str, entry: Any) -> Row:
 
 
 def _seeds(place: str, value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise UserError(f"seeds of {place} must be a positive number, not {value!r}")
+    if type(value) is not int or not 1 <= value <= MOST_SEEDS:
+        raise UserError(f"seeds of {place} must be a positive number up to {MOST_SEEDS}, not {value!r}")
     return value
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,7 +11,8 @@ import yaml
 from smoothmix.config.schema import RunConfig
 from smoothmix.utils.data import other_images
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import hold, make_folder, read_object, read_text, write_text
+from smoothmix.utils.files import hold, make_folder, read_text, write_text
+from smoothmix.utils.records import RunRecord
 
 # keys that do not change the result: paths, workers, logging, device, how the step is launched
 IGNORED = {"output", "device", "timeout", "step", "log_every", "log_images_every", "logger", "checkpoint_every"}
@@ -64,14 +66,11 @@ def is_finished(directory: Path, data_fingerprint: str) -> bool:
         UserError: it does, but of other images, or its record cannot be read.
     """
     path = directory / "summary.json"
-    try:
-        fingerprint = read_object(path)["data_fingerprint"]
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(path):
         return False
-    except (OSError, ValueError, LookupError) as error:
-        raise UserError(f"cannot read {path} ({error}); choose another output=, or move it away") from error
+    fingerprint = RunRecord.read(path).data_fingerprint
     if fingerprint != data_fingerprint:
-        raise other_images(f"{directory} holds a finished run", fingerprint, data_fingerprint)
+        raise other_images(f"{directory} holds a finished run", str(fingerprint), data_fingerprint)
     return True
 
 

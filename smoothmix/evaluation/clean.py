@@ -1,10 +1,13 @@
 """Errors on clean images, kept in a record beside the weights."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
 from smoothmix.evaluation.averages import wilson_interval
 from smoothmix.utils.records import Count, Name, Percentage, Record, is_float
+
+MOST_IMAGES = 10**8  # of a split; ImageNet-21k has 14 million
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,14 @@ class CleanRecord(Record):
     adaptive_ece: Annotated[float, is_float]
     weights_sha256: Name
     data_fingerprint: Name
+
+    @classmethod
+    def parse(cls, content: dict[str, Any], path: Path = Path()) -> Self:
+        """Return the record that a JSON object is; raises as :meth:`Record.parse`."""
+        record = super().parse(content, path)
+        if not record.images <= record.split_images <= MOST_IMAGES:
+            raise ValueError(f"{record.images} of {record.split_images} images cannot be")
+        return record
 
     @property
     def is_subset(self) -> bool:

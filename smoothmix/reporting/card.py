@@ -102,9 +102,10 @@ def usage(folder: Path, half: bool) -> list[Block]:
 network = torch.hub.load("CLONE", "pretrained", "{folder.name}", source="local")
 # or, with the clone first on sys.path
 network = smoothmix.load_pretrained("{folder.name}")
+network.predict(image)       # of a photograph, a PIL image: {{class: probability}}
 ```"""
     blocks: list[Block] = [heading("Use"), Markdown(lines)]
-    blocks.append("Images are float32 (N, 3, S, S), values 0 to 1, minus `mean`, over `std` (see config.json).")
+    blocks.append("A batch is float32 (N, 3, S, S), values 0 to 1, minus mean, over std (config.json has both).")
     if half:
         blocks.append("The weights are stored in half precision; the numbers here were measured before the conversion.")
     return blocks

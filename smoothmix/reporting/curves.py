@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import parse_object
+from smoothmix.utils.files import parse_object, read_text
 from smoothmix.utils.records import is_count, is_loss, is_percentage, wrong_key
 
 MEASURES = {"train_loss": "training loss", "test_top1_error": "test top-1 error (%)", "test_loss": "test loss"}
@@ -20,7 +20,7 @@ def read_log(path: Path) -> pd.DataFrame:
         UserError: the file is missing or damaged.
     """
     try:
-        rows = [parse_object(line) for line in path.read_text(encoding="utf-8").splitlines() or [""]]
+        rows = [parse_object(line) for line in read_text(path).splitlines() or [""]]
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not the log of a run ({error}); repeat that run") from error
     for number, row in enumerate(rows, start=1):

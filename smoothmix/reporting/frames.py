@@ -24,7 +24,7 @@ from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.evaluation.clean import CleanRecord
 from smoothmix.evaluation.robustness import CorruptionRecord
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
+from smoothmix.utils.files import read_text, write_text
 from smoothmix.utils.records import Record, RunRecord, is_count, is_float, is_loss, is_name, is_percentage
 from smoothmix.utils.walk import find_files
 
@@ -186,10 +186,10 @@ def _reason(directory: Path) -> str:
     try:
         failure, metrics = directory / "failed.txt", directory / "metrics.jsonl"
         if failure.exists():
-            return f"failed: {failure.read_text(encoding='utf-8', errors='replace').strip()[:500]}"
-        epochs = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
+            return f"failed: {read_text(failure).strip()[:500]}"
+        epochs = len(read_text(metrics).splitlines()) if metrics.exists() else 0
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({error})"
     return f"running or interrupted after {epochs} epoch{'' if epochs == 1 else 's'}; the same command resumes it"
 
 
@@ -211,10 +211,10 @@ def _read_csv(path: Path, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
         UserError: a column is missing, or a value cannot be.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         reader = csv.DictReader(StringIO(text), strict=True)
         rows, heads = list(reader), reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({error}); make it again from the runs") from error
     if missing := sorted({*columns} & NEEDED - {*heads}):
         raise UserError(f"{path} has no column {missing[0]}; make it again from the runs")

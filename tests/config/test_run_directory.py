@@ -8,6 +8,7 @@ from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import compose
 from smoothmix.config.schema import check
 from smoothmix.utils.errors import UserError
+from tests.reporting import made
 
 HERE = Path(__file__).parent
 CONFIG = check(compose("train", ["experiment=cifar100/cutmix", "seed=3"]))
@@ -94,15 +95,15 @@ def test_a_folder_is_one_living_process_s(tmp_path):
     run_dir.lock(tmp_path, CONFIG).close()
 
 
-def test_finished_means_the_same_images(tmp_path):
+def test_finished_means_a_whole_record_of_the_same_images(tmp_path):
+    path = tmp_path / "summary.json"
     assert not run_dir.is_finished(tmp_path, "abc")
-    (tmp_path / "summary.json").write_text('{"data_fingerprint": "abc"}')
+    made.run(data_fingerprint="abc").write(path)
     assert run_dir.is_finished(tmp_path, "abc")
-    with pytest.raises(UserError, match="finished run on other images"):
+    with pytest.raises(UserError, match="xyz"):
         run_dir.is_finished(tmp_path, "xyz")
-    for text in ("", "[]", "3", "{}"):
-        (tmp_path / "summary.json").write_text(text)
-        with pytest.raises(UserError, match="cannot read"):
+    for text in ("", "[]", "3", "{}", '{"data_fingerprint": "abc"}'):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"summary\.json"):
             run_dir.is_finished(tmp_path, "abc")
-    with pytest.raises(UserError, match="choose another output="):
-        run_dir.is_finished(tmp_path / ("x" * 300), "abc")
+    assert not run_dir.is_finished(tmp_path / ("x" * 300), "abc")

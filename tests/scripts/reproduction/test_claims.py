@@ -53,10 +53,12 @@ def test_claims():
         ({"seed": 3}, "unknown key seed; did you mean seeds?"),
         ({"weights": "first"}, "weights must be best or last, not 'first'"),
         ({"images": 0}, "images must be a number of test images, not 0"),
-        ({"seeds": 0}, "seeds of the table must be a positive number, not 0"),
+        ({"seeds": 0}, "seeds of the table must be a positive number up to 1000, not 0"),
         ({"rows": ["A"]}, "rows should be a mapping from each row's label to its overrides"),
         ({"rows": {"A": {"override": "x"}}}, "row A should be its overrides in one line"),
-        ({"rows": {"A": {"overrides": "x", "seeds": "5"}}}, "seeds of row A must be a positive number, not '5'"),
+        ({"seeds": 10**7}, "seeds of the table must be a positive number up to 1000, not 10000000"),
+        ({"rows": {"A": {"overrides": "x", "seeds": "5"}}}, "seeds of row A must be a positive number up to 1000"),
+        ({"overrides": ["x=1"] * 10_000}, "more than 1,000 values"),
         ({"overrides": "precision=fp32"}, "overrides should be a list of overrides of train.py"),
         ({"claims": {"id": "x"}}, "claims must be a list of mappings"),
     ],
@@ -103,6 +105,20 @@ def test_a_missing_kind_and_a_stable_number():
     del content["claims"][0]["rows"]
     with pytest.raises(UserError, match="claim ab: rows must be a row and another"):
         read_table("mine", content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"title: [", b"title: !!python/object/apply:os.system [x]", "title: \xe9".encode("latin1"), b"[" * 3000, b"a: \t b"],
+)
+def test_a_table_file_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch, content):
+    monkeypatch.setattr("scripts.reproduction.tables.CONFIGS", tmp_path / "configs")
+    (tmp_path / "configs" / "table").mkdir(parents=True)
+    (tmp_path / "configs" / "table" / "mine.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"^configs/table/mine.yaml: ") as error:
+        load_table("mine")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 def test_a_trend():
