@@ -109,7 +109,7 @@ def test_a_missing_kind_and_a_stable_number():
 
 @pytest.mark.parametrize(
     "content",
-    [b"title: [", b"title: !!python/object/apply:os.system [x]", "title: \xe9".encode("latin1"), b"[" * 3000, b"a: \t b"],
+    [b"title: [", b"x: !!python/object/apply:os.system [x]", "title: \xe9".encode("latin1"), b"[" * 3000, b"a: \t b"],
 )
 def test_a_table_file_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch, content):
     monkeypatch.setattr("scripts.reproduction.tables.CONFIGS", tmp_path / "configs")
