@@ -114,7 +114,7 @@ def status_of(main: Callable[[], int | None]) -> int | str | None:
     except SystemExit as stop:
         return stop.code
     except KeyboardInterrupt:
-        kill(active_children())
+        _kill_data_workers()
         print("interrupted; run the same command again", file=sys.stderr)
         return 130
     except Exception as error:
@@ -123,7 +123,7 @@ def status_of(main: Callable[[], int | None]) -> int | str | None:
 
 def _status_after(error: Exception) -> int:
     lost = _lost(error) if is_lost_rank(error) else ""  # first of all: torchrun soon sends SIGTERM
-    kill(active_children())  # data workers that hang would outlive this process, or keep it from ending
+    _kill_data_workers()
     several = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
     status = 1 if lost else 2
     if isinstance(error, BrokenPipeError) and stdout_has_lost_its_reader():
@@ -262,7 +262,7 @@ class StopSignal:
             print(f"{name}: saved {position}; run the same command again to resume", flush=True)
             if marker := os.environ.get("SMOOTHMIX_STOPPED"):
                 write_text(Path(marker), position + "\n")
-        kill(active_children())  # data workers that hang would keep this process from ending
+        _kill_data_workers()
         raise Stopped(128 + number)
 
     def __exit__(
@@ -288,6 +288,11 @@ def exit_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=exit_after, daemon=True).start()
+
+
+def _kill_data_workers() -> None:
+    """Those that hang would outlive this process, or keep it from ending."""
+    kill(child for child in active_children() if child.daemon)
 
 
 def kill(processes: Iterable[BaseProcess]) -> None:
