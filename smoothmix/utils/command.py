@@ -26,6 +26,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
+from torch import distributed as dist
+
 from smoothmix.utils.distributed import Ranks, is_lost_rank, lost_ranks, of_torchrun
 from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import write_text
@@ -95,10 +97,11 @@ def _prepare_streams(lossy: bool) -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-            if lossy and isinstance(stream.buffer, io.BufferedWriter) and stream.fileno() == number:
-                raw = io.BufferedWriter(_Lossy(stream))
-                text = io.TextIOWrapper(raw, stream.encoding, stream.errors, None, stream.line_buffering)
-                text.reconfigure(write_through=stream.write_through)
+            file = getattr(stream.buffer, "raw", stream.buffer)
+            if lossy and isinstance(file, io.FileIO) and file.fileno() == number:
+                raw, direct = _Lossy(stream), stream.write_through  # as of python -u
+                text = io.TextIOWrapper(raw if direct else io.BufferedWriter(raw), stream.encoding, stream.errors)
+                text.reconfigure(line_buffering=stream.line_buffering, write_through=direct)
                 setattr(sys, name, text)
 
 
@@ -114,7 +117,7 @@ def status_of(main: Callable[[], int | None]) -> int | str | None:
     except SystemExit as stop:
         return stop.code
     except KeyboardInterrupt:
-        kill(active_children())
+        _kill_data_workers()
         print("interrupted; run the same command again", file=sys.stderr)
         return 130
     except Exception as error:
@@ -123,19 +126,18 @@ def status_of(main: Callable[[], int | None]) -> int | str | None:
 
 def _status_after(error: Exception) -> int:
     lost = _lost(error) if is_lost_rank(error) else ""  # first of all: torchrun soon sends SIGTERM
-    kill(active_children())  # data workers that hang would outlive this process, or keep it from ending
-    several = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    _kill_data_workers()
     status = 1 if lost else 2
     if isinstance(error, BrokenPipeError) and stdout_has_lost_its_reader():
         status = 141
     elif sentence := lost or explanation(error):
-        rank = f" [rank {os.environ.get('RANK', '0')}]" if several else ""
+        rank = f" [rank {dist.get_rank()}]" if dist.is_initialized() else ""
         notes = getattr(error, "__notes__", ())
         print(f"error{rank}: {sentence}", *notes, sep="\n", file=sys.stderr, flush=True)
     else:
         status = 1
         traceback.print_exc()
-    if several:
+    if dist.is_initialized():
         with suppress(OSError):
             sys.stdout.flush()
         os._exit(status)  # torchrun --max-restarts starts all ranks again
@@ -263,7 +265,7 @@ class StopSignal:
             print(f"{name}: saved {position}; run the same command again to resume", flush=True)
             if marker := os.environ.get("SMOOTHMIX_STOPPED"):
                 write_text(Path(marker), position + "\n")
-        kill(active_children())  # data workers that hang would keep this process from ending
+        _kill_data_workers()
         raise Stopped(128 + number)
 
     def __exit__(
@@ -289,6 +291,11 @@ def exit_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=exit_after, daemon=True).start()
+
+
+def _kill_data_workers() -> None:
+    """Those that hang would outlive this process, or keep it from ending."""
+    kill(child for child in active_children() if child.daemon)
 
 
 def kill(processes: Iterable[BaseProcess]) -> None:

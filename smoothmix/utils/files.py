@@ -91,7 +91,8 @@ def make_folder(folder: Path, option: str) -> None:
         UserError: the file system refuses, or it is an address, as s3://bucket.
     """
     if re.match(r"[A-Za-z][\w+.-]+:/", str(folder)):
-        raise UserError(f"{folder} is an address, not a folder; choose another {option}, and copy it there afterwards")
+        address = str(folder).replace(":/", "://", 1)
+        raise UserError(f"{address} is an address, not a folder; choose another {option}, and copy it there afterwards")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

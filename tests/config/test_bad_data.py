@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 import train
-from smoothmix.config import command_line
 from smoothmix.config.command_line import compose
+from smoothmix.utils.command import explanation
 
 
 @pytest.fixture
@@ -17,12 +17,12 @@ def refusal(tmp_path, monkeypatch):
         composed = compose("train", [*overrides, "device=cpu", f"output={tmp_path / 'out'}"])
         with pytest.raises(Exception, match=r".") as error:
             train.main(composed)
-        explanation = command_line._explain(error.value)
-        assert explanation is not None, error.value
+        sentence = explanation(error.value)
+        assert sentence is not None, error.value
         assert not list(tmp_path.rglob("*.pt"))
         assert not list(tmp_path.rglob("summary.json"))
-        assert explanation.isprintable()
-        return explanation
+        assert sentence.isprintable()
+        return sentence
 
     return make
 

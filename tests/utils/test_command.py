@@ -79,7 +79,11 @@ CASES = [  # what the command does, how its output is opened; exit status, what 
     ({"body": "import getpass; print(getpass.getuser())"}, (0, f"uid{os.getuid()}\n", "")),
     ({"body": "print('x')", "out": "full"}, FULL),
     ({"body": "print('x', flush=True)", "out": "full"}, FULL),
-    ({"body": GOES_ON, "out": "full", "lossy": True}, (0, "", "y")),
+    *[
+        ({"body": GOES_ON, "out": "full", "lossy": True, "unbuffered": unbuffered}, (0, "", "y"))
+        for unbuffered in (False, True)
+    ],
+    ({"body": "print('said')", "lossy": True}, (0, "said\n", "")),
     ({"body": GOES_ON, "out": "closed"}, (0, "", "y")),
     ({"body": GOES_ON, "out": "all closed"}, (0, "", "")),
     *[
