@@ -22,7 +22,7 @@ def main(composed):
     from smoothmix.config.options import ExportOptions, check_options
     from smoothmix.evaluation.clean import CleanRecord
     from smoothmix.pretrained import load_pretrained, save_pretrained
-    from smoothmix.reporting.card import card, front_matter, of_weights, usage, write_card
+    from smoothmix.reporting.card import card, front_matter, of_weights, usage
     from smoothmix.reporting.frames import read_folders
     from smoothmix.utils.files import make_folder
 
@@ -41,7 +41,7 @@ def main(composed):
     with torch.inference_mode():
         difference = (model(images) - run.network.cpu().eval()(images)).abs().max().item()
     print(f"the logits of {len(images)} test images differ by at most {difference:.2g} from those of {run.path}")
-    write_card(card(found, usage(folder, options.half)), folder / "README.md", front_matter(found))
+    card(found, usage(folder, options.half)).write(folder / "README.md", front_matter(found))
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     exit_with(results.problems)
 

@@ -20,7 +20,7 @@ from smoothmix.config.schema import check
 from smoothmix.evaluation import occlusion
 from smoothmix.reporting import claims, curves, figures, frames, tables
 from smoothmix.reporting.attention import attention
-from smoothmix.reporting.card import card, of_weights, write_card
+from smoothmix.reporting.card import card, of_weights
 from smoothmix.reporting.frames import Results, read_folders
 from smoothmix.reporting.methods import name_of, place_of
 from smoothmix.reporting.page import Markdown, Page, Picture
@@ -71,10 +71,13 @@ def write(args: Namespace) -> list[str]:
             folders=folders,
         ),
     )
-    _save(page, args.output, args.html or args.output / "index.html")
+    html = args.html or args.output / "index.html"
+    make_folder(html.parent, "--html")
+    page.write(args.output / "README.md")
+    write_text(html, page.html())
     _save_frames(results, judged, filled, folders, args.output)
     _print(results)
-    print(f"page: {args.html or args.output / 'index.html'}")
+    print(f"page: {html}")
     return results.problems
 
 
@@ -85,7 +88,7 @@ def cards(words: Sequence[str]) -> list[str]:
     for folder in folders:
         results = read_folders([folder])
         found = of_weights(results.records, folder, results.problems, own["weights"] or None)
-        write_card(card(found), folder / "card.md")
+        card(found).write(folder / "card.md")
         print(f"{folder / 'card.md'}: {len(found)} evaluations")
         problems += results.problems
     return problems
@@ -141,14 +144,6 @@ def _notes(output: Path) -> list[Markdown]:
     others = sorted({path.name for path in output.glob("*.*") if path.suffix in (".md", ".csv")} - MADE - {NOTES})
     links = ", ".join(f"[{name}]({name})" for name in others)
     return notes + ([Markdown(f"Beside this page: {links}.")] if others else [])
-
-
-def _save(page: Page, output: Path, html: Path) -> None:
-    write_text(output / "README.md", page.markdown())
-    for picture in page.pictures:
-        write_text(output / picture.name, picture.content.decode())
-    make_folder(html.parent, "--html")
-    write_text(html, page.html())
 
 
 def _save_frames(

@@ -18,7 +18,6 @@ from smoothmix.reporting.methods import name_of
 from smoothmix.reporting.page import Block, Markdown, Page, Picture, code_block, heading
 from smoothmix.reporting.statistics import interval, number
 from smoothmix.utils.errors import UserError
-from smoothmix.utils.files import write_text
 
 ALEXNETS = "imagenet_c"  # the benchmark on which mCE is defined
 SHOWN = {TOP1: ("error (%)", ".2f"), **MEASURES}
@@ -82,17 +81,6 @@ def card(records: Sequence[AnyRecord], after_title: Sequence[Block] = ()) -> Pag
     page.add(heading("Commands"), code_block(list(commands)))
     page.add(heading("Provenance"), pd.DataFrame(_provenance(records), columns=["", "value"]))
     return page
-
-
-def write_card(page: Page, path: Path, before: str = "") -> None:
-    """Write a page to `path`, behind the text `before`, and its pictures beside it.
-
-    Raises:
-        UserError: the file system refuses.
-    """
-    for picture in page.pictures:
-        write_text(path.with_name(picture.name), picture.content.decode())
-    write_text(path, before + page.markdown())
 
 
 def usage(folder: Path, half: bool) -> list[Block]:

