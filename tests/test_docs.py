@@ -22,7 +22,7 @@ from smoothmix.reporting.statistics import averages
 from tests.commands import python
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["configs", "datasets", "models", "scripts", "smoothmix", "tests", "pyproject.toml", "train.py"]
+SOURCES = ["configs", "datasets", "models", "results/paper", "scripts", "smoothmix", "tests", "pyproject.toml", "train.py"]
 # what stands before a block: the file that it is, or the place where it goes
 BLOCK = re.compile(r"`([\w/.]+)`(?:, (above|below) `([^`]+)`)?:\n\n```(?:python|yaml)\n(.*?)```", re.S)
 

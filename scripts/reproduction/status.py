@@ -37,7 +37,7 @@ class TimedRecord(NamedTuple):
 
 
 def report(jobs: list[Job], queue: Container[str] = ()) -> str:
-    """Return a Markdown table: for each table and row the number of seeds in each state and the hours left.
+    """Return a table of text: for each table and row the number of seeds in each state and the hours left.
 
     Below stand the sums, why failed jobs failed, and what is missing on this machine. `queue` has the names of the
     SLURM jobs that wait or run.
@@ -57,7 +57,7 @@ def report(jobs: list[Job], queue: Container[str] = ()) -> str:
     every = distinct(jobs)
     open_jobs = [job for job in every if states[job][0] != DONE]
     parts = [
-        pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True),
+        pd.DataFrame(lines).to_string(index=False),
         "",
         f"{len(every) - len(open_jobs)} of {len(every)} runs are done",
         f"hours left on one device, training and clean test: {_hours(every, speeds)}",

@@ -119,6 +119,6 @@ def test_documented_commands_can_be_pasted(page, monkeypatch):
 
 
 def test_the_scripts_that_made_the_results_are_there():
-    for page in (ROOT / "results").rglob("*.md"):
+    for page in {*(ROOT / "results").rglob("*.md")} - {*(ROOT / "results").rglob("plan.md")}:  # plans are frozen
         for script in re.findall(r"(?:python|torchrun [^ ]+) ([\w/]+\.py)", page.read_text(encoding="utf-8")):
             assert (ROOT / script).exists(), (page, script)

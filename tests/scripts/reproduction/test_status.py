@@ -1,5 +1,7 @@
 """The numbers of --status."""
 
+import re
+
 import pytest
 
 from scripts.reproduction.launch import launch
@@ -8,8 +10,8 @@ from scripts.reproduction.status import report
 
 
 def cells(text, row):
-    lines = ([cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|"))
-    return next(line[3:-1] for line in lines if line[2] == row)
+    lines = (re.findall(r"not measured|[\d.]+ s per .*|\S+", line) for line in text.splitlines())
+    return next(line[2:] for line in lines if line[1:2] == [row])
 
 
 def test_seeds_in_each_state_and_the_hours_left(table_6, leave):
