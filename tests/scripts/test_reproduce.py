@@ -139,7 +139,7 @@ def test_sigterm_saves_and_the_next_start_resumes(tmp_path):
     assert said.count("stopped: run the same command again to resume") == 2
     logs = list(tmp_path.rglob("seed0.log"))
     assert all("SIGTERM: saved" in log.read_text() for log in logs)
-    assert re.search(r"(\| - +){3}\| 1/1 ", reproduce(*overrides, "--status").stdout)
+    assert re.search(r"( +-){3} +1/1 ", reproduce(*overrides, "--status").stdout)
     assert reproduce(*overrides).returncode == 0
     for log in logs:  # each epoch was finished by one of the two starts
         assert [log.read_text().count(f"\nepoch {epoch}/12 ") for epoch in range(1, 13)] == [1] * 12

@@ -202,9 +202,9 @@ def test_a_table_is_submitted_once_and_filled(tmp_path):
         return text
 
     def column(name):
-        lines = [[cell.strip() for cell in line.split("|")] for line in reproduce("--status").splitlines()]
+        lines = [line.split() for line in reproduce("--status").splitlines()]
         place = lines[0].index(name)
-        return {line[2] for line in lines if len(line) > place and line[place] == "1/1"}
+        return {line[1] for line in lines if len(line) > place and line[place] == "1/1"}
 
     assert reproduce().splitlines()[-1] == "12 jobs submitted"
     assert reproduce().splitlines()[-1] == "0 jobs submitted"
