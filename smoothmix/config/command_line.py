@@ -98,6 +98,8 @@ def sentence(error: Exception) -> str:
         # Hydra composes once without the swept experiment, with the default data set and network
         swept = any("experiment=" in word and "," in word for word in sys.argv)
         hint = f" (in a sweep over experiments, name the group as well: {group}=...)" if swept and rest else ""
+        if cause.full_key == "dataset.root":  # of the digits
+            return "these images are built in; to train on those in a folder add dataset=folder, cifar100 or imagenet"
         return f"unknown key {cause.full_key}; {nearest_key(str(cause.full_key), cause.parent_node)}{hint}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
