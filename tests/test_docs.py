@@ -78,10 +78,20 @@ def test_the_worked_example_of_adding_a_method(copy):
     assert re.search(r"^ *Baseline +1 .*\n *Vertical Concat +1 ", printed[2], re.M)
 
 
+def test_a_network_and_a_data_set_of_one_s_own(copy):
+    written, commands = follow(ROOT / "docs" / "add-a-network.md", copy)
+    assert len(written) == 8
+    ((program, *arguments),) = commands
+    done = python(*arguments, "output=outputs/try", folder=copy)
+    assert (program, done.returncode) == ("python", 0), done.stdout + done.stderr
+    assert float(re.search(r"error last ([\d.]+)%", done.stdout)[1]) < 10
+    (run,) = (copy / "outputs" / "try").glob("stripes/tiny/smoothmix_c/demo-*/seed0/summary.json")
+
+
 def test_the_files_that_the_page_points_to_are_there():
     for page in (ROOT / "docs").glob("*.md"):
         for path in re.findall(r"`((?:smoothmix|configs|docs|scripts)/[\w/.]+\.(?:py|yaml|md))`", page.read_text()):
-            assert "vertical_concat" in path or (ROOT / path).exists(), (page.name, path)
+            assert any(name in path for name in ("vertical_concat", "tiny", "stripes")) or (ROOT / path).exists(), (page.name, path)
         for link in re.findall(r"\]\(([\w./-]+)\)", page.read_text()):
             assert (page.parent / link).exists(), (page.name, link)
 
