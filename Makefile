@@ -31,7 +31,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 .venv/installed: requirements.txt
-	@echo "Installing about 2 GB into .venv, once: a few minutes"
+	@echo "Installing into .venv, once: some minutes, and with torch for CUDA 5.6 GB on disk"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements.txt
