@@ -4,10 +4,11 @@ A mask holds the share of the image itself; the rest, 1 - mask, is its partner's
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from smoothmix.mixing.on_cpu import may_read, mix_on_cpu
 
 
 def blend(images: Tensor, targets: Tensor, partner: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,7 +29,7 @@ def blend(images: Tensor, targets: Tensor, partner: Tensor, mask: Tensor) -> tup
     """
     # The label follows the mask as it is applied, after rounding to the images' dtype.
     mask = mask.to(images.dtype)
-    mix = _mix_on_cpu if _may_read(images) else mix_images
+    mix = mix_on_cpu if may_read(images) else mix_images
     if targets.ndim == 4:
         return mix(images, partner, mask), mix(targets, partner, mask.float())
     return mix(images, partner, mask), mix_targets(targets, partner, label_weight(mask))
@@ -48,48 +49,6 @@ def mix_pair(images: Tensor, others: Tensor, mask: Tensor) -> Tensor:
     # where, because 0 times a NaN or an infinity is a NaN.
     mixed = torch.where(mask == 1, images, torch.lerp(others, images, mask))
     return torch.where(mask == 0, others, mixed)
-
-
-def _may_read(tensor: Tensor) -> bool:
-    """Whether reading values costs nothing: on a GPU the host would wait; autograd and compilers cannot follow."""
-    return tensor.device.type == "cpu" and not tensor.requires_grad and not torch.compiler.is_compiling()
-
-
-def _mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
-    """Return what `mix_images` does, bit for bit, without the passes over memory that this mask does not need."""
-    hole = _box(mask == 0)
-    inside = mask[hole]
-    if not bool(inside.any()) and int((mask == 1).sum()) == mask.numel() - inside.numel():
-        # A rectangle of the partner, or nothing, and the image itself around it.
-        mixed = images.clone()
-        torch.index_select(images[hole], 0, partner, out=mixed[hole])
-        return mixed
-    # Into a tensor of our own: index_select itself would lose the memory format.
-    mixed = torch.index_select(images, 0, partner, out=torch.empty_like(images))
-    if bool(((mask == 0) | (mask == 1)).all()):
-        return torch.where(mask == 1, images, mixed, out=mixed)
-    box = _box(mask != 0)
-    images, others, mask = images[box], mixed[box], mask[box]
-    if bool((mask == 0).any()):
-        others.copy_(mix_pair(images, others, mask))
-        return mixed
-    others.lerp_(images, mask)
-    if bool((own := mask == 1).any()):
-        torch.where(own, images, others, out=others)
-    return mixed
-
-
-def _box(there: Tensor) -> tuple[Any, ...]:
-    """Return the slices of an image that hold all true values of (N or 1, 1, H or 1, W or 1)."""
-    return (..., _extent(there.any(dim=3).any(dim=0)[0]), _extent(there.any(dim=2).any(dim=0)[0]))
-
-
-def _extent(there: Tensor) -> slice:
-    """Return from where to where a row of booleans is true; one alone stands for all of a constant dimension."""
-    if len(there) == 1 and bool(there):
-        return slice(None)
-    found = there.nonzero()
-    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0)
 
 
 def erase(images: Tensor, mask: Tensor) -> Tensor:
@@ -161,7 +120,7 @@ def to_targets(images: Tensor, labels: Tensor, num_classes: int, ignore_index: i
         outside &= ~ignored
         if 0 <= ignore_index < num_classes:
             targets.masked_fill_(ignored[:, None], 0)
-    if not _may_read(labels):
+    if not may_read(labels):
         return targets.masked_fill_(outside[:, None], math.nan)
     if bool(outside.any()):
         raise ValueError(

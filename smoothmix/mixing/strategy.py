@@ -90,8 +90,8 @@ class Strategy:
         n = images.shape[0] if self.per_sample else 1  # len() would be frozen by a compiler
         height, width = images.shape[-2:]
         mask = self.sample(n, (height, width), images.device)
-        coin = self.uniform(n, 0, 1, images.device) < self.p
-        return mask.masked_fill(~coin[:, None, None, None], 1)
+        tails = self.uniform(n, 0, 1, images.device) >= self.p
+        return mask if self.p == 1 else mask.masked_fill(tails.view(-1, 1, 1, 1), 1)
 
     def draw_partner(self, images: Tensor) -> Tensor:
         """Draw a permutation of the batch, int64 (N,): the partner of every image, which may be itself."""
@@ -102,7 +102,8 @@ class Strategy:
 
     def uniform(self, n: int, low: float, high: float, device: torch.device | str) -> Tensor:
         """Draw `n` numbers from U(low, high), float32 (n,)."""
-        return low + (high - low) * torch.rand(n, dtype=torch.float32, device=device, **self._source)
+        numbers = torch.rand(n, dtype=torch.float32, device=device, **self._source)
+        return numbers if (low, high) == (0, 1) else numbers.mul_(high - low).add_(low)
 
     def whole(self, n: int, below: int, device: torch.device | str) -> Tensor:
         """Draw `n` whole numbers from 0 to `below` - 1, int64 (n,)."""

@@ -66,7 +66,7 @@ class NoHostReads(TorchDispatchMode):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """On a CPU, where nobody has to wait, a mask is looked at before it is applied."""
-    monkeypatch.setattr(BLEND, "_may_read", lambda images: False)
+    monkeypatch.setattr(BLEND, "may_read", lambda images: False)
 
 
 def on_meta():
@@ -113,7 +113,7 @@ def test_the_checks_notice_a_read():
 
 
 def test_a_mask_is_read_on_a_cpu_only_and_unseen_by_autograd_and_the_compiler():
-    may_read = BLEND._may_read
+    may_read = BLEND.may_read
     images = torch.zeros(2, 3, 4, 4)
     assert may_read(images)
     assert not may_read(images.to("meta"))

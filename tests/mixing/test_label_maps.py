@@ -152,7 +152,7 @@ def test_nothing_is_read_on_a_gpu(method, monkeypatch):
         maps = torch.zeros(3, 5, 4, dtype=torch.long, device="cuda")
         targets = strategy(torch.empty(3, 3, 5, 4, dtype=torch.float16, device="cuda"), maps)[1]
     assert (targets.shape, targets.device.type) == ((3, 3, 5, 4), "cuda")
-    monkeypatch.setattr(import_module("smoothmix.mixing.blend"), "_may_read", lambda images: False)
+    monkeypatch.setattr(import_module("smoothmix.mixing.blend"), "may_read", lambda images: False)
     with NoHostReads():
         strategy(*batch())
 

@@ -93,7 +93,7 @@ def graphs(capture, warm_up=lambda step: step()):
 def as_on_a_gpu(monkeypatch):
     """On a CPU, where nobody has to wait, a mask may be looked at before it is applied."""
     blend = import_module("smoothmix.mixing.blend")  # the package has a function of that name
-    monkeypatch.setattr(blend, "_may_read", lambda images: False, raising=False)
+    monkeypatch.setattr(blend, "may_read", lambda images: False, raising=False)
 
 
 @pytest.fixture

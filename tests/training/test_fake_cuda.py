@@ -46,7 +46,7 @@ class NoCopies(TorchDispatchMode):
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     """On a CPU, where nobody has to wait, a mask may be looked at before it is applied."""
-    monkeypatch.setattr(import_module("smoothmix.mixing.blend"), "_may_read", lambda images: False)
+    monkeypatch.setattr(import_module("smoothmix.mixing.blend"), "may_read", lambda images: False)
 
 
 def forward_and_loss(strategy, network, views=1, dtype=torch.bfloat16):

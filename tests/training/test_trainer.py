@@ -196,7 +196,7 @@ class HostReads(TorchDispatchMode):
 
 def test_the_host_reads_nothing_in_a_step_that_logs_nothing(make_trainer, monkeypatch):
     # on a CPU, where nobody has to wait, a mask may be looked at before it is applied
-    monkeypatch.setattr(import_module("smoothmix.mixing.blend"), "_may_read", lambda images: False, raising=False)
+    monkeypatch.setattr(import_module("smoothmix.mixing.blend"), "may_read", lambda images: False, raising=False)
     reads = []
     for steps in (2, 6):
         trainer = make_trainer(f"{steps}", batch_size=-(-46 // steps), epochs=1, settings=Settings(log_every=50))
