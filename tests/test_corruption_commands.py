@@ -93,8 +93,8 @@ def test_again_nothing_is_evaluated_and_the_same_is_printed(run, digits_c, capsy
     asked = [f"run={run}", "benchmark=digits_c", f"files={digits_c}"]
     evaluate(*asked, "corruptions=[contrast]")
     first, before = capsys.readouterr().out, (run / "best.digits_c-files.json").read_text()
-    evaluated, original = [], load_run.evaluate
-    monkeypatch.setattr(load_run, "evaluate", lambda *args, **kw: evaluated.append(1) or original(*args, **kw))
+    evaluated, original = [], load_run.predict
+    monkeypatch.setattr(load_run, "predict", lambda *args, **kw: evaluated.append(1) or original(*args, **kw))
     evaluate(*asked, "corruptions=[contrast]", "batch_size=7")
     assert capsys.readouterr().out == first
     assert (run / "best.digits_c-files.json").read_text() == before
@@ -113,7 +113,7 @@ def test_a_corruption_without_a_file_is_left_out_and_reported(run, digits_c, cap
 
 
 def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
-    record, original, refusals = run / "best.digits_c-generate.json", load_run.evaluate, []
+    record, original, refusals = run / "best.digits_c-generate.json", load_run.predict, []
     asked = [f"run={run}", "benchmark=digits_c", "source=generate"]
     composed = evaluate(*asked, "corruptions=[contrast]")
     record.unlink()
@@ -127,7 +127,7 @@ def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
             assert record.read_text() == before
         return original(*args, **kw)
 
-    monkeypatch.setattr(load_run, "evaluate", meanwhile)
+    monkeypatch.setattr(load_run, "predict", meanwhile)
     eval_corruption.main(composed)
     holder = f"process {os.getpid()} on {socket.gethostname()}"
     assert refusals == [f"{record} is in use by {holder}; wait for it or stop it"] * 4
