@@ -46,7 +46,7 @@ def main(composed):
     file = PairsFile(predictions_of(path), run.output_names) if options.predictions else None
     if file and available and run.ranks.is_main:
         lines, size = file.size(available, (subset or run.data).sizes["test"])
-        print(f"predictions: {file.path}, {lines:,} lines, about {size / 1e6:,.1f} MB")
+        print(f"predictions: {file.path}, {lines:,} lines, about {size / 1e3:,.0f} kB")
     where = {"path": path, "ranks": run.ranks, "identity": about, "facts": run.about(), "file": file}
     clean = run.eval_batches("test", subset)
     record = evaluate_benchmark(run.predict, clean, batches, available, **where)
