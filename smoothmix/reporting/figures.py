@@ -213,7 +213,7 @@ def reliability(bins: dict[str, pd.DataFrame], methods: dict[str, str], names: d
         colour, style = look_of(methods[label])
         there, area = line.dropna(), 150 * line["images"].dropna() / line["images"].sum()
         axes.plot("confidence", "accuracy", style, data=there, color=colour, linewidth=1, label=names[label])
-        axes.scatter("confidence", "accuracy", 4 + area, colour, data=there, clip_on=False, zorder=3)
+        axes.scatter("confidence", "accuracy", 4 + area, colour, data=there, label="", clip_on=False, zorder=3)
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     figure.legend(loc="outside right upper", fontsize="small")
     return figure

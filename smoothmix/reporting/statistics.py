@@ -22,7 +22,7 @@ from smoothmix.reporting.frames import EVALUATION, TOP1
 ALPHA = 0.05
 TINY = 1e-6  # a standard deviation (of errors in % or nats) up to this is rounding, and says nothing
 EXACT = 16  # pairs, up to which all signs are tried
-DRAWS = 10_000  # of the bootstrap
+DRAWS = 2000  # of the bootstrap
 
 
 class Mean(NamedTuple):
