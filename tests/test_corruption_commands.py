@@ -145,9 +145,10 @@ def test_predictions_and_record_have_the_same_pairs(run, digits_c, capsys, monke
         evaluate(*asked, "images=100", "predictions=true")
         assert len(evaluated) == 1 + again
         assert path.read_bytes() == whole
-    path.write_bytes(b"".join([lines[0], other, *lines[2:]]))  # of other weights
-    evaluate(*asked, "images=100", "predictions=true")
-    assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+    for first in ([other, *lines[2:101]], 2 * lines[1:101]):  # of other weights; twice
+        path.write_bytes(b"".join([lines[0], *first, *lines[101:]]))
+        evaluate(*asked, "images=100", "predictions=true")
+        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
 def test_a_corruption_without_a_file_is_left_out_and_reported(run, digits_c, capsys):
@@ -204,6 +205,7 @@ def test_killed_it_resumes_and_ends_with_the_same_record(run, trained, tmp_path)
         del stored[fact], expected[fact]
     assert stored == expected
     assert predictions(run) == predictions(whole)
+    assert predictions(run).count(b"\n") == 1 + 10 * 360
 
 
 @pytest.mark.parametrize("source", ["files", pytest.param("generate", marks=pytest.mark.slow)])
@@ -214,6 +216,7 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
     asked = ["benchmark=digits_c", "corruptions=[contrast,gaussian_noise]", "device=cpu", f"source={source}"]
     asked += [f"files={digits_c}", "batch_size=250", "predictions=true"]  # of two batches, or one with both ranks
     evaluate(f"run={alone}", *asked)
+    evaluate(f"run={run}", *asked, "corruptions=[contrast]")  # which two ranks resume
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "eval_corruption.py"]
     done = python(*torchrun, f"run={run}", *asked)
     assert done.returncode == 0, done.stderr

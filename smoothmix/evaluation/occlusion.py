@@ -84,3 +84,4 @@ def occlude(images: Tensor, corners: Tensor, side: int, condition: str) -> Tenso
     width = border_width(side)
     inner = boxes(corners + width, side - 2 * width, images.shape[-1])[:, None]
     return torch.where(inner, GREY, torch.where(box, BLACK, images))
+

@@ -36,7 +36,7 @@ def logits_of(labels, classes, place, seed, hard):
     logits = torch.randn(len(labels), classes, generator=generator) + (2 + 0.3 * place) * torch.arange(classes).eq(
         labels[:, None]
     )
-    return logits - hard[:, None] * torch.arange(classes).eq(labels[:, None])
+    return 2 * (logits - hard[:, None] * torch.arange(classes).eq(labels[:, None]))
 
 
 @pytest.fixture
