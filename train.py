@@ -9,7 +9,7 @@ import signal
 
 
 def main(composed):
-    """Compose, build, train, and write the run's record."""
+    """Compose, build, train, and write the run's record; return its directory."""
     import torch
 
     from smoothmix.config import build
@@ -26,7 +26,7 @@ def main(composed):
     if ranks.any(run_dir.is_finished(directory, data.fingerprint)):
         if ranks.is_main:
             print(f"{directory} is finished; delete it to train again")
-        return
+        return directory
     generator = torch.Generator(ranks.device)
     network = build.model(config, data.num_classes, data.image_size)
     mixing = build.mixing(config, data.num_classes, generator, network)
@@ -43,10 +43,21 @@ def main(composed):
         record.write(path)
         lock.close()
         print(closing_line(record, path, data.num_classes))
+    return directory
+
+
+def compare(directories):
+    """Print the comparison of a sweep's runs, on rank 0."""
+    from smoothmix.reporting.frames import read_folders
+    from smoothmix.reporting.report import comparison
+    from smoothmix.utils.distributed import of_torchrun
+
+    if of_torchrun("RANK", 0) == 0:
+        print(comparison(read_folders(directories)))
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
     from smoothmix.config.command_line import command
 
-    command("train", main)
+    command("train", main, after_sweep=compare)

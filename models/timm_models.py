@@ -5,6 +5,7 @@ import inspect
 import re
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from torch import nn
 from models.regularisers import check_at_most_one, check_keep_probs, check_rate
 from models.resnet_dropblock import add_drop_block
 from smoothmix.utils.errors import UserError
+from smoothmix.utils.weights import in_precision_of, load_model, read_weights
 
-# These options of timm.create_model choose the file that weights are read from. Weights come from timm's own list
-# (`pretrained=True`) or from a run of this repository, never from a place that a config names.
+# These options of timm.create_model choose a file that timm reads by itself. Weights come from timm's own list
+# (`pretrained=True`), or from a file that is read without running anyone's code (`weights`).
 _WEIGHT_SOURCES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
@@ -23,6 +25,7 @@ def timm_model(
     name: str,
     num_classes: int,
     pretrained: bool = False,
+    weights: str | None = None,
     drop_block_keep: list[float] | None = None,
     drop_block_size: int = 7,
     drop_block_schedule: str = "constant",
@@ -34,6 +37,8 @@ def timm_model(
         name: a name of `timm.list_models()`, e.g. "resnet50", with or without a weight tag ("resnet50.a1_in1k").
         num_classes: number of classes, at least 1.
         pretrained: start from the weights that timm publishes under this name.
+        weights: start from the weights in this file instead, as :func:`smoothmix.utils.weights.read_weights` takes it;
+            a head of other classes is left out.
         drop_block_keep: DropBlock in a ResNet of basic or bottleneck blocks, after each convolution and on the skip
             connections: the keep probability of each of the 4 stages, 1.0 for a stage without.
         drop_block_size: side of its blocks, in pixels of the feature map.
@@ -42,8 +47,9 @@ def timm_model(
             (stochastic depth; in timm's ResNets the rates grow linearly from 0 at the first block to this at the last).
 
     Raises:
-        UserError: on a name that timm does not know or that points to a hub or a folder, on an option that the
-            network does not know or that names a file to read weights from, on `num_classes` below 1.
+        UserError: on a name that timm does not know or that points to a hub or a folder, on a file of weights that
+            cannot be used, on an option that the network does not know or that makes timm read a file, on `num_classes`
+            below 1.
         ValueError: on a regulariser's value out of range, on two regularisers, on DropBlock in a network that is not
             such a ResNet.
     """
@@ -65,6 +71,7 @@ def timm_model(
     _check_name(name)
     drop_block_on = _check_regularisers(drop_block_keep, options)
 
+    pretrained = pretrained and weights is None
     if pretrained:
         _notice_a_missing_network()
     try:
@@ -77,9 +84,22 @@ def timm_model(
         raise UserError(
             f"The timm model {name!r} has no option {unknown[1]!r}{_nearest(unknown[1], _options_of(name))}."
         ) from error
+    if weights is not None:
+        _start_from(network, Path(weights).expanduser())
     if drop_block_keep is not None and drop_block_on:
         add_drop_block(network, name, drop_block_keep, drop_block_size, drop_block_schedule)
     return network
+
+
+def _start_from(network: nn.Module, path: Path) -> None:
+    """Copy the weights in a file into `network`, but those of a head of another shape."""
+    weights, _ = read_weights(path)
+    heads = network.pretrained_cfg["classifier"]
+    heads = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    own = network.state_dict()
+    kept = {name: tensor for name, tensor in own.items() if name.startswith(heads)}
+    kept = {name: own for name, own in kept.items() if name not in weights or weights[name].shape != own.shape}
+    load_model(network, in_precision_of(network, weights | kept), path)
 
 
 def _notice_a_missing_network() -> None:

@@ -24,6 +24,7 @@ from smoothmix.mixing.mixup import Mixup
 from smoothmix.mixing.peers import timm_mixup, torchvision_cutmix, torchvision_mixup
 from smoothmix.mixing.smoothmix import SmoothMixC, SmoothMixS
 
+__version__ = "0.1.0"
 __all__ = [
     "CenterGaussian",
     "CutMix",

@@ -130,8 +130,10 @@ def test_a_strategy_on_hidden_layers_is_attached_to_the_network(tmp_path):
 
 
 def test_a_sweep_continues_after_a_bad_job_and_reports_it(tmp_path):
-    done = here("train.py", "-m", *QUICK, FEW, f"output={tmp_path}", "recipe.epochs=1", "mixing.p=1,2,0")
+    done = here("train.py", *QUICK, "-m", FEW, f"output={tmp_path}", "recipe.epochs=1", "mixing.p=1,2,0")
     assert done.returncode == 2
+    runs = re.findall(r"^ *\S+ \(\w{8}\) 1 +([\d.]+)", done.stdout, re.M)  # the comparison at the end
+    assert sorted(runs) == sorted(re.findall(r"error last ([\d.]+)%", done.stdout))
     assert len(re.findall("^error: ", done.stderr, re.M)) == 1
     assert "p is 2" in done.stderr
     assert len(list(tmp_path.rglob("summary.json"))) == 2

@@ -22,7 +22,9 @@ from smoothmix.reporting.statistics import averages
 from tests.commands import python
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["configs", "datasets", "models", "results/paper", "scripts", "smoothmix", "tests", "pyproject.toml", "train.py"]
+COMMON = {"num_classes", "generator", "ignore_index"}  # arguments of every strategy
+SOURCES = ["configs", "datasets", "models", "results/paper", "scripts", "smoothmix", "tests"]
+SOURCES += ["pyproject.toml", "train.py"]
 # what stands before a block: the file that it is, or the place where it goes
 BLOCK = re.compile(r"`([\w/.]+)`(?:, (above|below) `([^`]+)`)?:\n\n```(?:python|yaml)\n(.*?)```", re.S)
 
@@ -76,10 +78,21 @@ def test_the_worked_example_of_adding_a_method(copy):
     assert re.search(r"^ *Baseline +1 .*\n *Vertical Concat +1 ", printed[2], re.M)
 
 
+def test_a_network_and_a_data_set_of_one_s_own(copy):
+    written, commands = follow(ROOT / "docs" / "add-a-network.md", copy)
+    assert len(written) == 8
+    ((program, *arguments),) = commands
+    done = python(*arguments, "output=outputs/try", folder=copy)
+    assert (program, done.returncode) == ("python", 0), done.stdout + done.stderr
+    assert float(re.search(r"error last ([\d.]+)%", done.stdout)[1]) < 10
+    assert list((copy / "outputs" / "try").glob("stripes/tiny/smoothmix_c/demo-*/seed0"))
+
+
 def test_the_files_that_the_page_points_to_are_there():
     for page in (ROOT / "docs").glob("*.md"):
         for path in re.findall(r"`((?:smoothmix|configs|docs|scripts)/[\w/.]+\.(?:py|yaml|md))`", page.read_text()):
-            assert "vertical_concat" in path or (ROOT / path).exists(), (page.name, path)
+            example = any(name in path for name in ("vertical_concat", "tiny", "stripes"))
+            assert example or (ROOT / path).exists(), (page.name, path)
         for link in re.findall(r"\]\(([\w./-]+)\)", page.read_text()):
             assert (page.parent / link).exists(), (page.name, link)
 
@@ -112,7 +125,7 @@ def test_the_page_of_methods_lists_every_strategy_with_its_arguments():
     text = (ROOT / "docs" / "methods.md").read_text()
     for name in (name for name in smoothmix.__all__ if name[0].isupper()):
         (line,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
-        given = set(inspect.signature(getattr(smoothmix, name)).parameters) - {"num_classes", "generator"}
+        given = set(inspect.signature(getattr(smoothmix, name)).parameters) - COMMON
         assert set(re.findall(r"`(\w+)`", line)) - {name} == (given if name != "Identity" else set())
 
 

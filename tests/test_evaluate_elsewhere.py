@@ -141,7 +141,7 @@ def test_errors_are_those_of_a_loop_over_the_images(network, folder, tmp_path, n
     assert found["brier"] == pytest.approx(brier, rel=1e-4)
     assert (found["images"], found["image_size"], found["weights_file"]) == (33, 64, name)
     assert found["method"] == found["recipe"] == "external"
-    assert f"animals test: top-1 error {100 * wrong / 33:.2f}%, " in printed
+    assert f"animals test: top-1 error {100 * wrong / 33:.2f}% (95 % interval " in printed
     assert "subset" not in printed
 
     frame = pd.read_csv(tmp_path / f"{(tmp_path / name).stem}.animals-test.predictions.csv")

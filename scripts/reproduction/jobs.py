@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.corrupted_sets import find_set
 from scripts.reproduction.tables import Run, Table, check_source
+from smoothmix.config import build
 from smoothmix.evaluation.generated import unavailable
 from smoothmix.evaluation.robustness import CorruptionRecord, lock_of
 from smoothmix.reporting.tables import evaluation_command as command_of_evaluation
@@ -159,6 +160,29 @@ def evaluation_command(job: Job) -> list[str]:
     if root and not any(given.startswith("dataset.root=") for given in overrides):
         overrides.append(override("dataset.root", root))  # the training may have had its images elsewhere
     return _python(*command_of_evaluation(job.directory, job.table.evaluation, job.source, overrides))
+
+
+def check_data(jobs: Iterable[Job]) -> None:
+    """Build every data set that `jobs` train on once, as train.py does.
+
+    Raises:
+        UserError: images are missing; otherwise each job would find that out by itself.
+    """
+    built = set()
+    for job in jobs:
+        data = job.config.dataset
+        place = data.target, data.options.get("root")
+        if place not in built and not (job.directory / "summary.json").exists():
+            build.dataset(job.config)
+            built.add(place)
+
+
+def alike(failures: Mapping[Job, str]) -> list[str]:
+    """Return a line for each reason for which jobs failed."""
+    of: dict[str, list[Job]] = {}
+    for job, reason in failures.items():
+        of.setdefault(reason, []).append(job)
+    return [f"{jobs[0]}{f' and {len(jobs) - 1} more' * (len(jobs) > 1)}: {reason}" for reason, jobs in of.items()]
 
 
 def obstacles(jobs: Iterable[Job]) -> list[str]:

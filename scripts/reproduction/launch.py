@@ -12,6 +12,8 @@ from scripts.reproduction.jobs import (
     FAILED,
     RUNNING,
     Job,
+    alike,
+    check_data,
     distinct,
     jobs_of,
     obstacles,
@@ -53,7 +55,8 @@ def launch(arguments: list[str]) -> int:
     if own["launcher"] == "print":
         return _print(jobs)
     if own["launcher"] == "slurm":
-        print(f"{slurm.submit(jobs, shlex.split(own['sbatch']))} jobs submitted")
+        number = slurm.submit(jobs, shlex.split(own["sbatch"]))
+        print(f"{number} job{'s' * (number != 1)} submitted")
         return 0
     return _run(jobs, at_once)
 
@@ -105,6 +108,7 @@ def _print(jobs: list[Job]) -> int:
 
 
 def _run(jobs: list[Job], at_once: int | None) -> int:
+    check_data(jobs)
     kinds = {job: state(job)[0] for job in jobs}
     counts = Counter(kinds.values())
     waiting = [job for job in jobs if kinds[job] not in (DONE, RUNNING)]
@@ -114,7 +118,6 @@ def _run(jobs: list[Job], at_once: int | None) -> int:
     states, number = run_locally(waiting, at_once)
     failed = {job: reason for job, (kind, reason) in states.items() if kind == FAILED}
     if failed:
-        print(f"{len(failed)} of {len(waiting)} failed:")
-        for job, reason in failed.items():
-            print(f"  {job}: {reason} (output in {job.log})")
+        print(f"{len(failed)} of {len(waiting)} failed (the output of each is in the .log beside its directory):")
+        print(*(f"  {line}" for line in alike(failed)), sep="\n")
     return 128 + number if number else int(bool(failed))

@@ -25,7 +25,7 @@ from smoothmix.reporting.card import card, of_weights
 from smoothmix.reporting.frames import Results, read_folders
 from smoothmix.reporting.methods import name_of, place_of
 from smoothmix.reporting.page import Markdown, Page, Picture
-from smoothmix.reporting.report import Contents, Judged, baseline_of, compared, corrupted_means, report, settings
+from smoothmix.reporting.report import Contents, Judged, baseline_of, comparison, report, settings
 from smoothmix.reporting.strips import strip
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError, nearest
@@ -84,7 +84,7 @@ def write(args: Namespace) -> list[str]:
     differing = [predictions.only_one(one).assign(setting=name) for name, of in predicted.items() for one in of]
     if any(map(len, differing)):
         write_text(args.output / "only_one.csv", pd.concat(differing).to_csv(index=False, lineterminator="\n"))
-    _print(results)
+    print(comparison(results))
     for name, of in predicted.items():
         for one in of:
             print(f"{name}, {one.title}; top-1 error in %\n\n{predictions.versus(one).to_string(index=False)}\n")
@@ -177,15 +177,6 @@ def _save_frames(
         write_text(output / "tables.tex", "\n".join(one.latex() for one in written))
         numbers = pd.concat([one.numbers.assign(table=one.name) for one in written])
         write_text(output / "tables.csv", numbers.to_csv(index=False, float_format="%.4f"))
-
-
-def _print(results: Results) -> None:
-    for name, runs, errors in settings(results):
-        print(f"{name}; top-1 error in %\n\n{compared(runs).to_string(index=False)}\n")
-        for images, shown in corrupted_means(errors):
-            print(f"{images}; top-1 error in %, mean over severities 1 to 5\n\n{shown.to_string(index=False)}\n")
-    if results.runs.empty:
-        print("There is no finished run here yet; train one first, for example with python train.py")
 
 
 def _strips(results: Results) -> Iterator[Picture]:

@@ -6,7 +6,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.reproduction.jobs import DONE, ROOT, RUNNING, Job, evaluation_command, missing_corruptions, state, trained
+from scripts.reproduction.jobs import (
+    DONE,
+    ROOT,
+    RUNNING,
+    Job,
+    check_data,
+    evaluation_command,
+    missing_corruptions,
+    state,
+    trained,
+)
 from smoothmix.utils.errors import UserError
 
 SCRIPT = ROOT / "scripts" / "job.sbatch"
@@ -42,11 +52,13 @@ def submit(jobs: list[Job], options: list[str]) -> int:
         how many were submitted.
 
     Raises:
-        UserError: there is no SLURM here, or it refuses; a record is damaged; this is not the repository's root.
+        UserError: there is no SLURM here, or it refuses; images are missing; a record is damaged; this is not the
+            repository's root.
     """
     if Path.cwd() != ROOT:  # the script runs where it was submitted
         raise UserError(f"launcher=slurm works only in the root of the repository: cd {ROOT}")
     waiting, submitted = queued(), 0
+    check_data(jobs)
     for job in jobs:
         name, kind = training_name(job), state(job)[0]
         if kind == DONE or (kind == RUNNING and name not in waiting):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from scripts.reproduction.jobs import DONE, FAILED, QUEUED, RUNNING, STATES, Job, distinct, obstacles, state
+from scripts.reproduction.jobs import DONE, FAILED, QUEUED, RUNNING, STATES, Job, alike, distinct, obstacles, state
 from scripts.reproduction.slurm import evaluation_name, training_name
 from smoothmix.config.run_directory import read, what_counts
 from smoothmix.utils.errors import UserError
@@ -61,7 +61,7 @@ def report(jobs: list[Job], queue: Container[str] = ()) -> str:
         "",
         f"{len(every) - len(open_jobs)} of {len(every)} runs are done",
         f"hours left on one device, training and clean test: {_hours(every, speeds)}",
-        *(f"failed: {job}: {states[job][1]}" for job in every if states[job][0] == FAILED),
+        *(f"failed: {line}" for line in alike({job: states[job][1] for job in every if states[job][0] == FAILED})),
         *(f"note: {sentence}" for sentence in obstacles(open_jobs)),
         *(f"not counted: {sentence}" for sentence in damaged),
     ]

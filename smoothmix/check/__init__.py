@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from smoothmix.check import chance, exact
 from smoothmix.check.report import FAIL, NOT_APPLICABLE, PASS, Entry, Report
-from smoothmix.check.subject import Broken, Operation, Subject, global_generators_kept, name_of, short
+from smoothmix.check.subject import Broken, DoesNotApply, Operation, Subject, global_generators_kept, name_of, short
 from smoothmix.utils.errors import UserError, nearest
 
 __all__ = ["LAWS", "Entry", "Law", "Report", "assert_mixing", "check_mixing"]
@@ -33,6 +33,7 @@ LAWS = (
     Law("label_weight", "The weight of a label is the share of its image's pixels.", exact.label_weight),
     Law("row_sum", "Rows of targets sum to 1, and no entry is negative.", exact.row_sum),
     Law("soft", "Soft labels mix linearly; one-hot rows give the same result as class indices.", exact.soft),
+    Law("dense", "At every pixel the weight of a label is the share of its image's pixel.", exact.dense),
     # another distribution than the one that is stated
     Law("seed", "The same seed gives the same result; other seeds give others.", chance.seeded),
     Law("p", "p is the probability of mixing: applied once, never at 0, always at 1.", chance.probability, ("p",)),
@@ -114,6 +115,8 @@ def _entry(law: Law, subject: Subject, reasons: Mapping[str, str]) -> Entry:
         return Entry(law.name, law.sentence, NOT_APPLICABLE, f"make() has no argument {missing[0]}")
     try:
         return Entry(law.name, law.sentence, PASS, law.check(subject))
+    except DoesNotApply as reason:
+        return Entry(law.name, law.sentence, NOT_APPLICABLE, str(reason))
     except Broken as broken:
         return Entry(law.name, law.sentence, FAIL, str(broken))
     except Exception as error:  # an operation that keeps state can break the comparison itself

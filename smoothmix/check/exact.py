@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from smoothmix.check.subject import (
     STANDARD,
     Broken,
+    DoesNotApply,
     Operation,
     Refused,
     Subject,
@@ -188,6 +189,39 @@ def soft(batch: Mixed) -> None:
             raise Broken(f"{name} are off by up to {off:.4f}: {batch.where}")
 
 
+def dense(subject: Subject) -> str:
+    """Mix label maps (N, H, W) in which every pixel names its image: the targets are the channels then, pixel by pixel.
+
+    Half of the pixels are ignored, where the operation has the argument for it: they weigh nothing.
+    """
+    cases = list(product(SHAPES, DTYPES, subject.modes()))
+    for seed, ((n, height, width), dtype, per_sample) in enumerate(cases):
+        images = one_hot_channels(n, height, width, dtype)
+        ignored = torch.rand(n, height, width, generator=torch.Generator().manual_seed(seed)) < 0.5
+        arguments: dict[str, Any] = {"num_classes": n + 1, "per_sample": per_sample}
+        if subject.takes("ignore_index"):
+            arguments["ignore_index"] = n + 1
+        else:
+            ignored.zero_()
+        maps = torch.arange(n)[:, None, None].masked_fill(ignored, n + 1)
+        try:
+            mixed, targets = subject.mix(images, maps, seed, **arguments)
+        except Refused as error:
+            raise DoesNotApply(f"it takes no label maps: {error}") from error
+        shares = mixed.float()
+        # Pixels that the operation drops keep their own label.
+        shares = torch.where(shares.sum(dim=1, keepdim=True) > 0.5, shares, one_hot_channels(n, height, width))
+        expected = nn.functional.pad(shares * ~ignored, (0, 0, 0, 0, 0, 1))
+        off = (targets - expected).abs().nan_to_num(torch.inf)
+        if off.max() > (TOLERANCE if dtype == torch.float32 else torch.finfo(dtype).eps):
+            row, _, y, x = (int(place) for place in (off == off.max()).nonzero()[0])
+            raise Broken(
+                f"pixel ({y}, {x}) of image {row} of {describe(images)} (per_sample={per_sample}, seed {seed}): shares "
+                f"{numbers(expected[row, :, y, x])}, targets {numbers(targets[row, :, y, x])}"
+            )
+    return f"{len(cases)} batches"
+
+
 @every_batch
 def gradient(batch: Mixed) -> None:
     """Compare the gradient of a sum of pixels with what the sum gains when the images move; the draws are the same."""
@@ -220,7 +254,7 @@ def arguments(subject: Subject) -> str:
     values: dict[str, tuple[Any, ...]] = {"p": (0.0, 1.0), "per_sample": (False, True)}
     values = {name: two for name, two in values.items() if subject.takes(name)}
     for name, default in subject.defaults.items():
-        if name not in STANDARD:
+        if name not in (*STANDARD, "ignore_index"):  # which is of label maps
             values[name] = default, *_alternatives(subject, name, default)
     for name, (first, *others) in values.items():
         before = outputs(**{name: first})

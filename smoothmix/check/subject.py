@@ -34,6 +34,10 @@ class Refused(Broken):
     """The operation cannot mix a batch."""
 
 
+class DoesNotApply(Exception):
+    """A law says nothing about the operation; the message is the reason."""
+
+
 class Subject:
     """What is checked: `make`, the arguments that it takes, and the mean own share that its author expects.
 
@@ -107,7 +111,8 @@ def call(operation: Operation, images: Tensor, labels: Tensor, context: str = ""
         raise Refused(f"{short(error)} ({batch})") from error
     if not isinstance(result, tuple | list) or len(result) != 2 or not all(isinstance(x, Tensor) for x in result):
         raise Refused(f"returned {describe(result)}, not (images, targets) ({batch})")
-    if result[0].shape != images.shape or result[1].ndim != 2 or len(result[1]) != len(images):
+    expected = 2 if labels.ndim < 3 else 4
+    if result[0].shape != images.shape or result[1].ndim != expected or len(result[1]) != len(images):
         raise Refused(f"returned images {describe(result[0])} and targets {describe(result[1])} ({batch})")
     return result[0], result[1]
 

@@ -7,6 +7,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import hydra
 import yaml
@@ -20,27 +21,33 @@ from smoothmix.utils.command import override, run, shell_command, status_of
 from smoothmix.utils.errors import UserError, nearest
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+MULTIRUN = {"-m", "--multirun"}
 OF_REPRODUCE = ("table", "preset", "launcher", "seeds", "jobs")  # options of scripts/reproduce.py
 
 
-def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
+def command(
+    config_name: str, task: Callable[[DictConfig], Any], after_sweep: Callable[[list[Any]], None] = lambda _: None
+) -> None:
     """Run `task` on the composed configuration, once or, with ``-m``, once per job of the sweep.
 
-    A mistake is printed as one sentence; the other jobs of a sweep still run. The exit status is then 2.
+    A mistake is printed as one sentence; the other jobs of a sweep still run. The exit status is then 2. At its end
+    `after_sweep` is called with what the jobs without a mistake returned.
     """
+    if MULTIRUN & set(sys.argv[1:]):  # Hydra takes it before or behind all overrides only
+        sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in MULTIRUN)]
     if {"-h", "--help"} & set(sys.argv[1:]):
         run(lambda: print(help_text(config_name, sys.modules["__main__"].__doc__ or "", sys.argv[1:])))
         return
-    run(lambda: _main(config_name, task), lossy=config_name == "train")
+    run(lambda: _main(config_name, task, after_sweep), lossy=config_name == "train")
 
 
-def _main(config_name: str, task: Callable[[DictConfig], None]) -> int:
+def _main(config_name: str, task: Callable[[DictConfig], Any], after_sweep: Callable[[list[Any]], None]) -> int:
     """Compose the configuration and run the jobs; return 2 if one of them ended in a mistake, else 0."""
-    mistakes = 0
+    mistakes, results = 0, []
 
     def job(composed: DictConfig) -> None:
         nonlocal mistakes
-        status = status_of(lambda: task(composed))
+        status = status_of(lambda: results.append(task(composed)))
         if status not in (None, 2):  # a bug, a signal or a closed pipe ends the sweep
             sys.exit(status)
         mistakes += status == 2
@@ -53,6 +60,8 @@ def _main(config_name: str, task: Callable[[DictConfig], None]) -> int:
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
         except Exception as error:  # the jobs' own were dealt with: this one is about the configuration
             raise UserError(sentence(error)) from error
+    if "-m" in sys.argv:
+        after_sweep(results)
     return 2 if mistakes else 0
 
 
@@ -89,6 +98,8 @@ def sentence(error: Exception) -> str:
         # Hydra composes once without the swept experiment, with the default data set and network
         swept = any("experiment=" in word and "," in word for word in sys.argv)
         hint = f" (in a sweep over experiments, name the group as well: {group}=...)" if swept and rest else ""
+        if cause.full_key == "dataset.root":  # of the digits
+            return "these images are built in; to train on those in a folder add dataset=folder, cifar100 or imagenet"
         return f"unknown key {cause.full_key}; {nearest_key(str(cause.full_key), cause.parent_node)}{hint}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"

@@ -34,6 +34,8 @@ from smoothmix.utils.weights import (
     tensors_digest,
 )
 
+STARTING_WEIGHTS = ("pretrained", "weights")  # options of a network that matter at the start of a training only
+
 
 @dataclass(frozen=True, eq=False)
 class LoadedRun:
@@ -142,7 +144,7 @@ class LoadedRun:
         model, sizes = self.config.model.to_dict(), ("image_size", "resize")
         return {
             **self.identity(),
-            "model": {key: value for key, value in model.items() if key != "pretrained"},
+            "model": {key: value for key, value in model.items() if key not in STARTING_WEIGHTS},
             "num_classes": len(self.class_names),
             "class_names": self.class_names,
             **{key: value for key in sizes if (value := getattr(self.data, key, None)) is not None},
@@ -183,7 +185,7 @@ def load_run(options: LoadOptions) -> LoadedRun:
         network = build.model(config, len(names), data.image_size)
     else:
         # it gets its own weights, and fetches none that are published
-        own = {key: False if key == "pretrained" else value for key, value in config.model.options.items()}
+        own = {key: value for key, value in config.model.options.items() if key not in STARTING_WEIGHTS}
         untrained = replace(config, model=replace(config.model, options=own))
         with limited(source.weights, path):
             network = build.model(untrained, len(names), data.image_size)

@@ -8,12 +8,14 @@ signature. Every mistake becomes one sentence that suggests the nearest valid na
 import importlib
 import inspect
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -32,6 +34,7 @@ GROUPS = ("dataset", "model", "mixing")
 READ_BY_OTHERS: dict[str, set[str]] = {"dataset": {"mix_p", "cutout_size"}, "model": set(), "mixing": set()}
 # arguments that the program supplies itself
 SUPPLIED: dict[str, set[str]] = {"dataset": {"seed"}, "model": {"num_classes"}, "mixing": {"num_classes", "generator"}}
+SUPPLIED["mixing"].add("ignore_index")  # of label maps, which no data set here has
 # whose exported names a _target_ may be: a stranger's file can run nothing else
 EXPORTED_BY = {"dataset": "datasets", "model": "models", "mixing": "smoothmix"}
 # what older runs called what is exported under another name now
@@ -90,6 +93,7 @@ def rescale(value: Any, numerator: int, denominator: int) -> Any:
 
 
 OmegaConf.register_new_resolver("rescale", rescale, replace=True)
+OmegaConf.register_new_resolver("folder_name", lambda path: Path(path).expanduser().resolve().name, replace=True)
 
 
 def check(composed: DictConfig | dict[str, Any]) -> RunConfig:
@@ -147,6 +151,8 @@ def resolved(composed: DictConfig, schema: type) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} has no value; give it, as in {error.full_key}=VALUE") from error
     except InterpolationResolutionError as error:
+        if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):  # what another key is made of
+            raise UserError(f"{missing[1]} has no value; give it, as in {missing[1]}=VALUE") from error
         raise UserError(f"{error.full_key} refers to a missing value ({_first_line(error)})") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {_first_line(error)}") from error

@@ -56,18 +56,18 @@ def corrupt(
     images: Tensor,
     name: str,
     severity: int,
-    benchmark: str = "cifar",
+    benchmark: str | None = None,
     generator: Generator | None = None,
     save_as_jpeg: bool = True,
 ) -> Tensor:
-    """Return corrupted copies of `images`, uint8 (N, 3, S, S), on the same device.
+    """Return corrupted copies of `images`, of the same shape, on the same device.
 
     Args:
-        images: RGB, uint8 (N, 3, S, S); S is 32 to 84 for "cifar", 85 and more for "imagenet".
+        images: RGB, uint8 (N, 3, S, S), or one image (3, S, S); S is 32 to 84 for "cifar", 85 to 4096 for "imagenet".
         name: one of `CORRUPTIONS`.
         severity: 1 to 5.
-        benchmark: whose constants to use: "cifar" (CIFAR-10-C and CIFAR-100-C) or "imagenet" (ImageNet-C). They were
-            made for S = 32 and S = 224 and do not follow S, though some are lengths in pixels.
+        benchmark: whose constants to use: "cifar" (CIFAR-10-C and CIFAR-100-C) or "imagenet" (ImageNet-C), by default
+            those for S. They were made for S = 32 and S = 224 and do not follow S, though some are lengths in pixels.
         generator: where random numbers come from, on the images' device; torch's default one if None.
         save_as_jpeg: pass "imagenet" images through JPEG of quality 85 at the end, as the published files were.
 
@@ -75,6 +75,9 @@ def corrupt(
         ValueError: an unknown name, severity or benchmark, or images of another type or size.
         ImportError: a library or texture that this corruption needs is not installed.
     """
+    if images.ndim == 3:
+        return corrupt(images[None], name, severity, benchmark, generator, save_as_jpeg)[0]
+    benchmark = benchmark or ("imagenet" if images.shape[-1] in SIZES["imagenet"] else "cifar")
     draws = sample(images, name, severity, benchmark, generator)
     corrupted = apply(images, name, severity, benchmark, draws)
     if benchmark == "imagenet" and save_as_jpeg:
@@ -119,10 +122,14 @@ def _setting(images: Tensor, name: str, severity: int, benchmark: str) -> Any:
     if severity not in SEVERITIES:
         raise ValueError(f"severity must be 1, 2, 3, 4 or 5, not {severity!r}")
     side, sizes = images.shape[-1], SIZES[benchmark]
-    if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side) or side not in sizes:
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images are {images.dtype}: corrupt them as uint8, before they are normalised")
+    if images.shape[1:] != (3, side, side):
+        raise ValueError(f"images have shape {tuple(images.shape)}: pass square RGB images (N, 3, S, S) or (3, S, S)")
+    if side not in sizes:
         raise ValueError(
-            f"benchmark={benchmark!r} corrupts uint8 images (N, 3, S, S) with S from {sizes[0]} to {sizes[-1]}, "
-            f"not {images.dtype} {tuple(images.shape)}; resize them, or choose the other benchmark"
+            f"images of {side} pixels are outside benchmark={benchmark!r}, {sizes[0]} to {sizes[-1]}: resize them, or "
+            "choose the other benchmark"
         )
     corruption = CORRUPTIONS[name]
     settings = corruption.cifar if benchmark == "cifar" else corruption.imagenet

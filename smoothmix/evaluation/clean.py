@@ -48,10 +48,10 @@ class CleanRecord(Record):
 
     def __str__(self) -> str:
         low, high = wilson_interval(self.top1_error, self.images)
-        interval = f" (95 % interval {low:.2f} to {high:.2f}%)" if self.is_subset else ""
         part = f", a subset of {self.split_images}" if self.is_subset else ""
         return (
-            f"top-1 error {self.top1_error:.2f}%{interval}, top-5 error {self.top5_error:.2f}%, loss {self.loss:.4f}, "
-            f"{self.images} images{part}; Brier score {self.brier:.4f}, ECE {self.ece:.2f}%, adaptive ECE "
+            f"top-1 error {self.top1_error:.2f}% (95 % interval {low:.2f} to {high:.2f}%), top-5 error "
+            f"{self.top5_error:.2f}%, loss {self.loss:.4f}, {self.images} images{part}; "
+            f"Brier score {self.brier:.4f}, ECE {self.ece:.2f}%, adaptive ECE "
             f"{self.adaptive_ece:.2f}%"
         )

@@ -14,20 +14,23 @@ def blend(images: Tensor, targets: Tensor, partner: Tensor, mask: Tensor) -> tup
     """Blend every image and its target with its partner's.
 
     The weight of an image's label is the mean share of its pixels, whatever the mask: both come from the same values.
+    With label maps it is the share at each pixel.
 
     Args:
         images: (N, C, H, W), floating.
-        targets: (N, K), class probabilities, float32.
+        targets: (N, K), class probabilities, float32, or (N, K, H, W), of each pixel.
         partner: (N,), int64: image i is blended with image partner[i].
         mask: float32 in [0, 1], the share of image i itself; (N, 1, H, W), with 1 for a dimension that is constant,
             as in (1, 1, H, W), one mask for the whole batch, or (N, 1, 1, 1), one number per image.
 
     Returns:
-        Blended images, in the shape and dtype of `images`, and targets (N, K), float32. The inputs are not modified.
+        Blended images and targets, in the shape and dtype of each. The inputs are not modified.
     """
     # The label follows the mask as it is applied, after rounding to the images' dtype.
     mask = mask.to(images.dtype)
     mix = _mix_on_cpu if _may_read(images) else mix_images
+    if targets.ndim == 4:
+        return mix(images, partner, mask), mix(targets, partner, mask.float())
     return mix(images, partner, mask), mix_targets(targets, partner, label_weight(mask))
 
 
@@ -102,20 +105,21 @@ def label_weight(mask: Tensor) -> Tensor:
 
 def mix_targets(targets: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """Return weight * targets + (1 - weight) * targets[partner] (Eq. 4) for `weight` of shape (N,) or (1,)."""
-    weight = weight[:, None]
+    weight = weight.view(-1, *[1] * (targets.ndim - 1))
     return weight * targets + (1 - weight) * targets[partner]
 
 
-def to_targets(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Check a batch and return its labels as class probabilities (N, K), float32.
+def to_targets(images: Tensor, labels: Tensor, num_classes: int, ignore_index: int = -100) -> Tensor:
+    """Check a batch and return its labels as class probabilities (N, K) or, of label maps, (N, K, H, W), float32.
 
     A class index outside [0, K) is an error on a CPU. On a GPU the host would have to wait to see it: there the target
     is NaN in every class, and so is the loss.
 
     Args:
         images: (N, C, H, W), floating.
-        labels: (N,), integer class indices, or (N, K), class probabilities.
+        labels: (N,), integer class indices, or (N, K), class probabilities; for label maps (N, H, W) or (N, K, H, W).
         num_classes: K.
+        ignore_index: pixels of a label map (N, H, W) with this index get no class at all: zeros.
 
     Raises:
         TypeError: not tensors, images that are not floating, or class indices that are not integers.
@@ -130,13 +134,16 @@ def to_targets(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         raise TypeError(f"images are {images.dtype}: convert them to floating point and normalise them before mixing.")
     if images.ndim != 4:
         raise ValueError(f"images have shape {tuple(images.shape)}: pass a batch of shape (N, C, H, W).")
-    if labels.ndim not in (1, 2):
-        raise ValueError(f"labels have shape {tuple(labels.shape)}: pass class indices (N,) or probabilities (N, K).")
+    if not 1 <= labels.ndim <= 4 or (labels.ndim > 2 and labels.shape[-2:] != images.shape[-2:]):
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}: pass class indices (N,) or probabilities (N, K), for label maps "
+            f"(N, H, W) or (N, K, H, W) with the images' H and W, {tuple(images.shape[-2:])}."
+        )
     if images.shape[0] != labels.shape[0]:
         raise ValueError(f"there are {images.shape[0]} images but {labels.shape[0]} labels: pass one label per image.")
     if images.device != labels.device:
         raise ValueError(f"images are on {images.device} and labels on {labels.device}: move both to one device.")
-    if labels.ndim == 2:
+    if labels.ndim in (2, 4):
         if labels.shape[1] != num_classes:
             raise ValueError(
                 f"labels have {labels.shape[1]} columns but num_classes is {num_classes}: pass one column per class."
@@ -145,8 +152,15 @@ def to_targets(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"class indices are {labels.dtype}: convert them with labels.long().")
     # A comparison, not torch.nn.functional.one_hot, which reads the labels on the host.
-    targets = (labels[:, None] == torch.arange(num_classes, device=labels.device)).float()
+    classes = torch.arange(num_classes, device=labels.device).view(-1, *[1] * (labels.ndim - 1))
+    labels = labels.long()  # a uint8 map of 156 would equal an ignore_index of -100
+    targets = (labels[:, None] == classes).float()
     outside = (labels < 0) | (labels >= num_classes)
+    if labels.ndim == 3:
+        ignored = labels == ignore_index
+        outside &= ~ignored
+        if 0 <= ignore_index < num_classes:
+            targets.masked_fill_(ignored[:, None], 0)
     if not _may_read(labels):
         return targets.masked_fill_(outside[:, None], math.nan)
     if bool(outside.any()):

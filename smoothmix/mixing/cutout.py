@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smoothmix.mixing.blend import erase, to_targets
+from smoothmix.mixing.blend import erase
 from smoothmix.mixing.masks import box_mask
 from smoothmix.mixing.strategy import Strategy
 
@@ -37,7 +37,7 @@ class Cutout(Strategy):
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cut the holes into copies of `images` (N, C, H, W) and return the labels whole; see `Strategy.__call__`."""
-        targets = to_targets(images, labels, self.num_classes)
+        targets = self.targets(images, labels)
         return erase(images, self.draw_mask(images)), targets
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:

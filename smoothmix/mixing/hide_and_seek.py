@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smoothmix.mixing.blend import erase, to_targets
+from smoothmix.mixing.blend import erase
 from smoothmix.mixing.strategy import Strategy
 
 
@@ -61,7 +61,7 @@ class HideAndSeek(Strategy):
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Hide patches in copies of `images` (N, C, H, W) and return the labels whole; see `Strategy.__call__`."""
-        targets = to_targets(images, labels, self.num_classes)
+        targets = self.targets(images, labels)
         return erase(images, self.draw_mask(images)), targets
 
     def sides(self, size: tuple[int, int]) -> tuple[int, ...]:

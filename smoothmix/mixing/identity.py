@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smoothmix.mixing.blend import to_targets
 from smoothmix.mixing.strategy import Strategy
 
 
@@ -22,7 +21,7 @@ class Identity(Strategy):
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return `images` (N, C, H, W) and the labels as class probabilities (N, K); see `Strategy.__call__`."""
-        return images, to_targets(images, labels, self.num_classes)
+        return images, self.targets(images, labels)
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Return `n` masks of ones, (n, 1, 1, 1)."""

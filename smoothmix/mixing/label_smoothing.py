@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smoothmix.mixing.blend import label_weight, to_targets
+from smoothmix.mixing.blend import label_weight
 from smoothmix.mixing.strategy import Strategy
 
 
@@ -34,9 +34,10 @@ class LabelSmoothing(Strategy):
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return `images` (N, C, H, W), the very same tensor, and smoothed targets (N, K); see `Strategy.__call__`."""
-        targets = to_targets(images, labels, self.num_classes)
-        weight = label_weight(self.draw_mask(images))[:, None]
-        return images, weight * targets + (1 - weight) / self.num_classes
+        targets = self.targets(images, labels)
+        weight = label_weight(self.draw_mask(images)).view(-1, *[1] * (targets.ndim - 1))
+        total = targets.sum(dim=1, keepdim=True)  # 0 where a pixel of a label map is ignored
+        return images, weight * targets + (1 - weight) * total / self.num_classes
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Return `n` constants, (n, 1, 1, 1): the part of the label that stays."""

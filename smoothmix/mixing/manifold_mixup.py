@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 from torch.utils.hooks import RemovableHandle
 
-from smoothmix.mixing.blend import blend, label_weight, mix_pair, mix_targets, to_targets
+from smoothmix.mixing.blend import blend, label_weight, mix_pair, mix_targets
 from smoothmix.mixing.mixup import Mixup
 
 
@@ -119,7 +119,7 @@ class ManifoldMixup(Mixup):
                 f"the last batch was to be mixed at {stage!r}, but did not pass through it in training mode: run the "
                 "attached network once on every mixed batch."
             )
-        targets = to_targets(images, labels, self.num_classes)
+        targets = self.targets(images, labels)
         layer = self.draw_layer() if self._planned is None else self._planned
         self._planned = None
         mask = self.draw_mask(images)

@@ -27,6 +27,8 @@ class Strategy:
         num_classes: number of classes K.
         p: probability of mixing, in [0, 1].
         per_sample: draw a mask and a p-coin for each image instead of one for the whole batch.
+        ignore_index: of label maps: a pixel with this index has no class, so that its targets sum to 0 and it adds
+            nothing to the cross-entropy. The default is torch's.
         generator: source of all randomness, on the images' device; None is the device's default generator. A public
             attribute: set it, or save its state, at any time. In a worker process of a `DataLoader`, whose copies would
             all draw the same, it is seeded anew, once, from its own next number and the seed of the worker.
@@ -38,6 +40,7 @@ class Strategy:
     num_classes: int
     p: float
     per_sample: bool
+    ignore_index: int = field(default=-100, repr=False)
     generator: torch.Generator | None = field(default=None, repr=False)
     _seed_of_worker: int | None = field(default=None, init=False, repr=False)
 
@@ -55,21 +58,27 @@ class Strategy:
 
         Args:
             images: (N, C, H, W), float32, bfloat16 or float16, of any memory format. Not modified.
-            labels: (N,), class indices, or (N, K), class probabilities. On a GPU an index outside [0, K) makes NaN
-                targets, so that the loss shows it (see `smoothmix.mixing.to_targets`).
+            labels: (N,), class indices, or (N, K), class probabilities; label maps, as of segmentation, are (N, H, W)
+                or (N, K, H, W). On a GPU an index outside [0, K) makes NaN targets, so that the loss shows it (see
+                `smoothmix.mixing.to_targets`).
 
         Returns:
-            Images in the shape, dtype and memory format of `images`, and targets (N, K), float32, which sum to 1 where
-            the labels do. What the coin leaves unmixed equals the input bit for bit.
+            Images in the shape, dtype and memory format of `images`, and targets, float32, which sum to 1 over the
+            classes where the labels do: (N, K), or (N, K, H, W) of label maps, whose every pixel is weighted by the
+            mask there. What the coin leaves unmixed equals the input bit for bit.
 
         Raises:
             TypeError, ValueError: images or labels of a wrong type or shape, a class index outside [0, K) on a CPU, or
                 a generator on another device.
         """
-        targets = to_targets(images, labels, self.num_classes)
+        targets = self.targets(images, labels)
         mask = self.draw_mask(images)
         partner = self.draw_partner(images)
         return blend(images, targets, partner, mask)
+
+    def targets(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the labels as class probabilities, float32; see `smoothmix.mixing.blend.to_targets`."""
+        return to_targets(images, labels, self.num_classes, self.ignore_index)
 
     def sample(self, n: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Draw `n` masks for images of `size` (H, W): float32, (n, 1, H, W) or (n, 1, 1, 1), the image's own share."""

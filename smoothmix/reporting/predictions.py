@@ -273,8 +273,8 @@ def blocks(one: Predicted, suffix: str, thumbnails: Thumbnails | None = None) ->
         found.append(
             f"Differences to {one.baseline} are paired by seed and image; brackets behind them: 95 % bootstrap "
             f"intervals over images and seeds, which are both resampled ({DRAWS} draws), or over the images of one "
-            "seed; with few seeds they are too narrow. McNemar's p is exact, with Holm's correction over the methods; other "
-            "brackets are Wilson's."
+            "seed; with few seeds they are too narrow. McNemar's p is exact, with Holm's correction over the methods. "
+            "Other brackets are Wilson's."
         )
     found += [versus(one), f"Error in % by class{'' if len(classes) <= ALL else ', the worst and the best'}, with "
               "Wilson's 95 % interval as of one network."]  # fmt: skip

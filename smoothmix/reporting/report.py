@@ -153,6 +153,17 @@ def compared(runs: pd.DataFrame) -> pd.DataFrame:
     return shown.loc[:, [name for name in shown if name not in ("p", "exact p") or (shown[name] > "-").any()]]
 
 
+def comparison(results: Results) -> str:
+    """Return what a terminal shows of the results: for each setting a table of errors, and one of corrupted images."""
+    parts = []
+    for name, runs, errors in settings(results):
+        parts.append(f"{name}; top-1 error in %\n\n{compared(runs).to_string(index=False)}\n")
+        for images, shown in corrupted_means(errors):
+            over = "top-1 error in %, mean over severities 1 to 5"
+            parts.append(f"{images}; {over}\n\n{shown.to_string(index=False)}\n")
+    return "\n".join(parts or ["There is no finished run here yet; train one first, for example with python train.py"])
+
+
 def corrupted_means(errors: pd.DataFrame, measure: str = TOP1) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (images, a line per label) of a measure on corrupted images: means over seeds, as text."""
     form = TITLES[measure][1]

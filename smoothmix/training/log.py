@@ -170,6 +170,8 @@ class RunLog:
         if (best := best_row(history, self.state.select_on)) and self._error in row:
             of_val = "val " * (self.state.select_on == "val")
             error = f"  {of_val}error {row[self._error]:.1f} (best {best[self._error]:.1f})"
+            if best is row and sys.stdout.isatty():
+                error = f"\033[1m{error}\033[0m"  # bold
         seconds = sum(earlier["seconds"] for earlier in history) / len(history) * (self.epochs - row["epoch"])
         return (
             f"epoch {row['epoch']}/{self.epochs}  loss {row['train_loss']:.2f}{error}"

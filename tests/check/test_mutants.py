@@ -6,7 +6,7 @@ import torch
 from smoothmix import CutMix, Mixup, SmoothMixC
 from smoothmix.check import LAWS
 from smoothmix.check.subject import Broken, Subject
-from smoothmix.mixing.blend import blend, label_weight, mix_images, mix_targets, to_targets
+from smoothmix.mixing.blend import blend, label_weight, mix_images, mix_targets
 
 MUTANTS = []
 
@@ -25,7 +25,7 @@ class Mutable(CutMix):
     """CutMix with a place for a fault after the draws."""
 
     def __call__(self, images, labels):
-        targets = to_targets(images, labels, self.num_classes)
+        targets = self.targets(images, labels)
         mask, partner = self.draw_mask(images), self.draw_partner(images)
         return self.mixed(images, targets, partner, mask)
 
@@ -104,6 +104,19 @@ class DrawsMoreForSoftLabels(CutMix):
         if labels.ndim == 2:
             self.uniform(1, 0, 1, "cpu")
         return super().__call__(images, labels)
+
+
+@breaks("dense")
+class OneWeightForAllPixels(Mutable):
+    def mixed(self, images, targets, partner, mask):
+        return mix_images(images, partner, mask), mix_targets(targets, partner, label_weight(mask))
+
+
+@breaks("dense")
+class PixelsIgnoredWhereOneOfTheTwoIs(SmoothMixC):
+    def __call__(self, images, labels):
+        mixed, targets = super().__call__(images, labels)
+        return mixed, targets * (targets.sum(dim=1, keepdim=True) > 0.999)
 
 
 @breaks("seed")
@@ -318,7 +331,7 @@ class TargetsInHalfPrecision(CutMix):
 @breaks("rounding")
 class MaskRoundedAfterTheLabel(Mixup):
     def __call__(self, images, labels):
-        targets = to_targets(images, labels, self.num_classes)
+        targets = self.targets(images, labels)
         mask, partner = self.draw_mask(images), self.draw_partner(images)
         return mix_images(images, partner, mask), mix_targets(targets, partner, label_weight(mask))
 

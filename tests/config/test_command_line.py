@@ -91,11 +91,16 @@ def test_a_closed_pipe_ends_a_training_without_a_word(tmp_path):
 def fail(monkeypatch, capsys):
     """Return a function that runs a task as train.py runs its own: (exit status, what it complained)."""
 
+    statuses, swept = [], []
+
     def run(task, *arguments):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         monkeypatch.setenv("WORLD_SIZE", "1")
-        return command_line._main("train", task), capsys.readouterr().err
+        monkeypatch.setattr(command_line, "run", lambda main, lossy: statuses.append(main()))
+        command_line.command("train", task, swept.extend)
+        return statuses.pop(), capsys.readouterr().err
 
+    run.swept = swept  # what is compared at the end
     return run
 
 
@@ -128,9 +133,10 @@ def test_a_sweep_runs_its_other_jobs(fail):
         seeds.append(composed.seed)
         if composed.seed == 1:
             raise MemoryError
+        return composed.seed
 
-    status, complaint = fail(task, "-m", "seed=0,1,2")
-    assert (status, seeds, complaint.count("error: ")) == (2, [0, 1, 2], 1)
+    status, complaint = fail(task, "mixing=cutmix", "-m", "seed=0,1,2")
+    assert (status, seeds, complaint.count("error: "), fail.swept) == (2, [0, 1, 2], 1, [0, 2])
 
 
 def test_a_bug_keeps_its_traceback(fail):

@@ -140,7 +140,7 @@ def test_defaults():
     assert (defaults[CutMix]["alpha"], defaults[Mixup]["alpha"], defaults[Cutout]["size"]) == (1.0, 1.0, 16)
     manifold = defaults[ManifoldMixup]
     assert (manifold["alpha"], manifold["stages"]) == (1.0, ("stem", "layer1", "layer2", "layer3"))
-    assert manifold.keys() == {"num_classes", "p", "per_sample", "alpha", "stages", "generator"}
+    assert manifold.keys() == {"num_classes", "p", "per_sample", "alpha", "stages", "ignore_index", "generator"}
     assert all(values["generator"] is None for values in defaults.values())
 
 

@@ -1,4 +1,4 @@
-"""What the report says of predictions: against scikit-learn, SciPy, statsmodels and loops; and files that do not count."""
+"""What the report says of predictions, against other libraries and loops; and files that do not count."""
 
 import json
 import math
@@ -31,7 +31,7 @@ CLASSES = ["NA", "nan", "10", "9", 'a,"b"', "ü"]
 
 
 def logits_of(labels, classes, place, seed, hard):
-    """Logits that are often right, more so for a later `place`; images that are `hard` for one seed are for the others too."""
+    """Logits that are often right, more so for a later `place`; what is `hard` for one seed is for all."""
     generator = torch.Generator().manual_seed(10 * place + seed)
     logits = torch.randn(len(labels), classes, generator=generator) + (2 + 0.3 * place) * torch.arange(classes).eq(
         labels[:, None]
@@ -41,7 +41,7 @@ def logits_of(labels, classes, place, seed, hard):
 
 @pytest.fixture
 def evaluated(tmp_path):
-    """Write runs with records and predictions; return a function that does, and reads them; it returns the truth too."""
+    """Return a function that writes runs with records and predictions, and returns labels and guesses."""
 
     def make(seeds=(0,), names=CLASSES, methods=("identity", "cutmix"), n=N):
         labels = torch.arange(n) % len(names)

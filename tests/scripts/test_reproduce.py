@@ -51,7 +51,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
     done = reproduce(*overrides)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "running elsewhere" in done.stdout or "4 runs: 2 done" in done.stdout
-    assert "1 of 2 failed:" in done.stdout
+    assert "1 of 2 failed (" in done.stdout
     assert f"{third.directory}/summary.json is not a run record; move it away" in done.stdout
     assert (fourth.directory / "summary.json").exists()
     assert "Traceback" not in done.stdout + done.stderr
@@ -103,6 +103,7 @@ def test_print_gives_the_commands_alone(tmp_path):
         (("table=demo", "-m"), "cannot use -m: overrides are KEY=VALUE, and --status; see --help"),
         (("table=demo", "model.dept=3"), "unknown key model.dept; did you mean depth?"),
         (("table=demo", "recipe.lr=-1"), "recipe.lr must"),
+        (("table=1", "dataset.root=/nowhere"), "CIFAR-100 is not complete: there is no /nowhere/"),
     ],
 )
 def test_mistakes_are_one_sentence(overrides, sentence, capsys):

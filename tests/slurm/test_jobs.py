@@ -212,7 +212,7 @@ def test_a_table_is_submitted_once_and_filled(tmp_path):
     wait(lambda: not run("squeue", "--me", "--noheader"))
     assert column("done") == runs.keys() - {"Cutout"}
     assert column("failed") == {"Cutout"}
-    assert re.search(r"failed: Cutout seed 0: job \d+ ended with exit status 1; see \S+\.log", reproduce("--status"))
+    assert re.search(r"failed: Cutout seed 0: .*last\.pt .* \(job \d+; see \S+\.log\)", reproduce("--status"))
     (runs["Cutout"] / "last.pt").unlink()
     assert reproduce().splitlines()[-1] == "2 jobs submitted"
     wait(lambda: not run("squeue", "--me", "--noheader"))

@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from scripts.reproduction.jobs import distinct, jobs_of, missing_corruptions, obstacles, remaining_commands, state
+from scripts.reproduction.jobs import (
+    alike,
+    distinct,
+    jobs_of,
+    missing_corruptions,
+    obstacles,
+    remaining_commands,
+    state,
+)
 from scripts.reproduction.tables import load_table, table_runs
 from smoothmix.config.run_directory import run_directory
 from smoothmix.corruptions import CORRUPTIONS
@@ -161,3 +169,9 @@ def test_files_that_are_not_there_are_named(tmp_path):
     assert sentence.startswith(f"there is no folder {tmp_path}/CIFAR-100-C with the images of cifar100_c; ")
     (tmp_path / "CIFAR-100-C").mkdir()
     assert obstacles(jobs) == []
+
+
+def test_jobs_that_failed_alike_share_a_line(table_6):
+    first, second, third, _ = table_6()
+    lines = alike({first: "no space", second: "no luck", third: "no space"})
+    assert lines == [f"{first} and 1 more: no space", f"{second}: no luck"]

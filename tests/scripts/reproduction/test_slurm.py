@@ -8,6 +8,7 @@ import pytest
 
 from scripts.reproduction import slurm
 from scripts.reproduction.jobs import ROOT
+from scripts.reproduction.launch import launch
 from scripts.reproduction.slurm import queued, submit, training_name
 from smoothmix.utils.errors import UserError
 
@@ -70,6 +71,13 @@ def test_each_missing_run_is_submitted_once(table_6, leave, cluster, capsys):
     assert submit(jobs, []) == 3
 
 
+def test_nothing_is_submitted_without_the_images(cluster, tmp_path):
+    submitted, _ = cluster
+    with pytest.raises(UserError, match=r"CIFAR-100 is not complete: there is no .*; get it with"):
+        launch(["table=1", "launcher=slurm", f"dataset.root={tmp_path}", f"output={tmp_path}"])
+    assert submitted() == []
+
+
 def test_the_evaluation_comes_after_its_training(demo, leave, cluster):
     submitted, queue = cluster
     job, trained = demo[:2]
@@ -110,18 +118,20 @@ def test_mistakes_are_one_sentence(table_6, cluster, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("status", "now", "left"),
+    ("status", "now", "said", "left"),
     [
-        (1, "RUNNING", "job 7 ended with exit status 1; see /logs/7.out\n"),
-        (3, "RUNNING", "job 7 ended with exit status 3; see /logs/7.out\n"),
-        (0, "RUNNING", None),
-        (1, "CANCELLED", None),
+        (1, "RUNNING", "error [rank 0]: no images\nTraceback\n", "no images (job 7; see {log})\n"),
+        (1, "RUNNING", "epoch 1\n", "exit status 1 (job 7; see {log})\n"),
+        (0, "RUNNING", "", None),
+        (1, "CANCELLED", "error: no images\n", None),
     ],
 )
-def test_a_failed_job_leaves_why(cluster, program, tmp_path, monkeypatch, status, now, left):
+def test_a_failed_job_leaves_why(cluster, program, tmp_path, monkeypatch, status, now, said, left):
+    log = tmp_path / "7.out"
+    log.write_text(said)
     program("srun", f"#!/bin/sh\nexit {status}\n")
     program("squeue", f"#!/bin/sh\necho {now}\n")
-    program("scontrol", '#!/bin/sh\necho "JobId=7"; echo "   StdOut=/logs/7.out"\n')
+    program("scontrol", f'#!/bin/sh\necho "JobId=7"; echo "   StdOut={log}"\n')
     failure = tmp_path / "run" / "failed.txt"
     failure.parent.mkdir()
     failure.write_text("of the attempt before\n")
@@ -129,7 +139,7 @@ def test_a_failed_job_leaves_why(cluster, program, tmp_path, monkeypatch, status
     monkeypatch.setenv("SMOOTHMIX_FAILURE", str(failure))
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "1")
     assert subprocess.run(["bash", slurm.SCRIPT, "eval_corruption.py"]).returncode == status
-    assert (failure.read_text() if failure.exists() else None) == left
+    assert (failure.read_text() if failure.exists() else None) == (left and left.format(log=log))
 
 
 def test_the_scripts_are_told_where_to_leave_it(table_6, cluster, program):
