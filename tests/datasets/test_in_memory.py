@@ -90,7 +90,7 @@ def test_evaluation_covers_every_image_once(data, pictures, world_size):
     source = torch.from_numpy(pictures(17, seed=1)).permute(0, 3, 1, 2)
     expected = TF.normalize(source.float() / 255, MEAN, STD)
     assert torch.equal(by_label(images, labels), expected)
-    assert all(len(part) == len(list(part)) for part in parts)
+    assert all([*map(len, part.pieces)] == [len(labels) for _, labels in part] for part in parts)
 
 
 def test_image_batches_are_the_images_as_they_are(data, pictures):
