@@ -26,7 +26,8 @@ def main(composed):
         path = run.record_path(record.dataset, record.split, options.images)
         print(f"{run.path} on {record.dataset} {record.split}{run.convention}: {record}")
         if options.predictions:
-            write(predictions_of(path), predictions, run.output_names, run.files(options.split))
+            files = getattr(run.data, "files", lambda split: [])(options.split)  # images in memory have none
+            write(predictions_of(path), predictions, run.output_names, files)
             print(f"predictions: {predictions_of(path)}")
         record.write(path)
         print(f"record: {path}")

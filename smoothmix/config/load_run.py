@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,11 +113,6 @@ class LoadedRun:
         """The class of each output of the `model`: the data set's classes first, by label."""
         outputs = self.model.outputs.tolist() if isinstance(self.model, Outputs) else []
         return self.data.class_names + [self.class_names[output] for output in outputs[self.data.num_classes :]]
-
-    def files(self, split: str) -> list[Path]:
-        """Return the file of each image of `split`, as <class>/<file>; none of a data set in memory."""
-        files: Callable[[str], list[Path]] = getattr(self.data, "files", lambda split: [])
-        return files(split)
 
     def predict(self, batches: Batches) -> Predictions:
         """Return what the `model` says of all ranks' images, of which `batches` are this rank's."""

@@ -3,19 +3,20 @@
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from smoothmix.corruptions import SEVERITIES
 from smoothmix.evaluation.classification import Predictions
 from smoothmix.utils.files import open_no_follow, replacing
 
 OF_PAIRS = ["corruption", "severity", "image", "class", "class_1", "p_1", "nll", "correct"]
+_writer = partial(csv.writer, lineterminator="\n")
 
 
 def predictions_of(record: Path) -> Path:
@@ -99,13 +100,5 @@ def _rows(predictions: Predictions, names: Sequence[str], most: int) -> Iterator
     named = np.array([*names, None], dtype=object)[:-1]  # one-dimensional even of a single name
     of_float = [*predictions.probabilities.T[:most], predictions.losses]
     columns = [named[part.numpy()] for part in (predictions.labels, *predictions.classes.T[:most])]
-    columns += [_digits(part) for part in of_float]
+    columns += [part.numpy().astype(str) for part in of_float]  # the fewest digits that tell a float32 from the others
     yield from zip(predictions.images.tolist(), *columns, predictions.correct.int().tolist(), strict=True)
-
-
-def _digits(values: Tensor) -> Any:
-    return values.numpy().astype(str)  # the fewest digits that tell a float32 from the others
-
-
-def _writer(file: Any) -> Any:
-    return csv.writer(file, lineterminator="\n")
