@@ -13,16 +13,22 @@ def main(composed):
     from datasets.sampling import TestSubset
     from smoothmix.config.load_run import load_run
     from smoothmix.config.options import EvalOptions, check_options
+    from smoothmix.evaluation.predictions import predictions_of, write
     from smoothmix.utils.errors import UserError
 
     options = check_options(composed, EvalOptions)
     run = load_run(options)
     if options.split not in run.data.sizes:
         raise UserError(f"split must be one of {', '.join(sorted(run.data.sizes))}, not {options.split}")
-    record = run.evaluate(options.split, None if options.images is None else TestSubset(run.data, options.images))
+    subset = None if options.images is None else TestSubset(run.data, options.images)
+    record, predictions = run.evaluate(options.split, subset)
     if run.ranks.is_main:
         path = run.record_path(record.dataset, record.split, options.images)
         print(f"{run.path} on {record.dataset} {record.split}{run.convention}: {record}")
+        if options.predictions:
+            files = getattr(run.data, "files", lambda split: [])(options.split)  # images in memory have none
+            write(predictions_of(path), predictions, run.output_names, files)
+            print(f"predictions: {predictions_of(path)}")
         record.write(path)
         print(f"record: {path}")
 

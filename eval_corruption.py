@@ -19,6 +19,7 @@ def main(composed):
     from smoothmix.config.options import EvalCorruptionOptions, check_options
     from smoothmix.evaluation.averages import calibration_table, corruptions_of, table
     from smoothmix.evaluation.generated import GeneratedImages
+    from smoothmix.evaluation.predictions import PairsFile, predictions_of
     from smoothmix.evaluation.robustness import evaluate_benchmark
 
     options = check_options(composed, EvalCorruptionOptions)
@@ -42,9 +43,13 @@ def main(composed):
     path = run.record_path(benchmark.name, options.source, options.images)
     about = run.identity() | {"benchmark": benchmark.name, "source": corrupted.source + part}
     available = [name for name in names if name not in missing]
-    where = {"path": path, "ranks": run.ranks, "identity": about, "facts": run.about()}
+    file = PairsFile(predictions_of(path), run.output_names) if options.predictions else None
+    if file and available and run.ranks.is_main:
+        lines, size = file.size(available, (subset or run.data).sizes["test"])
+        print(f"predictions: {file.path}, {lines:,} lines, about {size / 1e3:,.0f} kB")
+    where = {"path": path, "ranks": run.ranks, "identity": about, "facts": run.about(), "file": file}
     clean = run.eval_batches("test", subset)
-    record = evaluate_benchmark(run.measure, clean, batches, available, **where)
+    record = evaluate_benchmark(run.predict, clean, batches, available, **where)
     if run.ranks.is_main:
         title = f"{benchmark.title} ({about['source']})"
         print(table(title, record.top1_errors, record.clean_top1_error, missing, benchmark.has_alexnet, options.images))

@@ -191,14 +191,12 @@ def _constant_rows(values: tuple, width: int, device: torch.device) -> Tensor:
 class Normalized:
     """Evaluation batches as a network takes them: (uint8 images, labels) become (float32 normalised images, labels).
 
-    `batches` has a length and can be iterated again and again; so does this.
+    Like `batches`, these can be iterated again and again.
     """
 
     def __init__(self, batches: Batches, mean: tuple[float, ...], std: tuple[float, ...]):
         self.batches, self.mean, self.std = batches, mean, std
-
-    def __len__(self) -> int:
-        return len(self.batches)
+        self.pieces = batches.pieces
 
     def __iter__(self) -> Iterator[Batch]:
         for images, labels in self.batches:

@@ -37,7 +37,7 @@ def open_files(
     if corrupted_set.constants == "cifar":
         labels = data.arrays("test")[1]
         return CorruptedArrays(folder, labels, data.image_size, ranks, data.fine_test_labels, subset)
-    return CorruptedFolders(folder, data.class_names, len(data.fine_test_labels), data.workers, ranks, subset)
+    return CorruptedFolders(folder, data.class_names, data.fine_test_labels, data.workers, ranks, subset)
 
 
 def _pieces(n: int, batch_size: int, ranks: Ranks, subset: TestSubset | None) -> list[Sequence[int]]:
@@ -107,7 +107,7 @@ class CorruptedArrays:
                 batch = torch.from_numpy(np.array(rows[index])) if whole is None else whole[index]
                 yield batch.permute(0, 3, 1, 2), self.labels[index]
 
-        return Repeatable(len(pieces), read)
+        return Repeatable(pieces, read)
 
     def _open(self, path: Path) -> np.ndarray:
         if not path.is_file():
@@ -137,12 +137,12 @@ class CorruptedArrays:
 
 
 class CorruptedFolders:
-    """Images in `folder`/<corruption>/<severity>/<class>/, each 224x224 and used as it is.
+    """Images in `folder`/<corruption>/<severity>/<class>/, each 224x224 and used as it is, in the clean ones' order.
 
     Args:
         folder: ImageNet-C.
         class_names: of the clean data set, in the order of its labels.
-        count: number of clean test images.
+        labels: of the clean test set, integers (n,); images of one class are in the order of their names there.
         workers: processes that decode images; 0 decodes them in this one.
         ranks: this process among the others; its batches lie on its device.
         subset: the images to read, if not all.
@@ -155,13 +155,14 @@ class CorruptedFolders:
         self,
         folder: Path,
         class_names: Sequence[str],
-        count: int,
+        labels: Tensor,
         workers: int,
         ranks: Ranks = ONE_RANK,
         subset: TestSubset | None = None,
     ):
         check_workers(workers)
-        self.subset, self.count = subset, count
+        self.subset = subset
+        self.order = labels.argsort(stable=True).argsort().numpy()  # clean images may lie in a flat folder
         self.folder, self.class_names, self.workers, self.ranks = folder, list(class_names), workers, ranks
         self.source = _source(folder)
 
@@ -178,7 +179,7 @@ class CorruptedFolders:
         """Return this rank's batches of one corruption at one severity, 1 to 5.
 
         Raises:
-            UserError: the folder is missing, its classes are others, a class is empty, or it has not `count` images.
+            UserError: the folder is missing, its classes are others, a class is empty, or images are missing.
                 While iterating: an image that cannot be read or is not
                 224x224.
             ValueError: another severity, or an empty batch.
@@ -195,11 +196,12 @@ class CorruptedFolders:
                 f"{differing[0]!r}, {where}): delete {pair.parent}, then {_remedy(self.folder)}"
             )
         paths, labels = list_images(pair, self.class_names)
-        if len(paths) != self.count:
+        if len(paths) != len(self.order):
             raise UserError(
-                f"{pair} holds {len(paths)} images, the clean test set {self.count}: delete {pair}, then "
+                f"{pair} holds {len(paths)} images, the clean test set {len(self.order)}: delete {pair}, then "
                 f"{_remedy(self.folder)}"
             )
+        paths, labels = paths[self.order], labels[self.order]
         pieces = _pieces(len(paths), batch_size, self.ranks, self.subset)
 
         def read() -> Iterator[Batch]:
@@ -210,7 +212,7 @@ class CorruptedFolders:
             finally:
                 stop_workers(weakref.ref(loader))  # there may be 95 pairs
 
-        return Repeatable(len(pieces), read)
+        return Repeatable(pieces, read)
 
 
 def _as_it_is(image: Image.Image) -> Image.Image:

@@ -167,7 +167,7 @@ class FolderData:
             for images, labels in batches_on(loader, device):
                 yield images.permute(0, 3, 1, 2), labels
 
-        return Repeatable(len(pieces), read)
+        return Repeatable(pieces, read)
 
     def files(self, split: str) -> list[Path]:
         """Return the files of `split` in the order of their images, each as <class>/<file>."""

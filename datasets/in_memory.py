@@ -145,7 +145,7 @@ class InMemoryData:
                 index = slice(piece.start, piece.stop, piece.step) if isinstance(piece, range) else piece
                 yield images[index].permute(0, 3, 1, 2), labels[index]
 
-        return Repeatable(len(pieces), read)
+        return Repeatable(pieces, read)
 
     def _prepare(self, labels: Tensor, *columns: Tensor) -> Batch:
         """Return the batch of what workers yield: labels and pixels, each (n, ...)."""

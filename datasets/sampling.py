@@ -145,13 +145,13 @@ def check_split(split: str, sizes: dict[str, int]) -> None:
 
 
 class Repeatable:
-    """`length` batches that can be read again and again: (images uint8 (n, 3, S, S), labels int64 (n,)) from `read`."""
+    """Batches that can be read again and again: (images uint8 (n, 3, S, S), labels int64 (n,)) from `read`.
 
-    def __init__(self, length: int, read: Callable[[], Iterator[Batch]]):
-        self.length, self.read = length, read
+    `pieces` are the indices of the images in each.
+    """
 
-    def __len__(self) -> int:
-        return self.length
+    def __init__(self, pieces: Sequence[Sequence[int]], read: Callable[[], Iterator[Batch]]):
+        self.pieces, self.read = pieces, read
 
     def __iter__(self) -> Iterator[Batch]:
         return self.read()

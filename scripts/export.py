@@ -33,7 +33,7 @@ def main(composed):
     path, digest = run.record_path(run.config.dataset.name, "test"), run.identity()["weights_sha256"]
     if not path.exists() or CleanRecord.read(path).weights_sha256 != digest:
         print("evaluating the test images, for the card")
-        run.evaluate("test").write(path)
+        run.evaluate("test")[0].write(path)
     results = read_folders([run.output])
     found = of_weights(results.records, run.output, results.problems, run.path.stem, digest)
     save_pretrained(run.network, run.description(), folder, options.half)

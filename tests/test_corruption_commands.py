@@ -7,10 +7,15 @@ import signal
 import socket
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import accuracy_score
 
 import eval_corruption
+from datasets import digits
+from datasets.sampling import hold_out
 from models import PyramidNet
 from smoothmix.config import load_run
 from smoothmix.config.command_line import compose
@@ -59,6 +64,10 @@ def errors(run, source="files"):
     return json.loads((run / f"best.digits_c-{source}.json").read_text())["top1_errors"]
 
 
+def predictions(run, source="generate"):
+    return (run / f"best.digits_c-{source}.predictions.csv").read_bytes()
+
+
 def test_files_and_generation_give_the_same_errors(run, digits_c, capsys):
     both = "corruptions=[contrast,gaussian_noise]"
     evaluate(f"run={run}", "benchmark=digits_c", f"files={digits_c}", both)
@@ -93,14 +102,53 @@ def test_again_nothing_is_evaluated_and_the_same_is_printed(run, digits_c, capsy
     asked = [f"run={run}", "benchmark=digits_c", f"files={digits_c}"]
     evaluate(*asked, "corruptions=[contrast]")
     first, before = capsys.readouterr().out, (run / "best.digits_c-files.json").read_text()
-    evaluated, original = [], load_run.evaluate
-    monkeypatch.setattr(load_run, "evaluate", lambda *args, **kw: evaluated.append(1) or original(*args, **kw))
+    evaluated, original = [], load_run.predict
+    monkeypatch.setattr(load_run, "predict", lambda *args, **kw: evaluated.append(1) or original(*args, **kw))
     evaluate(*asked, "corruptions=[contrast]", "batch_size=7")
     assert capsys.readouterr().out == first
     assert (run / "best.digits_c-files.json").read_text() == before
     assert len(evaluated) == 1  # the clean images
     evaluate(*asked, "corruptions=[contrast,gaussian_noise]")
     assert len(evaluated) == 2 + 5  # and the new severities
+
+
+def test_predictions_and_record_have_the_same_pairs(run, digits_c, capsys, monkeypatch):
+    asked = [f"run={run}", "benchmark=digits_c", f"files={digits_c}", "corruptions=[contrast,gaussian_noise]"]
+    evaluate(*asked, "images=100")
+    evaluated, original = [], load_run.predict
+    monkeypatch.setattr(load_run, "predict", lambda *args, **kw: evaluated.append(1) or original(*args, **kw))
+    evaluate(*asked, "images=100", "predictions=true")  # no file yet: all pairs are evaluated again
+    assert len(evaluated) == 1 + 10
+    path = run / "best.digits_c-files-100.predictions.csv"
+    whole, record = path.read_bytes(), json.loads((run / "best.digits_c-files-100.json").read_text())
+    told = re.search(rf"^predictions: {path}, 1,000 lines, about (\d+) kB$", capsys.readouterr().out, re.M)
+    assert float(told[1]) == pytest.approx(len(whole) / 1e3, rel=0.05)
+
+    frame = pd.read_csv(path, dtype={"class": str, "class_1": str})
+    assert list(frame) == ["corruption", "severity", "image", "class", "class_1", "p_1", "nll", "correct"]
+    index = hold_out(digits().fine_test_labels, 100)[1]
+    for (name, severity), pair in frame.groupby(["corruption", "severity"]):
+        assert pair["image"].tolist() == index.tolist()
+        assert pair["class"].tolist() == [str(int(label)) for label in digits().fine_test_labels[index]]
+        assert ((pair["class"] == pair["class_1"]) == pair["correct"]).all()
+        found = 100 * accuracy_score(pair["class"], pair["class_1"])
+        assert found == pytest.approx(100 - record["top1_errors"][name][str(severity)])
+        assert pair["nll"].mean() == pytest.approx(record["calibration"]["loss"][name][str(severity)])
+        right = pair[pair["correct"] == 1]
+        assert right["nll"].to_numpy() == pytest.approx(-np.log(right["p_1"]), abs=1e-5)
+
+    lines = whole.splitlines(keepends=True)
+    other = lines[1].rpartition(b",")[0] + (b",0\n" if lines[1].endswith(b"1\n") else b",1\n")
+    for damaged, again in ((whole, 0), (whole[:-15], 1), (b"".join([*lines[:-1]]), 1)):
+        path.write_bytes(damaged)
+        evaluated.clear()
+        evaluate(*asked, "images=100", "predictions=true")
+        assert len(evaluated) == 1 + again
+        assert path.read_bytes() == whole
+    for first in ([other, *lines[2:101]], 2 * lines[1:101]):  # of other weights; twice
+        path.write_bytes(b"".join([lines[0], *first, *lines[101:]]))
+        evaluate(*asked, "images=100", "predictions=true")
+        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
 def test_a_corruption_without_a_file_is_left_out_and_reported(run, digits_c, capsys):
@@ -113,7 +161,7 @@ def test_a_corruption_without_a_file_is_left_out_and_reported(run, digits_c, cap
 
 
 def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
-    record, original, refusals = run / "best.digits_c-generate.json", load_run.evaluate, []
+    record, original, refusals = run / "best.digits_c-generate.json", load_run.predict, []
     asked = [f"run={run}", "benchmark=digits_c", "source=generate"]
     composed = evaluate(*asked, "corruptions=[contrast]")
     record.unlink()
@@ -127,7 +175,7 @@ def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
             assert record.read_text() == before
         return original(*args, **kw)
 
-    monkeypatch.setattr(load_run, "evaluate", meanwhile)
+    monkeypatch.setattr(load_run, "predict", meanwhile)
     eval_corruption.main(composed)
     holder = f"process {os.getpid()} on {socket.gethostname()}"
     assert refusals == [f"{record} is in use by {holder}; wait for it or stop it"] * 4
@@ -136,7 +184,7 @@ def test_a_second_evaluation_at_the_same_time_is_refused(run, monkeypatch):
 
 
 def test_killed_it_resumes_and_ends_with_the_same_record(run, trained, tmp_path):
-    asked = ["benchmark=digits_c", "source=generate", "corruptions=[snow,zoom_blur]"]
+    asked = ["benchmark=digits_c", "source=generate", "corruptions=[snow,zoom_blur]", "predictions=true"]
     whole = tmp_path / "whole"
     whole.mkdir()
     (whole / "best.pt").symlink_to(trained / "best.pt")
@@ -156,6 +204,8 @@ def test_killed_it_resumes_and_ends_with_the_same_record(run, trained, tmp_path)
     for fact in ("command", "git_commit", "starts"):
         del stored[fact], expected[fact]
     assert stored == expected
+    assert predictions(run) == predictions(whole)
+    assert predictions(run).count(b"\n") == 1 + 10 * 360
 
 
 @pytest.mark.parametrize("source", ["files", pytest.param("generate", marks=pytest.mark.slow)])
@@ -164,12 +214,15 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
     alone.mkdir()
     (alone / "best.pt").symlink_to(trained / "best.pt")
     asked = ["benchmark=digits_c", "corruptions=[contrast,gaussian_noise]", "device=cpu", f"source={source}"]
-    asked += [f"files={digits_c}", "batch_size=100"]
+    asked += [f"files={digits_c}", "batch_size=250", "predictions=true"]  # of two batches, or one with both ranks
     evaluate(f"run={alone}", *asked)
+    evaluate(f"run={run}", *asked, "corruptions=[contrast]")  # which two ranks resume
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "eval_corruption.py"]
     done = python(*torchrun, f"run={run}", *asked)
     assert done.returncode == 0, done.stderr
     assert errors(run, source) == errors(alone, source)
+    one, two = (pd.read_csv(folder / f"best.digits_c-{source}.predictions.csv") for folder in (alone, run))
+    pd.testing.assert_frame_equal(two, one, rtol=1e-4)
     assert json.loads((run / f"best.digits_c-{source}.json").read_text())["world_size"] == 2
     assert done.stdout.count("record: ") == 1  # one rank prints
 

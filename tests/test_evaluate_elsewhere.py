@@ -6,11 +6,13 @@ import re
 from argparse import Namespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 from timm.models import PretrainedCfg
 from torch.nn import functional as F
@@ -126,7 +128,7 @@ def record(folder, name):
 
 @pytest.mark.parametrize("name", ["w.pth", "w.pth.tar", "w.safetensors"])
 def test_errors_are_those_of_a_loop_over_the_images(network, folder, tmp_path, name):
-    printed = ran("eval.py", *words(folder, write(network, tmp_path / name)))
+    printed = ran("eval.py", *words(folder, write(network, tmp_path / name), "predictions=true"))
     images, labels = read_images(folder, 64)
     with torch.no_grad():
         logits = torch.cat([network(normalized(image[None])) for image in images])
@@ -141,6 +143,20 @@ def test_errors_are_those_of_a_loop_over_the_images(network, folder, tmp_path, n
     assert found["method"] == found["recipe"] == "external"
     assert f"animals test: top-1 error {100 * wrong / 33:.2f}% (95 % interval " in printed
     assert "subset" not in printed
+
+    frame = pd.read_csv(tmp_path / f"{(tmp_path / name).stem}.animals-test.predictions.csv")
+    probabilities, order = logits.softmax(1).sort(1, descending=True)
+    assert frame["image"].tolist() == list(range(33))
+    assert frame["file"].tolist() == [f"{path.parent.name}/{path.name}" for path in sorted(folder.glob("*/*.png"))]
+    assert frame["class"].tolist() == [NAMES[label] for label in labels]
+    for k in range(3):
+        assert frame[f"class_{k + 1}"].tolist() == [NAMES[label] for label in order[:, k]]
+        assert frame[f"p_{k + 1}"].to_numpy() == pytest.approx(probabilities[:, k].numpy(), rel=1e-3)
+    two = (frame["class"] == frame["class_1"]) | (frame["class"] == frame["class_2"])
+    assert two.sum() == top_k_accuracy_score(labels, logits, k=2, normalize=False)
+    assert list(frame)[9:] == ["nll", "correct"]
+    assert frame["correct"].mean() == accuracy_score(labels, logits.argmax(1))
+    assert frame["nll"].to_numpy() == pytest.approx(F.cross_entropy(logits, labels, reduction="none"), rel=1e-3)
 
 
 def test_a_mean_and_a_deviation_of_ones_own(network, folder, checkpoint, tmp_path):
@@ -163,7 +179,7 @@ def test_a_subset_is_marked_and_has_wilsons_interval(folder, checkpoint, tmp_pat
 
 @pytest.mark.parametrize(("side", "constants", "title"), [(64, "cifar", "CIFAR-C's"), (96, "imagenet", "ImageNet-C's")])
 def test_corruptions_of_another_size_are_generated(network, folder, checkpoint, tmp_path, side, constants, title):
-    asked = words(folder, checkpoint, "corruptions=[gaussian_noise]", "images=15", side=side)
+    asked = words(folder, checkpoint, "corruptions=[gaussian_noise]", "images=15", "predictions=true", side=side)
     printed = ran("eval_corruption.py", *asked)
     found = record(tmp_path, f"w.animals{side}_c-generate-15.json")
     assert found["source"] == f"generated (seed 0, {title} constants at {side} pixels), 15 of 33 images"
@@ -173,6 +189,9 @@ def test_corruptions_of_another_size_are_generated(network, folder, checkpoint, 
 
     images, labels = read_images(folder, side)
     chosen = hold_out(labels, 15)[1]
+    pairs = pd.read_csv(tmp_path / f"w.animals{side}_c-generate-15.predictions.csv")
+    assert pairs["image"].tolist() == 5 * chosen.tolist()
+    assert pairs["class"].tolist() == 5 * [NAMES[label] for label in labels[chosen]]
     for severity in (1, 5):
         generator = torch.Generator().manual_seed(derive_seed(0, "gaussian_noise", severity, 0))
         noisy = corrupt(images[chosen], "gaussian_noise", severity, constants, generator)

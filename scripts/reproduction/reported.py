@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from sys import argv
 
@@ -18,21 +19,22 @@ from smoothmix.config.options import LoadOptions
 from smoothmix.config.run_directory import read
 from smoothmix.config.schema import check
 from smoothmix.evaluation import occlusion
-from smoothmix.reporting import claims, curves, figures, frames, tables
+from smoothmix.reporting import claims, curves, figures, frames, predictions, tables
 from smoothmix.reporting.attention import attention
 from smoothmix.reporting.card import card, of_weights
 from smoothmix.reporting.frames import Results, read_folders
 from smoothmix.reporting.methods import name_of, place_of
 from smoothmix.reporting.page import Markdown, Page, Picture
-from smoothmix.reporting.report import Contents, Judged, comparison, report
+from smoothmix.reporting.report import Contents, Judged, baseline_of, comparison, report, settings
 from smoothmix.reporting.strips import strip
 from smoothmix.utils.command import shell_command
 from smoothmix.utils.errors import UserError, nearest
 from smoothmix.utils.files import make_folder, write_text
+from smoothmix.utils.records import RunRecord
 
 PAPER = Path(__file__).resolve().parents[2] / "results" / "paper"
 OF_THE_PAPER = [str(number) for number in range(1, 9)]
-MADE = {"README.md", "tables.md", "runs.csv", "errors.csv", "curves.csv", "claims.csv", "tables.csv"}
+MADE = {"README.md", "only_one.csv", "tables.md", "runs.csv", "errors.csv", "curves.csv", "claims.csv", "tables.csv"}
 KEYS = ("table", "preset", "source", "weights")
 NOTES = "notes.md"  # written by hand: departures from a plan, what the numbers do not show
 
@@ -55,6 +57,7 @@ def write(args: Namespace) -> list[str]:
         for run in runs[one.name]:
             counted.setdefault(run.run, []).append(one.name)
     judged = [found for one in loaded if (found := _judged(one, runs[one.name], results)) is not None]
+    predicted = {name: predictions.read(of, baseline_of(of), results) for name, of, _ in settings(results)}
     make_folder(args.output, "--output")
     page = report(
         title,
@@ -65,6 +68,8 @@ def write(args: Namespace) -> list[str]:
             judged=judged,
             counted=counted,
             strips=list(_strips(results)) if not names else [],
+            predicted=predicted,
+            thumbnails=_thumbnails,
             attention=_attention(folders, args.attention) if args.attention is not None else None,
             audit=pd.read_csv(PAPER / "audit.csv").fillna("") if not names else None,
             notes=_notes(args.output),
@@ -76,7 +81,13 @@ def write(args: Namespace) -> list[str]:
     page.write(args.output / "README.md")
     write_text(html, page.html())
     _save_frames(results, judged, filled, folders, args.output)
+    differing = [predictions.only_one(one).assign(setting=name) for name, of in predicted.items() for one in of]
+    if any(map(len, differing)):
+        write_text(args.output / "only_one.csv", pd.concat(differing).to_csv(index=False, lineterminator="\n"))
     print(comparison(results))
+    for name, of in predicted.items():
+        for one in of:
+            print(f"{name}, {one.title}; top-1 error in %\n\n{predictions.versus(one).to_string(index=False)}\n")
     print(f"page: {html}")
     return results.problems
 
@@ -194,6 +205,17 @@ def _strips(results: Results) -> Iterator[Picture]:
             png, described = picture
             name = name_of(method)
             yield Picture(f"mixed-{method}.png", png, f"digits mixed by {name}", f"{name}: {described}")
+
+
+def _thumbnails(directory: Path, indices: Sequence[int]) -> torch.Tensor:
+    """Return test images of a run's data set; raise UserError if they are not there any more."""
+    config, record = check(read(directory / "config.yaml")), RunRecord.read(directory / "summary.json")
+    here = {"workers": 0, "download": False}  # nothing is fetched for a picture
+    options = {key: here.get(key, value) for key, value in config.dataset.options.items()}
+    data = build.dataset(replace(config, dataset=replace(config.dataset, options=options)))
+    if data.fingerprint != record.data_fingerprint:
+        raise UserError(f"the data set of {directory} has changed since")
+    return torch.cat([images for images, _ in data.image_batches("test", [range(i, i + 1) for i in indices])])
 
 
 def _attention(directories: Sequence[Path], images: int) -> Picture:

@@ -16,7 +16,7 @@ from smoothmix.config.command_line import compose
 from smoothmix.config.options import LoadOptions
 from smoothmix.config.schema import RunConfig, rescale
 from smoothmix.evaluation.classes import Outputs, class_facts, outputs_for
-from smoothmix.evaluation.classification import batch_size, evaluate
+from smoothmix.evaluation.classification import Predictions, batch_size, errors, predict
 from smoothmix.evaluation.clean import CleanRecord
 from smoothmix.training import checkpoint
 from smoothmix.utils.data import Batches, ImageDataset
@@ -108,15 +108,22 @@ class LoadedRun:
             "std": self.data.std,
         }
 
-    def measure(self, batches: Batches) -> dict[str, float]:
-        """Return the errors on this rank's `batches`; see :func:`smoothmix.evaluation.classification.evaluate`."""
-        return evaluate(self.model, batches, self.ranks, channels_last=self.channels_last)
+    @property
+    def output_names(self) -> list[str]:
+        """The class of each output of the `model`: the data set's classes first, by label."""
+        outputs = self.model.outputs.tolist() if isinstance(self.model, Outputs) else []
+        return self.data.class_names + [self.class_names[output] for output in outputs[self.data.num_classes :]]
 
-    def evaluate(self, split: str, data: ImageDataset | None = None) -> CleanRecord:
-        """Return the errors on the clean images of `split`, or on those of `data`, a part of the data set."""
+    def predict(self, batches: Batches) -> Predictions:
+        """Return what the `model` says of all ranks' images, of which `batches` are this rank's."""
+        return predict(self.model, batches, self.ranks, channels_last=self.channels_last)
+
+    def evaluate(self, split: str, data: ImageDataset | None = None) -> tuple[CleanRecord, Predictions]:
+        """Return the errors on the clean images of `split`, or of `data`, a part of the data set, and what was said."""
         work = start(self.ranks.device)
-        result: dict[str, Any] = self.measure(self.eval_batches(split, data))
-        return CleanRecord(
+        predictions = self.predict(self.eval_batches(split, data))
+        result: dict[str, Any] = errors(predictions)
+        record = CleanRecord(
             **self.identity(),
             **result,
             split=split,
@@ -124,6 +131,7 @@ class LoadedRun:
             starts=[work],
             extra=self.about() | {"world_size": self.ranks.world_size},
         )
+        return record, predictions
 
     def description(self) -> dict[str, Any]:
         """Return what others must know to use the weights; see :func:`smoothmix.pretrained.save_pretrained`."""

@@ -28,6 +28,7 @@ class LoadOptions:
     std: list[float] | None = None
     output: str | None = None
     images: int | None = None
+    predictions: bool = False
     classes: str = "subset"
     batch_size: int | None = None
     device: str = "auto"

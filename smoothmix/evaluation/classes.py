@@ -49,6 +49,8 @@ def outputs_for(data: Sequence[str], network: Sequence[str], classes: str) -> li
 class Outputs(nn.Module):
     """A `network` of whose logits only the `outputs` are returned, in that order."""
 
+    outputs: Tensor
+
     def __init__(self, network: nn.Module, outputs: list[int]) -> None:
         super().__init__()
         self.network = network

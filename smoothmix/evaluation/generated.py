@@ -65,10 +65,9 @@ class GeneratedBatches:
 
     def __init__(self, images: GeneratedImages, name: str, severity: int, batch_size: int | None) -> None:
         self.images, self.name, self.severity = images, name, severity
-        self.size = batch_size or images.size
-
-    def __len__(self) -> int:
-        return sum(-(-len(chunk) // self.size) for chunk in self.images.chunks)
+        self.size = size = batch_size or images.size
+        chunks = images.clean.pieces
+        self.pieces = [chunk[start : start + size] for chunk in chunks for start in range(0, len(chunk), size)]
 
     def __iter__(self) -> Iterator[Batch]:
         given = self.images

@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
 from smoothmix.evaluation.calibration import MEASURES
+from smoothmix.evaluation.classification import Predictions, errors
+from smoothmix.evaluation.predictions import PairsFile
 from smoothmix.utils.data import Batches
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.environment import start
@@ -21,7 +23,7 @@ from smoothmix.utils.files import hold, weights_digest
 from smoothmix.utils.records import Name, Percentage, Record, is_float, is_name, is_object, is_percentage
 
 Cells = dict[str, dict[int, float]]  # {corruption: {severity: value}}
-Measure = Callable[[Batches], dict[str, float]]
+Predict = Callable[[Batches], Predictions]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +65,20 @@ class CorruptionRecord(Record):
         return self.clean_calibration.get(measure, math.nan), self.calibration.get(measure, {})
 
     def add(self, name: str, severity: int, result: Mapping[str, float]) -> None:
-        """Enter what :func:`evaluate` returned for a corruption at a severity."""
+        """Enter the :func:`errors` of a corruption at a severity."""
         self.top1_errors.setdefault(name, {})[severity] = result["top1_error"]
         for measure in MEASURES:
             self.calibration.setdefault(measure, {}).setdefault(name, {})[severity] = result[measure]
+
+    @property
+    def pairs(self) -> dict[tuple[str, int], tuple[float, float]]:
+        """{(corruption, severity): (top-1 error in %, loss)}; an older record does not know the loss: NaN."""
+        losses = self.measured("loss")[1]
+        return {
+            (name, severity): (error, losses.get(name, {}).get(severity, math.nan))
+            for name, cells in self.top1_errors.items()
+            for severity, error in cells.items()
+        }
 
     def check_weights(self) -> None:
         """Raise UserError if the file of weights beside the record is another; it may be gone.
@@ -139,25 +151,28 @@ def _cells(by_name: Mapping[str, Any], holds: Callable[[Any], bool]) -> Cells:
 
 
 def evaluate_pairs(
-    measure: Measure,
+    predict: Predict,
     batches: Callable[[str, int], Batches],
     names: Iterable[str],
     images: int,
     record: CorruptionRecord,
     is_main: bool = True,
+    file: PairsFile | None = None,
 ) -> None:
-    """Fill `record` with the errors of the corruptions `names` at all severities; skip what it holds.
+    """Fill `record` with the errors of the corruptions `names` at all severities; skip what it holds, and the `file`.
 
-    `measure` returns what :func:`evaluate` does of this rank's ``batches(name, severity)``. With `is_main` the record
-    is written to its `path` after each corruption-severity pair.
+    `predict` returns the predictions for all ranks' images, of which ``batches(name, severity)`` are this rank's. With
+    `is_main` they are appended to the `file` after each corruption-severity pair, and then the record is written to its
+    `path`.
 
     Raises:
         UserError: a pair has not `images` images.
     """
-    errors = record.top1_errors
-    pairs = [(name, severity) for name in names for severity in SEVERITIES if severity not in errors.get(name, {})]
+    done = record.pairs.keys() if file is None else record.pairs.keys() & file.pairs
+    pairs = [(name, severity) for name in names for severity in SEVERITIES if (name, severity) not in done]
     for name, severity in tqdm(pairs, desc="corruptions", disable=not (is_main and sys.stderr.isatty())):
-        result = measure(batches(name, severity))
+        predictions = predict(batches(name, severity))
+        result = errors(predictions)
         if result["images"] != images:
             raise UserError(
                 f"{name} at severity {severity} has {result['images']} images, but the clean test set has {images}: "
@@ -165,11 +180,13 @@ def evaluate_pairs(
             )
         record.add(name, severity, result)
         if is_main:
+            if file is not None:
+                file.append(name, severity, predictions)
             record.write(record.path)
 
 
 def evaluate_benchmark(
-    measure: Measure,
+    predict: Predict,
     clean: Batches,
     batches: Callable[[str, int], Batches],
     names: Iterable[str],
@@ -178,11 +195,12 @@ def evaluate_benchmark(
     ranks: Ranks,
     identity: dict[str, Any],
     facts: Mapping[str, Any],
+    file: PairsFile | None = None,
 ) -> CorruptionRecord:
     """Evaluate on this rank's `clean` batches and on the corruptions `names`, resuming the record `path`.
 
-    Rank 0 locks the record. `measure`, `batches` and `names` are as :func:`evaluate_pairs` takes them; `identity` says
-    what the errors are of, `facts` what else the record is to say.
+    Rank 0 locks the record. `predict`, `batches`, `names` and `file` are as :func:`evaluate_pairs` takes them;
+    `identity` says what the errors are of, `facts` what else the record is to say.
 
     Raises:
         UserError: the record is another evaluation's or in use, or images are missing.
@@ -190,7 +208,7 @@ def evaluate_benchmark(
     with lock(path) if ranks.is_main else nullcontext():
         ranks.any(False)  # the others read the record when it is locked
         begun = resumed(path, identity, ranks.device)
-        result = measure(clean)
+        result = errors(predict(clean))
         images = int(result["images"])
         record = CorruptionRecord(
             **identity,
@@ -200,5 +218,9 @@ def evaluate_benchmark(
             extra={**facts, "images": images, "world_size": ranks.world_size},
             path=path,
         )
-        evaluate_pairs(measure, batches, names, images, record, ranks.is_main)
+        if file is not None:
+            if ranks.is_main:
+                file.resume(record.pairs, images)
+            file.pairs = ranks.gather(file.pairs)[0]
+        evaluate_pairs(predict, batches, names, images, record, ranks.is_main, file)
     return record

@@ -2,11 +2,13 @@
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from smoothmix.corruptions import CORRUPTIONS, SEVERITIES
@@ -30,6 +32,7 @@ COMPARED = {  # what is compared most has a colour of its own
 }
 THEMES = "svg{color:#1f2328}text{fill:currentColor}@media(prefers-color-scheme:dark){svg{color:#e6e9ee}}"
 BANDED = 4  # curves, up to which bands can be told apart
+NUMBERED = 20  # classes, up to which a confusion matrix has numbers
 
 
 def svg(figure: Figure) -> bytes:
@@ -168,6 +171,51 @@ def severities(errors: pd.DataFrame) -> Figure:
         axes.tick_params(labelsize="small")
     panels[0].set_ylabel("top-1 error (%)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    return figure
+
+
+def confusion(matrices: dict[str, Any], names: Sequence[str]) -> Figure:
+    """Draw confusion matrices, a panel per label: rows are classes, columns what they are taken for, in %.
+
+    Args:
+        matrices: {label: counts (K, K)}.
+        names: of the K classes.
+    """
+    k = len(names)
+    side = 2 + max(2.5, 0.09 * k)
+    figure = Figure(figsize=(side * len(matrices) + 0.8, side), layout="constrained")
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axes, (label, matrix) in zip(panels, matrices.items(), strict=True):
+        shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+        image = axes.imshow(shares, "Blues", norm=PowerNorm(0.4, 0, 100))  # rare confusions show beside the diagonal
+        axes.set(title=label, xlabel="taken for")
+        axes.set_xticks(range(k), names, rotation=90, fontsize=7 if k <= NUMBERED else 3.5)
+        axes.set_yticks(range(k), names, fontsize=7 if k <= NUMBERED else 3.5)
+        for row, column in zip(*np.nonzero(matrix), strict=True) if k <= NUMBERED else ():
+            colour = "white" if shares[row, column] > 30 else "#010101"
+            axes.text(column, row, f"{shares[row, column]:.3g}", ha="center", va="center", fontsize=6, color=colour)
+    figure.colorbar(image, label="% of the class")
+    return figure
+
+
+def reliability(bins: dict[str, pd.DataFrame], methods: dict[str, str], names: dict[str, str]) -> Figure:
+    """Draw accuracy against confidence, a line per label; the area of a dot is its share of the images.
+
+    Args:
+        bins: {label: columns confidence, accuracy and images, NaN where a bin is empty}.
+        methods: {label: its method}.
+        names: {label: its text in the legend}.
+    """
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], ":", color="grey", linewidth=0.8)
+    for label, line in bins.items():
+        colour, style = look_of(methods[label])
+        there, area = line.dropna(), 150 * line["images"].dropna() / line["images"].sum()
+        axes.plot("confidence", "accuracy", style, data=there, color=colour, linewidth=1, label=names[label])
+        axes.scatter("confidence", "accuracy", 4 + area, colour, data=there, label="", clip_on=False, zorder=3)
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    figure.legend(loc="outside right upper", fontsize="small")
     return figure
 
 

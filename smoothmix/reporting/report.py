@@ -11,7 +11,7 @@ import pandas as pd
 from smoothmix.evaluation.averages import CATEGORIES, wilson_interval
 from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.reporting import claims as judged_claims
-from smoothmix.reporting import curves, figures
+from smoothmix.reporting import curves, figures, predictions
 from smoothmix.reporting.frames import LEVELS, TOP1, Results
 from smoothmix.reporting.methods import name_of, place_of
 from smoothmix.reporting.page import Block, Page, Picture, code, code_block, heading, items
@@ -54,7 +54,8 @@ class Contents:
     """What is shown beside the frames.
 
     `tables` are those of configs/table/, with or without runs, and `counted` {run: names of the tables it counts in};
-    `strips` are pictures of mixed images, `notes` paragraphs in Markdown, `folders` may hold a curves.csv.
+    `strips` are pictures of mixed images, `predicted` {setting: what its runs predict}, `notes` paragraphs in Markdown,
+    `folders` may hold a curves.csv.
     """
 
     command: str
@@ -62,6 +63,8 @@ class Contents:
     judged: Sequence[Judged] = ()
     counted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     strips: Sequence[Picture] = ()
+    predicted: Mapping[str, Sequence[predictions.Predicted]] = field(default_factory=dict)
+    thumbnails: predictions.Thumbnails | None = None
     attention: Picture | None = None
     audit: pd.DataFrame | None = None
     notes: Sequence[Block] = ()
@@ -83,6 +86,8 @@ def report(title: str, results: Results, contents: Contents) -> Page:
     for place, (name, runs, errors) in enumerate(groups):
         suffix = str(place or "")
         page.add(heading(name), *_comparison(runs, contents, suffix, results.problems), *_corrupted(errors, suffix))
+        for kind, one in enumerate(contents.predicted.get(name, ())):
+            page.add(*predictions.blocks(one, f"{suffix}{f'-{kind}' if kind else ''}", contents.thumbnails))
     if contents.strips:
         page.add(heading("What the network sees"))
         page.add("Four digits mixed by each strategy with the settings of its runs; in training, strategies mix a "

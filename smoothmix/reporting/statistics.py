@@ -22,6 +22,7 @@ from smoothmix.reporting.frames import EVALUATION, TOP1
 ALPHA = 0.05
 TINY = 1e-6  # a standard deviation (of errors in % or nats) up to this is rounding, and says nothing
 EXACT = 16  # pairs, up to which all signs are tried
+DRAWS = 2000  # of the bootstrap
 
 
 class Mean(NamedTuple):
@@ -127,6 +128,23 @@ def trend(groups: Mapping[float, "pd.Series[float]"]) -> Difference:
     freedom = sum(parts) ** 2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, values, strict=True))
     low, high = stats.t.interval(1 - ALPHA, freedom, slope, error)
     return Difference(n, slope, error, float(low), float(high), float(2 * stats.t.sf(abs(slope / error), freedom)))
+
+
+def over_images_and_seeds(differences: "np.typing.NDArray[np.float64]") -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of differences (S seeds, N images); both are resampled.
+
+    Seeds and images are drawn with replacement, independently, so that all images of a seed, and all seeds of an image,
+    stay together (Owen, The pigeonhole bootstrap, 2007); with one seed, images alone. Its ends are percentiles of
+    :data:`DRAWS` draws, always the same.
+    """
+    seeds = len(differences)
+    patterns, counts = np.unique(differences, axis=1, return_counts=True)  # images of one pattern stand for each other
+    generator = np.random.default_rng(0)
+    images = generator.multinomial(counts.sum(), counts / counts.sum(), DRAWS)
+    weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS)
+    means = ((weights @ patterns) * images).sum(1) / differences.size
+    low, high = np.percentile(means, [100 * ALPHA / 2, 100 - 100 * ALPHA / 2])
+    return float(low), float(high)
 
 
 def by_seed(frame: pd.DataFrame, value: str, label: str = "label") -> pd.DataFrame:

@@ -4,7 +4,7 @@ A batch is images (n, 3, S, S), float32, normalised, and labels (n,), int64, bot
 state is kept anywhere: what happens to an image follows from (seed, epoch, index).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -17,9 +17,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Batches(Protocol):
-    """Batches that can be iterated again and again; ``len`` is their number on this rank."""
+    """The batches of this rank, which can be iterated again and again."""
 
-    def __len__(self) -> int: ...
+    @property
+    def pieces(self) -> Sequence[Sequence[int]]:
+        """The indices in the whole split of the images of each batch."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 

@@ -17,6 +17,7 @@ from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
 N, SIDE = 23, 6
+LABELS = torch.tensor([0, 0, 1, 1, 1, 1, 2])  # of the images in folders
 
 
 @pytest.fixture
@@ -62,8 +63,9 @@ def dealt(readers, name, severity, batch_size):
     """Return the batches of all ranks in order: batch k is rank k % world_size's."""
     pairs = [reader.batches(name, severity, batch_size) for reader in readers]
     batches = [list(pair) for pair in pairs]
-    assert [len(pair) for pair in pairs] == [len(of_one) for of_one in batches]
-    assert [len(list(pair)) for pair in pairs] == [len(pair) for pair in pairs]  # again
+    for pair, of_one in zip(pairs, batches, strict=True):
+        assert [*map(len, pair.pieces)] == [len(labels) for _, labels in of_one]
+        assert [*map(len, pair.pieces)] == [len(labels) for _, labels in pair]  # again
     return [batches[k % len(readers)][k // len(readers)] for k in range(sum(map(len, batches)))]
 
 
@@ -204,18 +206,18 @@ def test_another_severity(arrays, folders, severity):
     with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, not"):
         CorruptedArrays(folder, labels, SIDE).batches("fog", severity, 10)
     with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5, not"):
-        CorruptedFolders(folders[0], folders[1], 7, 0).batches("snow", severity, 10)
+        CorruptedFolders(folders[0], folders[1], LABELS, 0).batches("snow", severity, 10)
 
 
 def test_where_the_files_came_from(arrays):
     folder, labels, _ = arrays
     assert CorruptedArrays(folder, labels, SIDE).source == "published files"
-    assert CorruptedFolders(folder, [], 0, 0).source == "published files"
+    assert CorruptedFolders(folder, [], LABELS, 0).source == "published files"
     note = folder / "generated.json"
     note.write_text(json.dumps({"seed": 3, "version": "1"}))
     reader = CorruptedArrays(folder, labels, SIDE)
     assert reader.source == "generated files (seed 3)"
-    assert CorruptedFolders(folder, [], 0, 0).source == "generated files (seed 3)"
+    assert CorruptedFolders(folder, [], LABELS, 0).source == "generated files (seed 3)"
     with pytest.raises(UserError, match=r"there is no .*snow.npy: make the files with `python scripts/make_corr"):
         reader.batches("snow", 1, 10)
     note.write_text(json.dumps({"seed": 3, "device_type": "cuda"}))  # drew other numbers than a CPU
@@ -233,13 +235,21 @@ def test_where_the_files_came_from(arrays):
 def test_folders_by_rank(folders, world_size, workers):
     folder, names, pixels = folders
     ranks = [Ranks(rank=rank, world_size=world_size) for rank in range(world_size)]
-    readers = [CorruptedFolders(folder, names, 7, workers, one) for one in ranks]
+    readers = [CorruptedFolders(folder, names, LABELS, workers, one) for one in ranks]
     for severity in (1, 5):
         batches = dealt(readers, "snow", severity, 2)
         assert [len(found) for _, found in batches] == [2, 2, 2, 1]
         found, labels = whole(batches)
         assert np.array_equal(found, pixels[severity])
-        assert labels == [0, 0, 1, 1, 1, 1, 2]
+        assert labels == LABELS.tolist()
+
+
+def test_images_lie_in_the_order_of_flat_clean_ones(folders):
+    folder, names, pixels = folders
+    labels = torch.tensor([1, 2, 0, 1, 1, 0, 1])
+    (batch,) = CorruptedFolders(folder, names, labels, 0).batches("snow", 3, 7)
+    assert torch.equal(batch[1], labels)
+    assert np.array_equal(batch[0].permute(0, 2, 3, 1).numpy(), pixels[3][[2, 6, 0, 3, 4, 1, 5]])
 
 
 def test_workers_end_with_their_batches(folders, monkeypatch):
@@ -251,7 +261,7 @@ def test_workers_end_with_their_batches(folders, monkeypatch):
 
     make_loader = corrupted.make_loader
     monkeypatch.setattr(corrupted, "make_loader", keeping)
-    cell = CorruptedFolders(folders[0], folders[1], 7, 1).batches("snow", 1, 2)
+    cell = CorruptedFolders(folders[0], folders[1], LABELS, 1).batches("snow", 1, 2)
     batches = iter(cell)
     next(batches)
     (worker,) = loaders[0]._iterator._workers
@@ -262,7 +272,7 @@ def test_workers_end_with_their_batches(folders, monkeypatch):
 
 def test_missing_folders(folders):
     folder, names, _ = folders
-    reader = CorruptedFolders(folder, names, 7, 0)
+    reader = CorruptedFolders(folder, names, LABELS, 0)
     assert list(reader.missing(["fog", "snow"])) == ["fog"]
     with pytest.raises(UserError, match=r"no folder .*fog/1: get the files with .*download.py imagenet_c --root"):
         reader.batches("fog", 1, 2)
@@ -272,7 +282,7 @@ def test_missing_folders(folders):
 
 def test_folders_of_other_classes(folders):
     folder, names, _ = folders
-    reader = CorruptedFolders(folder, names, 7, 0)
+    reader = CorruptedFolders(folder, names, LABELS, 0)
     (folder / "snow" / "1" / ".hidden").mkdir()
     reader.batches("snow", 1, 2)
     (folder / "snow" / "1" / "n04").mkdir()
@@ -285,7 +295,7 @@ def test_folders_of_other_classes(folders):
 
 def test_severities_that_are_not_complete(folders):
     folder, names, _ = folders
-    reader = CorruptedFolders(folder, names, 7, 0)
+    reader = CorruptedFolders(folder, names, LABELS, 0)
     reader.batches("snow", 1, 2)
     next((folder / "snow" / "3" / "n02").iterdir()).unlink()
     with pytest.raises(UserError, match=r"snow/3 holds 6 images, the clean test set 7"):
@@ -296,7 +306,7 @@ def test_severities_that_are_not_complete(folders):
 def test_images_that_are_not_as_published(folders, workers):
     folder, names, _ = folders
     path = folder / "snow" / "1" / "n02" / "ILSVRC2012_val_1.JPEG"
-    cell = CorruptedFolders(folder, names, 7, workers).batches("snow", 1, 2)
+    cell = CorruptedFolders(folder, names, LABELS, workers).batches("snow", 1, 2)
     Image.new("RGB", (256, 224)).save(path)
     with pytest.raises(UserError, match=rf"{path} .*256x224"):
         list(cell)
@@ -304,4 +314,4 @@ def test_images_that_are_not_as_published(folders, workers):
     with pytest.raises(UserError, match=f"{path} .*(?i:truncated)"):
         list(cell)
     with pytest.raises(UserError, match="workers=-1 is negative"):
-        CorruptedFolders(folder, names, 7, -1)
+        CorruptedFolders(folder, names, LABELS, -1)

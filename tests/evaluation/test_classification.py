@@ -12,25 +12,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from datasets.in_memory import InMemoryData
 from smoothmix.evaluation.classification import evaluate, score
 from smoothmix.utils.distributed import ONE_RANK
+from tests.batches import Listed
 
 
 @given(st.integers(1, 12), st.integers(2, 9), st.integers(0, 10_000))
-def test_counts_are_those_of_a_loop(n, classes, seed):
+def test_what_is_kept_of_an_image_is_that_of_a_loop(n, classes, seed):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(n, classes, generator=generator)
     labels = torch.randint(classes, (n,), generator=generator)
-    sums, (confidence, correct) = score(logits, labels)
-    ranks, losses, briers = [], [], []
+    _, found, probabilities, losses, briers = score(logits, labels)
     for i, (row, label) in enumerate(zip(logits.double(), labels.tolist(), strict=True)):
-        probabilities = row.exp() / row.exp().sum()
-        ranks.append(int((row > row[label]).sum()))
-        losses.append(-math.log(probabilities[label]))
-        briers.append(sum((p - (k == label)) ** 2 for k, p in enumerate(probabilities.tolist())))
-        assert correct[i] == (ranks[i] == 0)
-        assert confidence[i] == pytest.approx(float(probabilities.max()), rel=1e-5)
-    misses = [float(sum(rank >= k for rank in ranks)) for k in (1, 5)]
-    assert [sums[0], *sums[2:4]] == [n, *misses]
-    assert [sums[1], sums[4]] == pytest.approx([sum(losses), sum(briers)], rel=1e-4)
+        every = (row.exp() / row.exp().sum()).tolist()
+        order = sorted(range(classes), key=lambda k: -every[k])[:5]
+        assert found[i].tolist() == order
+        assert probabilities[i].tolist() == pytest.approx([every[k] for k in order], rel=1e-4)
+        assert losses[i] == pytest.approx(-math.log(every[label]), rel=1e-4)
+        assert briers[i] == pytest.approx(sum((p - (k == label)) ** 2 for k, p in enumerate(every)), rel=1e-4)
 
 
 class Once(nn.Module):
@@ -49,7 +46,7 @@ class Once(nn.Module):
 
 def test_the_surroundings_of_an_evaluation_change_nothing(surroundings):
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 20))
-    batches = [(torch.randn(50, 3, 8, 8), torch.arange(50) % 20) for _ in range(3)]
+    batches = Listed((torch.randn(50, 3, 8, 8), torch.arange(50) % 20) for _ in range(3))
     expected = evaluate(model, batches, ONE_RANK)
     with surroundings():
         found = evaluate(model, batches, ONE_RANK)
@@ -59,10 +56,8 @@ def test_the_surroundings_of_an_evaluation_change_nothing(surroundings):
 
 def test_batches_of_any_size_are_weighted_by_their_images():
     labels = torch.arange(10)
-    batches = [
-        (labels[part].float()[:, None, None, None].expand(-1, 3, 2, 2), labels[part])
-        for part in (slice(0, 1), slice(1, 8), slice(8, 10))
-    ]
+    images = labels.float()[:, None, None, None].expand(-1, 3, 2, 2)
+    batches = Listed(zip(images.split([1, 7, 2]), labels.split([1, 7, 2]), strict=True))
     model = Once().train()
     calls = []
     result = evaluate(model, batches, ONE_RANK, after_batch=lambda: calls.append(1))
@@ -77,7 +72,7 @@ def test_evaluation_changes_nothing():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 6)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate(model, [(torch.randn(5, 3, 8, 8), torch.arange(5))], ONE_RANK)
+    evaluate(model, Listed([(torch.randn(5, 3, 8, 8), torch.arange(5))]), ONE_RANK)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -86,7 +81,7 @@ def test_the_means_are_those_of_scikit_learn():
     labels = torch.arange(60) % 6
     images = torch.randn(60, 3, 8, 8)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 6))
-    found = evaluate(model, [(images[i : i + 7], labels[i : i + 7]) for i in range(0, 60, 7)], ONE_RANK)
+    found = evaluate(model, Listed(zip(images.split(7), labels.split(7), strict=True)), ONE_RANK)
     probabilities = model(images).detach().double().softmax(1).numpy()
     assert found["loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-6)
     assert found["brier"] == pytest.approx(

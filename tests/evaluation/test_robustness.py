@@ -13,6 +13,7 @@ from smoothmix.evaluation.robustness import CorruptionRecord, evaluate_pairs, lo
 from smoothmix.utils.distributed import ONE_RANK
 from smoothmix.utils.environment import environment
 from smoothmix.utils.errors import UserError
+from tests.batches import Listed
 
 IDENTITY = {
     **dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), "x"), "seed": 0, "epochs": 3,
@@ -26,7 +27,7 @@ def begin(path, identity=IDENTITY):
 
 
 def evaluate(record, cells):
-    evaluate_pairs(measure, cells, ["fog", "snow"], 10, record)
+    evaluate_pairs(predict, cells, ["fog", "snow"], 10, record)
 
 
 class Even(nn.Module):
@@ -37,8 +38,8 @@ class Even(nn.Module):
         return nn.functional.one_hot(wrong, 2).float()
 
 
-def measure(batches):
-    return classification.evaluate(Even(), batches, ONE_RANK)
+def predict(batches):
+    return classification.predict(Even(), batches, ONE_RANK)
 
 
 class Cells:
@@ -50,8 +51,8 @@ class Cells:
     def __call__(self, name, severity):
         self.asked.append((name, severity))
         values = (torch.arange(self.images) < severity).float()
-        return [(values[i : i + 4].reshape(-1, 1, 1, 1), torch.zeros(len(values[i : i + 4]), dtype=torch.int64))
-                for i in range(0, self.images, 4)]  # fmt: skip
+        parts = values.reshape(-1, 1, 1, 1).split(4)
+        return Listed((part, torch.zeros(len(part), dtype=torch.int64)) for part in parts)
 
 
 def test_each_cell_has_its_error(tmp_path):
@@ -166,5 +167,5 @@ def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
 def test_a_cell_of_another_size_is_refused(tmp_path):
     record = begin(tmp_path / "r.json")
     with pytest.raises(UserError, match="fog at severity 1 has 9 images, but the clean test set has 10"):
-        evaluate_pairs(measure, Cells(9), ["fog"], 10, record)
+        evaluate_pairs(predict, Cells(9), ["fog"], 10, record)
     assert (record.top1_errors, record.calibration) == ({}, {})

@@ -62,8 +62,10 @@ def test_one_and_three_ranks_count_the_same_errors(tmp_path):
         out = tmp_path / f"{count}.pt"
         on_ranks(count, "evaluate", out)
         results.append(torch.load(out, weights_only=True))
-    one, three = results
-    assert one["images"] == 23
+    (one, seen), (three, seen_by_three) = results
+    assert seen["images"].tolist() == [*range(one["images"])] == [*range(23)]
+    assert all(torch.equal(seen[name], seen_by_three[name]) for name in ("images", "labels", "classes"))
+    torch.testing.assert_close(seen_by_three, seen)
     assert 0 < one["top5_error"] < one["top1_error"] < 100
     assert three == pytest.approx(one, rel=1e-6)
     assert [three[name] - one[name] for name in ("images", "top1_error", "top5_error")] == [0, 0, 0]

@@ -10,7 +10,7 @@ from torch import nn
 from datasets.in_memory import InMemoryData
 from models import PyramidNet
 from smoothmix import Identity, ManifoldMixup
-from smoothmix.evaluation.classification import evaluate
+from smoothmix.evaluation import classification
 from smoothmix.training.recipe import Recipe, Settings
 from smoothmix.training.trainer import Trainer
 from smoothmix.utils.distributed import init_distributed
@@ -70,14 +70,14 @@ def regularisers(ranks, out):
 
 
 def errors(ranks):
-    """Return what an evaluation finds; every rank has other BatchNorm statistics until rank 0's are copied."""
+    """Return errors and predictions; every rank has other BatchNorm statistics until rank 0's are copied."""
     model, calls = network(norm=True), []
     model[1].running_mean += ranks.rank
     ranks.copy_from_main(model.buffers())
     batches = data().eval_batches("test", 4 * ranks.world_size, ranks)
-    result = evaluate(model, batches, ranks, after_batch=lambda: calls.append(1))
+    predictions = classification.predict(model, batches, ranks, after_batch=lambda: calls.append(1))
     assert len(set(ranks.gather(len(calls)))) == 1
-    return result
+    return classification.errors(predictions), predictions._asdict()
 
 
 def main(what, out, epochs=2, augment="none"):
