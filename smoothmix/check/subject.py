@@ -111,8 +111,9 @@ def call(operation: Operation, images: Tensor, labels: Tensor, context: str = ""
         raise Refused(f"{short(error)} ({batch})") from error
     if not isinstance(result, tuple | list) or len(result) != 2 or not all(isinstance(x, Tensor) for x in result):
         raise Refused(f"returned {describe(result)}, not (images, targets) ({batch})")
-    expected = 2 if labels.ndim < 3 else 4
-    if result[0].shape != images.shape or result[1].ndim != expected or len(result[1]) != len(images):
+    sides = labels.shape[1:] if labels.ndim == 3 else ()  # of label maps
+    fits = result[1].ndim > 1 and (len(result[1]), *result[1].shape[2:]) == (len(images), *sides)
+    if result[0].shape != images.shape or not fits:
         raise Refused(f"returned images {describe(result[0])} and targets {describe(result[1])} ({batch})")
     return result[0], result[1]
 
