@@ -2,11 +2,12 @@
 
 import gc
 import hashlib
+import os
 import pickle
 import random
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import active_children
+from multiprocessing import active_children, forkserver
 
 import numpy as np
 import pytest
@@ -36,9 +37,14 @@ def pytest_collection_finish():
     gc.enable()
 
 
-def pytest_unconfigure():
-    """Kill the commands that failed tests left: Python would wait for them at its end."""
+def pytest_sessionfinish():
+    """Kill the commands that failed tests left: Python would wait for them at its end. Wait for what has forked them."""
     kill(active_children())
+    forkserver._forkserver._stop()
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"CPU seconds of all processes: {sum(os.times()[:4]):.0f}")
 
 
 def pytest_itemcollected(item):
