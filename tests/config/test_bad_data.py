@@ -63,9 +63,3 @@ def test_an_image_of_no_bytes(refusal, folder, tmp_path, split):
 
 def test_an_image_size_that_the_network_cannot_take(refusal, folder):
     assert "cannot take 16x16 images" in refusal(*folder, "model=timm", "model.name=vit_tiny_patch16_224")
-
-
-def test_fewer_images_than_the_batch_are_one_step(folder, tmp_path):
-    """Six images in batches of the recipe's own size."""
-    train.main(compose("train", [*folder, "device=cpu", f"output={tmp_path / 'out'}"]))
-    assert len(list(tmp_path.rglob("summary.json"))) == 1

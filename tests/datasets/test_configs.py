@@ -43,4 +43,4 @@ def test_probabilities_and_sides_of_the_paper():
     }
     assert configs["imagenet"]["num_classes"] == 1000
     for name, config in configs.items():
-        assert config["name"] == ("???" if name == "folder" else name)
+        assert config["name"] == ("data" if name == "folder" else name)
