@@ -90,21 +90,10 @@ def test_every_experiment_is_the_papers_setting(path):
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
-def test_the_head_of_an_experiment_has_its_row_its_number_and_its_command(path):
-    """The numbers of the paper's tables, and a command that runs this very file."""
+def test_the_head_of_an_experiment_has_the_command_that_runs_it(path):
     text = (CONFIGS / "experiment" / path).read_text()
-    head = text.partition("defaults:")[0]
-    if text.startswith("# @package _global_\n# In no table of the paper"):
-        assert re.search(r"^# The \w+ paper's best: top-1 \d", head, re.M)
-    else:
-        assert text.startswith("# @package _global_\n# Table ")
-        assert re.search(r"^# The paper's error: top-1 \d", head, re.M)
-        assert re.search(r"\((cited|theirs)", head)
-    commands = re.findall(r"^#   python train\.py (?:-m )?experiment=(\S+)(.*)", head, re.M)
-    assert commands
-    assert {name for name, _ in commands} == {str(path.with_suffix(""))}
-    five_seeds = [rest for _, rest in commands if "seed=0,1,2,3,4" in rest]
-    assert bool(five_seeds) == bool(re.search(r"Table [678]", head))
+    names = re.findall(r"^#   python train\.py (?:-m )?experiment=(\S+)", text, re.M)
+    assert {*names} == {str(path.with_suffix(""))}
 
 
 def take_two_steps(network, strategy, side, generator):

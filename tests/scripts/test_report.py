@@ -142,7 +142,6 @@ def test_mistakes(report, low_data, tmp_path):
         (["table=low_date", "runs"], "did you mean low_data"),
         (["nowhere"], "there is no folder nowhere"),
         (["runs", "source=file"], "did you mean files"),
-        (["runs", "--output", "/dev/null/a"], "/dev/null/a"),
         (["table=1", "runs", "recipe.epoch=3"], "recipe.epoch"),
     ):
         status, _, complaint = report(*arguments)
