@@ -21,7 +21,7 @@ results: .venv/installed
 # two workers of one thread each: most tests wait for short commands
 test: .venv/installed
 	@echo "The default suite: five to eight minutes on two CPU cores"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

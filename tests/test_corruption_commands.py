@@ -20,7 +20,7 @@ from models import PyramidNet
 from smoothmix.config import load_run
 from smoothmix.config.command_line import compose
 from smoothmix.utils.errors import UserError
-from tests.commands import Command, here, python
+from tests.commands import Command, here, python, ranks
 from tests.models.test_published import random_weights, save, their_shapes
 
 NAMES = ["contrast", "gaussian_noise"]
@@ -217,8 +217,7 @@ def test_two_ranks_make_the_record_of_one(run, trained, digits_c, tmp_path, sour
     asked += [f"files={digits_c}", "batch_size=250", "predictions=true"]  # of two batches, or one with both ranks
     evaluate(f"run={alone}", *asked)
     evaluate(f"run={run}", *asked, "corruptions=[contrast]")  # which two ranks resume
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "eval_corruption.py"]
-    done = python(*torchrun, f"run={run}", *asked)
+    done = ranks(2, "eval_corruption.py", f"run={run}", *asked)
     assert done.returncode == 0, done.stderr
     assert errors(run, source) == errors(alone, source)
     one, two = (pd.read_csv(folder / f"best.digits_c-{source}.predictions.csv") for folder in (alone, run))

@@ -152,16 +152,6 @@ def slow_color_jitter(image, order, factors):
     return image
 
 
-def test_color_jitter_is_the_slow_loop():
-    images = rand(12, 3, 9, 7)
-    order, factors, _ = drawn_colors(12, 4)
-    assert len({tuple(row) for row in order.tolist()}) > 3
-    got = color_jitter(images, order, factors)
-    for k in range(12):
-        expected = slow_color_jitter(images[k], order[k], factors[k])
-        np.testing.assert_allclose(got[k].numpy(), expected, rtol=0, atol=2e-6)
-
-
 @pytest.mark.parametrize(
     ("operation", "reference"),
     [(0, TF.adjust_brightness), (1, TF.adjust_contrast), (2, TF.adjust_saturation)],
@@ -179,21 +169,13 @@ def test_each_operation_is_that_of_torchvision(operation, reference):
     assert (got[0] - images[0]).abs().max() > 0.01
 
 
-def test_color_jitter_does_not_clamp_and_leaves_its_input_alone():
-    images = rand(2, 3, 4, 4)
-    before = images.clone()
-    factors = torch.tensor([[1.4, 1.0, 1.0], [1.0, 1.0, 1.4]])
-    got = color_jitter(images, torch.tensor([[0, 1, 2], [2, 0, 1]]), factors)
-    assert torch.equal(images, before)
-    assert got[0].max() > 1.2
-    assert got[1].min() < 0
-
-
 def test_recolor_is_jitter_then_lighting_then_normalize_and_keeps_channels_last():
     images = rand(12, 3, 8, 6).to(memory_format=torch.channels_last)
     order, factors, alphas = drawn_colors(12, 6)
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    before = images.clone()
     got = augment.recolor(images, order, factors, alphas, mean, std)
+    assert torch.equal(images, before)
     assert got.is_contiguous(memory_format=torch.channels_last)
     vectors, values = np.array(augment.EIGENVECTORS), np.array(augment.EIGENVALUES)
     for k in range(12):

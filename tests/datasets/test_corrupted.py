@@ -12,7 +12,6 @@ from PIL import Image
 
 from datasets import corrupted
 from datasets.corrupted import CorruptedArrays, CorruptedFolders
-from datasets.corrupted_sets import CORRUPTED
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.errors import UserError
 
@@ -47,16 +46,6 @@ def folders(tmp_path):
                 small.resize((224, 224)).save(place / f"ILSVRC2012_val_{i}.JPEG", quality=85)
                 pixels[severity].append(np.array(Image.open(place / f"ILSVRC2012_val_{i}.JPEG")))
     return folder, ["n01", "n02", "n03"], {severity: np.stack(images) for severity, images in pixels.items()}
-
-
-def test_the_four_sets():
-    table = {name: (s.name, s.title, s.folder, s.constants, s.dataset) for name, s in CORRUPTED.items()}
-    assert table == {
-        "cifar10_c": ("cifar10_c", "CIFAR-10-C", "CIFAR-10-C", "cifar", "cifar10"),
-        "cifar100_c": ("cifar100_c", "CIFAR-100-C", "CIFAR-100-C", "cifar", "cifar100"),
-        "imagenet_c": ("imagenet_c", "ImageNet-C", "ImageNet-C", "imagenet", "imagenet"),
-        "digits_c": ("digits_c", "DIGITS-C", "DIGITS-C", "cifar", "digits"),
-    }
 
 
 def dealt(readers, name, severity, batch_size):

@@ -68,8 +68,3 @@ def test_training_images_are_shifted_but_never_mirrored(data):
         padded = torch.nn.functional.pad(raw[i, :, :, 0].float(), (4, 4, 4, 4))
         windows = padded.unfold(0, 32, 1).unfold(1, 32, 1)
         assert (windows - pixels).abs().amax((2, 3)).min() < 0.01
-
-
-def test_val_split():
-    data = digits(val_split=100)
-    assert data.sizes == {"train": 1337, "val": 100, "test": 360}

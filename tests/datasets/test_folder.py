@@ -29,19 +29,6 @@ def sorted_paths(root: Path, split: str) -> list[Path]:
 # ---- what the folders hold
 
 
-def test_attributes(class_folder):
-    data = class_folders(class_folder(), workers=0, **SMALL)
-    assert data.class_names == ["ant", "bee", "cat"]
-    assert data.num_classes == 3
-    assert data.image_size == 16
-    assert data.sizes == {"train": 21, "test": 9}
-
-
-def test_the_evaluation_folder_may_be_called_test(class_folder):
-    data = class_folders(class_folder(evaluation="test"), workers=0, **SMALL)
-    assert data.sizes == {"train": 21, "test": 9}
-
-
 def test_nested_images_count_and_other_files_do_not(class_folder):
     root = class_folder()
     (root / "train" / "bee" / "more" / "and more").mkdir(parents=True)

@@ -12,7 +12,7 @@ from torchvision.transforms import functional as TF
 
 import datasets
 from datasets import class_folders
-from datasets.augment import draw_color, draw_crop_flip, draw_resized_crop
+from datasets.augment import draw_crop_flip, draw_resized_crop
 from datasets.folder import IMAGENET_MEAN, IMAGENET_STD
 from datasets.image_augment import check_augment
 from datasets.in_memory import InMemoryData, TrainBatches
@@ -85,11 +85,6 @@ def by_view(batches, views):
     """(views, n, 3, S, S) and (views, n), in the order of the epoch."""
     images, labels = zip(*batches, strict=True)
     return (torch.cat([part.unflatten(0, (views, -1)) for part in parts], dim=1) for parts in (images, labels))
-
-
-def test_views(kind):
-    assert [kind.make(name).views for name in ("none", "autoaugment", "augmix")] == [1, 1, 3]
-    assert datasets.digits().views == 1
 
 
 def test_autoaugment_is_torchvisions(kind):
@@ -227,15 +222,3 @@ def test_other_names_are_refused(kind, tmp_path):
     assert "workers=-1 is negative" in refusal(kind.make, "augmix", workers=-1)
     # said before the files are looked for
     assert refusal(datasets.cifar100, tmp_path, augment="auto_augment").endswith("did you mean autoaugment?")
-
-
-def test_the_numbers_of_an_image_are_those_of_its_key(folder):
-    items = folder.make("none", jitter=0.4, lighting=0.1).train_batches(8, SEED).loader.dataset
-    label, order, factors, alphas, image = items[EPOCH, 5]
-    stream = torch.Generator().manual_seed(derive_seed(SEED, "item", EPOCH, 5))
-    draw_resized_crop(24, 30, (0.08, 1.0), (3 / 4, 4 / 3), stream)
-    torch.rand((), generator=stream)
-    expected = draw_color(0.4, 0.1, stream)
-    assert label == 5
-    assert all(map(torch.equal, (order, factors, alphas), expected))
-    assert torch.equal(image.permute(2, 0, 1), TF.pil_to_tensor(folder.cropped(5)))

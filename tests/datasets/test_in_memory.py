@@ -35,13 +35,6 @@ def by_label(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return images[labels.argsort()]
 
 
-def test_attributes(data):
-    assert data.num_classes == 53
-    assert data.class_names[:3] == ["0", "1", "2"]
-    assert data.image_size == 32
-    assert data.sizes == {"train": 53, "test": 17}
-
-
 def test_training_batches_are_the_slow_loop_on_the_same_numbers(data, pictures):
     seed, epoch = 3, 2
     offsets, flips = draw_crop_flip(53, 4, True, torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)))
@@ -113,11 +106,6 @@ def test_evaluating_the_training_images_leaves_the_padding_out(data, pictures):
     assert torch.equal(images, TF.normalize(source.float() / 255, MEAN, STD))
     raw, labels = data.arrays("train")
     assert torch.equal(raw, source.permute(0, 2, 3, 1))
-
-
-def test_unknown_split(data):
-    with pytest.raises(ValueError, match="no split 'val'; this data set has train, test"):
-        data.eval_batches("val", 10)
 
 
 def test_held_out_images_leave_training_and_are_not_augmented(pictures):

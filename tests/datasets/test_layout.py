@@ -157,7 +157,9 @@ def refusal(root, **options):
     return str(error.value)
 
 
-@pytest.mark.parametrize(("train", "evaluation"), [("Train", "Val"), ("training", "validation"), ("TRAIN", "Testing")])
+@pytest.mark.parametrize(
+    ("train", "evaluation"), [("Train", "Val"), ("Train", "test"), ("training", "validation"), ("TRAIN", "Testing")]
+)
 def test_other_spellings_of_the_splits(class_folder, train, evaluation):
     root = class_folder()
     expected = class_folders(root, **KNOBS)

@@ -107,13 +107,6 @@ def test_an_unfinished_corruption_is_in_no_average_and_mce_needs_all():
     assert averages.summarize({}, clean=5.0, with_alexnet=True) == {}
 
 
-def test_relative_mce_is_in_the_summary():
-    errors = {name: {s: e / 2 for s, e in cells.items()} for name, cells in ALEXNET.items()}
-    rows = averages.summarize(errors, clean=averages.ALEXNET_CLEAN / 2, with_alexnet=True)
-    assert rows["relative mCE"] == pytest.approx(50)
-    assert "mean over the 15 corruptions of the benchmark" not in rows  # which are all that there are
-
-
 def test_the_corruptions_of_a_benchmark():
     assert averages.corruptions_of("imagenet") == list(averages.BENCHMARK)
     assert averages.corruptions_of("cifar") == list(CORRUPTIONS)
@@ -161,19 +154,7 @@ def test_the_table_of_calibration():
         "clean", "fog", "mean of weather", "mean over 1 corruptions", "mean of the category means",
     ]  # fmt: skip
     assert lines[0].split("5")[-1].split() == ["NLL", "Brier", "score", "ECE", "(%)", "adaptive", "ECE", "(%)"]
-    assert {len(line) for line in lines} == {44 + 4 * 18}
-    assert len(averages.calibration_table(clean, {}).splitlines()) == 2
-    twice = {name: 2 * value for name, value in clean.items()}
-    of_one = averages.calibration_table(twice, {"loss": calibration["loss"]}).splitlines()
-    assert (
-        of_one[0]
-        == lines[0]
-        == (
-            f"{'calibration, mean over severities 1 to 5':<44}"
-            f"{'NLL':>18}{'Brier score':>18}{'ECE (%)':>18}{'adaptive ECE (%)':>18}"
-        )
-    )
-    assert of_one[1].split() == ["clean", "1.000", "0.500", "6.00", "7.00"]
+    of_one = averages.calibration_table(clean, {"loss": calibration["loss"]}).splitlines()
     assert of_one[2].split() == ["fog", "1.000", "nan", "nan", "nan"]
     of_fifteen = averages.calibration_table(clean, {"loss": ALEXNET})
     assert "mCE" not in of_fifteen  # which is of errors

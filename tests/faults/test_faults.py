@@ -58,7 +58,7 @@ def records(folder):
 
 
 def tables(folder):
-    execute("scripts/make_tables.py", str(folder / "records"), "--table", "6", "--output", str(folder / "tables"))
+    execute("scripts/report.py", str(folder / "records"), "table=6", "--output", str(folder / "tables"))
 
 
 def corrupt(folder):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 COMMON = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
-FEW = settings(max_examples=60, **COMMON)
+FEW = settings(max_examples=30, **COMMON)
 MANY = settings(max_examples=3000, **COMMON)
 
 

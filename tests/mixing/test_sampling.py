@@ -263,10 +263,3 @@ def test_a_planned_layer_is_the_next_calls():
         mixed, _ = strategy(images, torch.arange(16) % 2)
         assert torch.equal(mixed, images) == (layer != 0)
         strategy._pending = None
-
-
-def test_the_smallest_values_that_are_allowed():
-    HideAndSeek(num_classes=1, p=0, image_size=2, hide_prob=0, grids=(1,)).sample(1, (1, 1), "cpu")
-    Cutout(num_classes=1, p=0, size=1).sample(1, (1, 1), "cpu")
-    SmoothMixS(num_classes=1, p=0, k=0).sample(1, (1, 1), "cpu")
-    CenterGaussian(num_classes=1, p=0, spread=0).sample(1, (1, 1), "cpu")

@@ -65,6 +65,7 @@ def test_workers_and_epochs_draw_different_masks_and_the_same_again(persistent):
         assert len(torch.cat([found, other]).unique()) == 2 * EPOCHS * BATCHES
 
 
+@pytest.mark.slow
 def test_workers_that_are_spawned_draw_what_forked_ones_do():
     found, expected = (weights(5, multiprocessing_context=c, persistent_workers=True) for c in ("spawn", "fork"))
     assert torch.equal(found, expected)

@@ -157,17 +157,6 @@ def test_norms_start_as_the_identity_and_the_linear_layer_as_torchs(depth, bottl
 
 
 @BOTH_KINDS
-def test_gradients_reach_every_parameter(depth, bottleneck):
-    model = small(depth, bottleneck)
-    loss = F.cross_entropy(model(torch.randn(4, 3, 32, 32)), torch.tensor([0, 1, 2, 3]))
-    loss.backward()
-    for name, parameter in model.named_parameters():
-        assert torch.isfinite(parameter.grad).all(), name
-        if not name.endswith("residual.0.bias"):  # a shift before conv-BatchNorm is nearly undone by the mean
-            assert parameter.grad.abs().max() > 0, name
-
-
-@BOTH_KINDS
 @pytest.mark.parametrize("training", [True, False])
 def test_channels_last_gives_the_same_result(depth, bottleneck, training):
     plain = with_random_norms(small(depth, bottleneck)).train(training)
@@ -182,16 +171,6 @@ def test_channels_last_gives_the_same_result(depth, bottleneck, training):
     out = last(images.to(memory_format=torch.channels_last))
     torch.testing.assert_close(out, plain(images), rtol=1e-3, atol=1e-4)
     assert kept == [True]  # the zero-padded shortcuts keep the layout too
-
-
-def test_bfloat16_autocast_is_close_to_float32():
-    model = with_random_norms(small(14, bottleneck=False)).eval()
-    images = torch.randn(4, 3, 32, 32)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        half = model(images).float()
-    with torch.no_grad():
-        full = model(images)
-    assert (half - full).abs().max() < 0.1 * full.abs().max()
 
 
 @pytest.mark.parametrize("sides", [(28, 28), (20, 36), (31, 27), (1, 1)])

@@ -1,8 +1,6 @@
-"""Records as finished runs leave them, made by hand, and the tables read back."""
+"""Records as finished runs leave them, made by hand."""
 
-import csv
 import json
-import re
 
 
 def errors_of(cell):
@@ -35,36 +33,3 @@ def write_corrupted(directory, cell, benchmark, errors, kind="files", **changes)
     record = cell.key._asdict() | {"benchmark": benchmark, "weights": "best", "source": source}
     record |= {"epochs": 300, "clean_top1_error": 5.0, "top1_errors": errors} | changes
     (directory / f"{record['weights']}.{benchmark}-{kind}.json").write_text(json.dumps(record))
-
-
-def read_csv(path):
-    with open(path) as file:
-        return list(csv.DictReader(file))
-
-
-def markdown_lines(path):
-    """Return the lines of the table on a page, its head first, as lists of cells."""
-    lines = [line for line in path.read_text().splitlines() if line.startswith("| ")]
-    head, _, *body = ([cell.strip() for cell in line[2:].removesuffix(" |").split(" | ")] for line in lines)
-    return [head, *body]
-
-
-def markdown_rows(path):
-    head, *body = markdown_lines(path)
-    return {row[0]: dict(zip(head, row, strict=True)) for row in body}
-
-
-def latex_lines(path):
-    """Return the lines of a LaTeX table, its head first, as lists of cells in plain text."""
-    (tabular,) = re.findall(r"\\begin\{tabular\}\{l(r+)\}\n(.*)\\end\{tabular\}", path.read_text(), re.S)
-    rules = ("\\toprule", "\\midrule", "\\bottomrule")
-    lines = [line.removesuffix(r" \\") for line in tabular[1].splitlines() if line not in rules]
-    cells = [[_plain(cell) for cell in re.split(r"(?<!\\)&", line)] for line in lines]
-    assert {len(line) for line in cells} == {1 + len(tabular[0])}
-    return cells
-
-
-def _plain(cell):
-    cell = re.sub(r"\\shortstack\[r\]\{(.*)\}", lambda stack: stack[1].replace(r" \\ ", " "), cell.strip())
-    cell = cell.replace(r"$\pm$", "±").replace(r"$\dagger$", "†").replace("{[}", "[")
-    return re.sub(r"\\([&%$#_{}])", r"\1", cell)

@@ -273,35 +273,3 @@ def test_imagenet_c_is_jpeg_files_in_class_folders(monkeypatch, tmp_path):
         )
         assert torch.equal(found[1], expected[1])
         assert torch.equal(found[0], expected[0])
-
-
-@pytest.mark.slow
-def test_killed_and_started_again_imagenet_c_is_whole(tmp_path):
-    """The real command on a thousand classes of one image each, in class folders."""
-    rng = np.random.default_rng(0)
-    for number in range(1000):
-        image = Image.fromarray(rng.integers(0, 256, (6, 7, 3), dtype=np.uint8)).resize((256, 300))
-        folder = tmp_path / "imagenet" / "val" / f"n{number:08}"
-        folder.mkdir(parents=True)
-        image.save(folder / f"ILSVRC2012_val_{number:08}.JPEG")
-
-    def start(output):
-        options = ["--output", output, "--workers", "2", "--corruptions", "contrast"]
-        return Command(SCRIPT, "imagenet_c", "--root", tmp_path / "imagenet", *options)
-
-    def images(output):
-        return {path.relative_to(output): path.read_bytes() for path in output.rglob("*.JPEG") if path.is_file()}
-
-    broken, whole = tmp_path / "broken", tmp_path / "whole"
-    process = start(broken)
-    wait_until(lambda: len(list(broken.glob(".parts/*.unfinished/*"))) >= 250, 300)
-    workers = children(process.pid)
-    process.kill()
-    process.wait()
-    wait_until(lambda: not any(map(is_running, workers)), 10)
-    assert not list(broken.glob("contrast/*"))
-    shutil.copytree(next(broken.glob(".parts/*.unfinished")), broken / "contrast" / "1")  # as earlier versions left it
-    assert start(broken).wait() == 0
-    assert start(whole).wait() == 0
-    assert len(images(whole)) == 5000
-    assert images(broken) == images(whole)

@@ -93,15 +93,15 @@ def test_a_study_from_records_and_again_from_its_files(report, low_data, tmp_pat
     shutil.rmtree(tmp_path / "runs")
     for name in names - {"runs.csv", "errors.csv", "curves.csv"}:
         (tmp_path / "study" / name).unlink()
-    assert report("table=low_data", "study", "--output", "study", "--html", "page.html")[0] == 0
-    again = {path.name: path.read_bytes() for path in (tmp_path / "study").iterdir()}
-    assert again.pop("README.md").replace(b"low_data study", b"low_data runs") == before.pop("README.md")
-    assert again == before
     (tmp_path / "study" / "notes.md").write_text("One run was *repeated*.\n")
     (tmp_path / "study" / "plan.md").write_text("# Plan\n")
-    assert report("table=low_data", "study", "--output", "study")[0] == 0
-    extended = (tmp_path / "study" / "README.md").read_text()
-    assert "\n\nOne run was *repeated*.\n\nBeside this page: [plan.md](plan.md).\n\n" in extended
+    assert report("table=low_data", "study", "--output", "study", "--html", "page.html")[0] == 0
+    again = {name: (tmp_path / "study" / name).read_bytes() for name in names}
+    page = again.pop("README.md").decode().replace("low_data study", "low_data runs")
+    notes = "\n\nOne run was *repeated*.\n\nBeside this page: [plan.md](plan.md)."
+    assert notes in page
+    assert page.replace(notes, "") == before.pop("README.md").decode()
+    assert again == before
 
 
 def test_only_the_weights_of_the_table_count(report, low_data, tmp_path):
@@ -142,16 +142,14 @@ def test_mistakes(report, low_data, tmp_path):
         (["table=low_date", "runs"], "did you mean low_data"),
         (["nowhere"], "there is no folder nowhere"),
         (["runs", "source=file"], "did you mean files"),
-        (["runs", "--output", "/dev/null/a"], "/dev/null/a"),
         (["table=1", "runs", "recipe.epoch=3"], "recipe.epoch"),
     ):
         status, _, complaint = report(*arguments)
         assert (status, complaint.count("\n")) == (2, 1), complaint
         assert named in complaint
-    for damage in ("[]\n", '{"test_top1_error": 3}\n', "\x00"):
-        (place / "metrics.jsonl").write_text(damage)
-        status, out, complaint = report("table=low_data", "runs")
-        assert (status, "metrics.jsonl" in complaint, "Baseline" in out) == (2, True, True)
+    (place / "metrics.jsonl").write_text("[]\n")
+    status, out, complaint = report("table=low_data", "runs")
+    assert (status, "metrics.jsonl" in complaint, "Baseline" in out) == (2, True, True)
 
 
 @pytest.mark.slow

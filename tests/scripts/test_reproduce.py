@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from functools import partial
 
@@ -120,16 +119,6 @@ def test_no_slurm_is_one_sentence(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_at_once_train_every_run_once(tmp_path):
-    overrides = ("table=7", "preset=quick", *TINY, f"output={tmp_path}")
-    both = [Command("scripts/reproduce.py", *overrides) for _ in range(2)]
-    said = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert all(trained_once(job) for job in quick_jobs(tmp_path))
-    assert "running elsewhere" in "".join(said)
-
-
-@pytest.mark.slow
 def test_sigterm_saves_and_the_next_start_resumes(tmp_path):
     overrides = ("table=6", *TINY, "model=pyramidnet8", "recipe=demo", "seeds=1", f"output={tmp_path}", "jobs=2")
     process = Command("scripts/reproduce.py", *overrides)
@@ -144,15 +133,3 @@ def test_sigterm_saves_and_the_next_start_resumes(tmp_path):
     assert reproduce(*overrides).returncode == 0
     for log in logs:  # each epoch was finished by one of the two starts
         assert [log.read_text().count(f"\nepoch {epoch}/12 ") for epoch in range(1, 13)] == [1] * 12
-
-
-@pytest.mark.slow
-def test_printed_commands_fill_the_demo_and_its_evaluation(tmp_path):
-    overrides = ("table=demo", "preset=quick", "source=generate", "model.alpha=3", f"output={tmp_path}")
-    printed = reproduce(*overrides, "launcher=print").stdout.splitlines()
-    assert [shlex.split(line)[1] for line in printed] == ["train.py", "eval_corruption.py"] * 6
-    subprocess.run(
-        ["sh", "-e"], input="\n".join(printed[:2]), cwd=ROOT, text=True, check=True, stdout=subprocess.DEVNULL
-    )
-    assert "1 of 6 runs are done" in reproduce(*overrides, "--status").stdout
-    assert reproduce(*overrides, "launcher=print").stdout.splitlines() == printed[2:]

@@ -74,6 +74,14 @@ def test_a_checkpoint_without_one_of_its_parts_is_one_sentence(trainer, stopped,
         assert str(tmp_path / "run") in refusal(trainer), value
 
 
+@pytest.mark.parametrize("content", [b"", b"hello", {"model": {}}, {"format": 1}])
+def test_other_files_are_named(tmp_path, content):
+    path = tmp_path / "last.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(UserError, match=f"{path} is (truncated or damaged|not a checkpoint of this repository)"):
+        checkpoint.load(path)
+
+
 @pytest.mark.parametrize("count", [80, pytest.param(5000, marks=pytest.mark.slow)])
 def test_damaged_bytes_are_the_same_state_or_one_sentence(tmp_path, tiny_model, count):
     """Bytes flipped, cut out and put in, anywhere."""

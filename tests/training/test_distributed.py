@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.commands import ROOT, Command, python, ranks
+from tests.commands import ROOT, Command, ranks
 
 QUICK = ["recipe.decay_epochs=[]", "recipe.epochs=1", "model.alpha=3"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -83,11 +83,10 @@ def test_a_sweep_on_two_ranks_and_its_evaluation(tmp_path):
     assert "recipe.batch_size=255 cannot be shared evenly by 2 ranks" in refused.stderr
     assert "Traceback" not in refused.stderr
 
-    done = python(*TORCHRUN, "eval.py", f"run={records[0].parent}")
-    assert done.returncode == 0, done.stderr
+    said = on_ranks(2, f"run={records[0].parent}", script="eval.py")
     error = json.loads(records[0].read_text())["best"]["test_top1_error"]
-    assert f"top-1 error {error:.2f}%" in done.stdout
-    assert "360 images" in done.stdout
+    assert f"top-1 error {error:.2f}%" in said
+    assert "360 images" in said
 
 
 def stop_in_the_middle(output, *overrides):

@@ -1,5 +1,4 @@
 import math
-from itertools import permutations
 
 import pytest
 import torch
@@ -32,13 +31,6 @@ def test_the_consistency_of_identical_views_is_zero():
     assert abs(shifted.item()) < 1e-6
     loss = classification_loss(torch.cat([logits] * 3), torch.cat([soft_targets(11, 10)] * 3), views=3)
     assert loss.item() == pytest.approx(F.cross_entropy(logits, soft_targets(11, 10)).item(), abs=1e-5)
-
-
-def test_the_consistency_is_symmetric():
-    views = [draw(6, 4, seed=seed) for seed in range(3)]
-    values = [jensen_shannon(*order).item() for order in permutations(views)]
-    assert values == pytest.approx([values[0]] * 6, rel=1e-6)
-    assert values[0] > 0.05
 
 
 def test_the_consistency_of_certain_and_different_predictions_is_log_3():

@@ -1,6 +1,5 @@
 """What the trainer computes: steps, rates, losses, metrics, and with which methods."""
 
-from functools import partial
 from importlib import import_module
 
 import pytest
@@ -9,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from smoothmix import HideAndSeek, Identity, LabelSmoothing, ManifoldMixup
+from smoothmix import Identity
 from smoothmix.evaluation.classification import evaluate
 from smoothmix.training import checkpoint
 from smoothmix.training.recipe import Settings
@@ -105,41 +104,6 @@ def test_channels_last_is_the_same_network(make_trainer, tiny_model):
     assert all(seen)
     for ours, theirs in zip(plain.model.parameters(), last.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-MANIFOLD_MIXUP = partial(ManifoldMixup, num_classes=4, stages=["1", "2"])
-
-
-def test_the_layers_of_manifold_mixup_belong_to_seed_and_epoch(make_trainer):
-    def layers(name, seed):
-        trainer = make_trainer(name, mixing=MANIFOLD_MIXUP(), epochs=4, settings=Settings(seed=seed))
-        drawn, draw = [], trainer.mixing.draw_layer
-        trainer.mixing.draw_layer = lambda: drawn.append(draw()) or drawn[-1]
-        trainer.fit()
-        return drawn
-
-    first = layers("first", 0)
-    assert layers("again", 0) == first
-    assert layers("other", 1) != first
-    assert first[:6] != first[6:12]
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_manifold_mixup_trains_and_is_not_the_plain_network(make_trainer, precision):
-    settings = Settings(precision=precision, channels_last=precision == "bf16")
-    trainer = make_trainer("mixed", mixing=MANIFOLD_MIXUP(), settings=settings, epochs=1)
-    trainer.fit()
-    plain = make_trainer("plain", settings=settings, epochs=1, mixing=Identity(num_classes=4))
-    plain.fit()
-    assert torch.isfinite(weights_of(trainer)).all()
-    assert not torch.equal(weights_of(trainer), weights_of(plain))
-
-
-@pytest.mark.parametrize("build", [HideAndSeek, LabelSmoothing], ids=lambda build: build.__name__)
-def test_hide_and_seek_and_label_smoothing_train(make_trainer, build):
-    trainer = make_trainer(build.__name__, mixing=build(num_classes=4), epochs=2)
-    history = trainer.fit()
-    assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
 def test_three_views_are_one_network_call_and_count_as_one_image(make_trainer, tiny_data, tiny_model, monkeypatch):

@@ -73,24 +73,6 @@ def test_the_last_line_is_of_the_command_that_failed(table_6, acts):
     assert states[jobs[2]] == ("failed", f"its commands ended, but summary.json is missing; see {jobs[2].log}")
 
 
-def test_a_damaged_record_stops_its_own_run_only(table_6, leave):
-    jobs = table_6(1)
-    leave.summary(jobs[1])
-    jobs[0].directory.mkdir(parents=True)
-    (jobs[0].directory / "summary.json").write_text("{")
-    states, _ = run_locally(jobs)
-    assert [kind for kind, _ in states.values()] == ["failed", "done"]
-    assert "is not a run record; move it away" in states[jobs[0]][1]
-
-
-def test_a_folder_that_cannot_be_written_is_a_failure(table_6, tmp_path, acts):
-    jobs = table_6(1)
-    (tmp_path / "out").write_text("a file")
-    acts({job: ["$FINISH"] for job in jobs})
-    states, _ = run_locally(jobs)
-    assert all(kind == "failed" and f"{tmp_path}/out" in reason for kind, reason in states.values())
-
-
 def meet(tmp_path, number, others):
     """Shell text that waits up to ten seconds for the `others`, and fails without them."""
     wait = " && ".join(f"[ -e {tmp_path}/{other} ]" for other in others)
