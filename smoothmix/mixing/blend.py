@@ -32,7 +32,8 @@ def blend(images: Tensor, targets: Tensor, partner: Tensor, mask: Tensor) -> tup
     mix = mix_on_cpu if may_read(images) else mix_images
     if targets.ndim == 4:
         return mix(images, partner, mask), mix(targets, partner, mask.float())
-    return mix(images, partner, mask), mix_targets(targets, partner, label_weight(mask))
+    targets = mix_targets(targets, partner, label_weight(mask))  # first, while the mask is in the cache
+    return mix(images, partner, mask), targets
 
 
 def mix_images(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ def label_weight(mask: Tensor) -> Tensor:
 def mix_targets(targets: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """Return weight * targets + (1 - weight) * targets[partner] (Eq. 4) for `weight` of shape (N,) or (1,)."""
     weight = weight.view(-1, *[1] * (targets.ndim - 1))
-    return weight * targets + (1 - weight) * targets[partner]
+    return torch.lerp(targets.index_select(0, partner), targets, weight)
 
 
 def to_targets(images: Tensor, labels: Tensor, num_classes: int, ignore_index: int = -100) -> Tensor:

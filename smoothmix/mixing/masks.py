@@ -38,9 +38,8 @@ def gaussian_mask(size: tuple[int, int], center: tuple[Number, Number], sigma: N
             or a tensor that is not of shape (N,).
     """
     _check_not_negative("sigma", sigma)
-    offset_y, offset_x, (width,) = _prepare(size, center, [("sigma", sigma)])
-    width = width.clamp_min(_TINY)
-    return _outer(torch.exp(-0.5 * (offset_y / width) ** 2), torch.exp(-0.5 * (offset_x / width) ** 2))
+    offset, (width,) = _prepare(size, center, [("sigma", sigma)])
+    return _outer(size, torch.exp(-0.5 * (offset / width.clamp_min(_TINY)) ** 2))
 
 
 def square_mask(size: tuple[int, int], center: tuple[Number, Number], sigma: Number, k: Number) -> Tensor:
@@ -65,15 +64,10 @@ def square_mask(size: tuple[int, int], center: tuple[Number, Number], sigma: Num
     """
     _check_not_negative("sigma", sigma)
     _check_not_negative("k", k)
-    offset_y, offset_x, (side, fraction) = _prepare(size, center, [("sigma", sigma), ("k", k)])
-    ramp = 2 * fraction * side
-
-    def profile(offset: Tensor) -> Tensor:
-        inside = side / 2 - offset.abs()
-        soft = (0.5 + inside / ramp.clamp_min(_TINY)).clamp(0, 1)
-        return torch.where(ramp > _TINY, soft, (inside > 0).float())
-
-    return _outer(profile(offset_y), profile(offset_x))
+    offset, (side, fraction) = _prepare(size, center, [("sigma", sigma), ("k", k)])
+    ramp, inside = 2 * fraction * side, side / 2 - offset.abs()
+    soft = (0.5 + inside / ramp.clamp_min(_TINY)).clamp(0, 1)
+    return _outer(size, torch.where(ramp > _TINY, soft, (inside > 0).float()))
 
 
 def box_mask(size: tuple[int, int], center: tuple[Number, Number], sides: tuple[Number, Number]) -> Tensor:
@@ -96,16 +90,17 @@ def box_mask(size: tuple[int, int], center: tuple[Number, Number], sides: tuple[
     """
     _check_not_negative("the box height", sides[0])
     _check_not_negative("the box width", sides[1])
-    offset_y, offset_x, (height, width) = _prepare(
-        size, center, [("the box height", sides[0]), ("the box width", sides[1])]
-    )
-    return _outer((offset_y.abs() < height / 2).float(), (offset_x.abs() < width / 2).float())
+    offset, lengths = _prepare(size, center, [("the box height", sides[0]), ("the box width", sides[1])])
+    return _outer(size, (offset.abs() < _both(*lengths) / 2).float())
 
 
 def _prepare(
     size: tuple[int, int], center: tuple[Number, Number], lengths: list[tuple[str, Number]]
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return the pixels' offsets from the centre along y and x, and `lengths` in shapes that broadcast with them."""
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the pixels' offsets from the centre, and `lengths` in shapes that broadcast with them.
+
+    The offsets along y and along x are (N, 2, max(H, W)): one operation does for both.
+    """
     for side in size:
         if not isinstance(side, int) or side < 1:
             raise ValueError(f"size must be (H, W) in whole pixels, but got {tuple(size)}: pass images.shape[-2:].")
@@ -113,19 +108,24 @@ def _prepare(
     devices = [value.device for _, value in named if isinstance(value, Tensor)]
     device = devices[0] if devices else None
     y, x, *rest = (_as_column(name, value, device) for name, value in named)
-    return _pixel_positions(size[0], device) - y, _pixel_positions(size[1], device) - x, rest
+    positions = torch.arange(max(size), dtype=torch.float32, device=device) + 0.5
+    return positions - _both(y, x), rest
+
+
+def _both(along_y: Tensor, along_x: Tensor) -> Tensor:
+    return torch.cat(torch.broadcast_tensors(along_y, along_x), dim=-2)
 
 
 def _as_column(name: str, value: Number, device: torch.device | None) -> Tensor:
-    """Return float32 (N, 1) for a tensor (N,), and (1,) for a number, to broadcast with positions along one side."""
+    """Return float32 (N, 1, 1) for a tensor (N,), and (1, 1) for a number, to broadcast with positions along sides."""
     if isinstance(value, Tensor):
         if value.ndim > 1:
             raise ValueError(f"{name} has shape {tuple(value.shape)}: pass a number or one per sample, shape (N,).")
-        return value.float()[..., None]
+        return value.float()[..., None, None]
     if not math.isfinite(value):
         raise ValueError(f"{name} is {value}: pass a finite number of pixels.")
     # full, not tensor: it fills on the device, where a copy from the host could not be captured in a CUDA graph.
-    return torch.full((1,), float(value), dtype=torch.float32, device=device)
+    return torch.full((1, 1), float(value), dtype=torch.float32, device=device)
 
 
 def _check_not_negative(name: str, value: Number) -> None:
@@ -133,11 +133,8 @@ def _check_not_negative(name: str, value: Number) -> None:
         raise ValueError(f"{name} is {value}: it is a length and must be 0 or more.")
 
 
-def _pixel_positions(length: int, device: torch.device | None) -> Tensor:
-    return torch.arange(length, dtype=torch.float32, device=device) + 0.5
-
-
-def _outer(profile_y: Tensor, profile_x: Tensor) -> Tensor:
-    """Return the product of two profiles (Eq. 6): (H, W) from (H,) and (W,); (N, 1, H, W) where one has a batch."""
-    mask = profile_y[..., :, None] * profile_x[..., None, :]
+def _outer(size: tuple[int, int], profiles: Tensor) -> Tensor:
+    """Return the product of two profiles (Eq. 6): (H, W) from (2, max(H, W)); (N, 1, H, W) where they have a batch."""
+    along_y, along_x = profiles.unbind(-2)
+    mask = along_y[..., : size[0], None] * along_x[..., None, : size[1]]
     return mask if mask.ndim == 2 else mask.unsqueeze(1)

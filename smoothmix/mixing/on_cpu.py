@@ -1,9 +1,11 @@
-"""Eq. 3 on a CPU, where a mask may be looked at first: passes over memory that it does not need are left out."""
+"""`mix_images` on a CPU, where values may be read: the same bits in fewer passes over memory."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
+
+LARGE = 2**14  # values of an image from which on calls for it alone cost less than the passes that they save
 
 
 def may_read(tensor: Tensor) -> bool:
@@ -12,45 +14,65 @@ def may_read(tensor: Tensor) -> bool:
 
 
 def mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
-    """Return what `smoothmix.mixing.blend.mix_images` does, bit for bit; all of one dtype."""
-    low, high = (float(end) for end in mask.aminmax())
-    hard, one_for_all = _is_hard(mask[:1]) and _is_hard(mask), len(mask) == 1
-    if hard and one_for_all:
-        hole = _box(mask == 0)
-        if not bool(mask[hole].any()):  # a rectangle of the partner, or nothing, and the image itself around it
-            mixed = images.clone()
-            torch.index_select(images[hole], 0, partner, out=mixed[hole])
-            return mixed
-    # Into a tensor of our own: index_select itself would lose the memory format.
-    mixed = torch.index_select(images, 0, partner, out=torch.empty_like(images))
-    if hard:
-        return torch.where(mask == 1, images, mixed, out=mixed)
-    box = _box(mask != 0) if one_for_all and low == 0 else (...,)
-    images, others, mask = images[box], mixed[box], mask[box]
-    zeros = low == 0 and float(mask.amin()) == 0
-    blended = torch.lerp(others, images, mask) if zeros else others.lerp_(images, mask)
-    if high == 1:
-        own = mask == 1
-        box = _box(own) if one_for_all else (...,)
-        torch.where(own[box], images[box], blended[box], out=blended[box])
-    if zeros:
-        torch.where(mask == 0, others, blended, out=others)
+    """Return what `mix_images` does, bit for bit, for a mask in the dtype of `images`."""
+    mixed = torch.empty_like(images)  # index_select itself would lose the memory format
+    _mix(mixed, images, images, partner, mask)
     return mixed
 
 
-def _is_hard(mask: Tensor) -> bool:
-    """Whether all values of a mask are 0 or 1."""
-    return torch.equal(mask, mask.round())
+def _mix(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor) -> None:
+    """Write the blend of `own` and `images[partner]` into `out`."""
+    least, most = (end.item() for end in mask.aminmax())
+    soft, large = least > 0 and most < 1, own[0].numel() >= LARGE
+    if least == 1:
+        out.copy_(own)
+    elif large and soft:  # in one pass
+        for i, j in enumerate(partner.tolist()):
+            torch.lerp(images[j], own[i], mask[i % len(mask)], out=out[i])
+    elif large and len(mask) > 1:
+        for i in range(len(mask)):
+            one = slice(i, i + 1)
+            _mix(out[one], own[one], images, partner[one], mask[one])
+    elif soft:
+        torch.index_select(images, 0, partner, out=out).lerp_(own, mask)
+    elif len(mask) > 1 or most == 0:
+        torch.index_select(images, 0, partner, out=out)
+        _lerp_and_copy(out, own, mask)
+    else:
+        _mix_boxes(out, own, images, partner, mask.expand_as(own[:1, :1]))
 
 
-def _box(there: Tensor) -> tuple[Any, ...]:
-    """Return the slices of an image that hold all true values of (1, 1, H or 1, W or 1)."""
-    return (..., _extent(there[0, 0].any(dim=1)), _extent(there[0, 0].any(dim=0)))
+def _mix_boxes(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor) -> None:
+    """The same for one mask (1, 1, H, W), neither 0 nor 1 everywhere, but in places, which often fill or frame a box."""
+    least = [mask.amin(dim=dim).flatten().tolist() for dim in (3, 2)]  # of the rows, of the columns
+    hole = _box([[value < 1 for value in side] for side in least])
+    if mask[hole].amax().item() == 0:
+        out.copy_(own)
+        torch.index_select(images[hole], 0, partner, out=out[hole])
+        return
+    torch.index_select(images, 0, partner, out=out)
+    most = [mask.amax(dim=dim).flatten().tolist() for dim in (3, 2)]
+    patch = _box([[value > 0 for value in side] for side in most])
+    if mask[patch].amin().item() == 0:
+        _lerp_and_copy(out[patch], own[patch], mask[patch])
+        return
+    out[patch].lerp_(own[patch], mask[patch])
+    core = _box([[value == 1 for value in side] for side in most])
+    if (mask[core] == 1).all():
+        out[core].copy_(own[core])
+    else:
+        torch.where(mask[core] == 1, own[core], out[core], out=out[core])
 
 
-def _extent(there: Tensor) -> slice:
-    """Return from where to where a row of booleans is true; one alone stands for all of a constant dimension."""
-    values = there.tolist()
-    if True not in values:
-        return slice(0)
-    return slice(values.index(True), len(values) - values[::-1].index(True)) if len(values) > 1 else slice(None)
+def _box(sides: list[list[bool]]) -> tuple[Any, ...]:
+    """Return the slices of an image that hold every true row and every true column."""
+    spans = (
+        slice(there.index(True), len(there) - there[::-1].index(True)) if True in there else slice(0) for there in sides
+    )
+    return (..., *spans)
+
+
+def _lerp_and_copy(others: Tensor, own: Tensor, mask: Tensor) -> None:
+    """Write `mix_pair` into `others`."""
+    torch.where(mask == 0, others, torch.lerp(others, own, mask), out=others)
+    torch.where(mask == 1, own, others, out=others)

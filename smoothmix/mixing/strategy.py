@@ -103,7 +103,9 @@ class Strategy:
     def uniform(self, n: int, low: float, high: float, device: torch.device | str) -> Tensor:
         """Draw `n` numbers from U(low, high), float32 (n,)."""
         numbers = torch.rand(n, dtype=torch.float32, device=device, **self._source)
-        return numbers if (low, high) == (0, 1) else numbers.mul_(high - low).add_(low)
+        if high - low != 1:
+            numbers.mul_(high - low)
+        return numbers.add_(low) if low else numbers
 
     def whole(self, n: int, below: int, device: torch.device | str) -> Tensor:
         """Draw `n` whole numbers from 0 to `below` - 1, int64 (n,)."""
