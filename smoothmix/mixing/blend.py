@@ -111,6 +111,11 @@ def to_targets(images: Tensor, labels: Tensor, num_classes: int, ignore_index: i
         return labels.float()
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"class indices are {labels.dtype}: convert them with labels.long().")
+    if labels.ndim == 1 and may_read(labels) and len(labels):
+        least, most = (end.item() for end in labels.aminmax())
+        if least >= 0 and most < num_classes:
+            targets = torch.zeros(len(labels), num_classes, dtype=torch.float32, device=labels.device)
+            return targets.scatter_(1, labels.long()[:, None], 1)
     # A comparison, not torch.nn.functional.one_hot, which reads the labels on the host.
     classes = torch.arange(num_classes, device=labels.device).view(-1, *[1] * (labels.ndim - 1))
     labels = labels.long()  # a uint8 map of 156 would equal an ignore_index of -100

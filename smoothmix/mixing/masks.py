@@ -38,8 +38,9 @@ def gaussian_mask(size: tuple[int, int], center: tuple[Number, Number], sigma: N
             or a tensor that is not of shape (N,).
     """
     _check_not_negative("sigma", sigma)
-    offset, (width,) = _prepare(size, center, [("sigma", sigma)])
-    return _outer(size, torch.exp(-0.5 * (offset / width.clamp_min(_TINY)) ** 2))
+    offset_y, offset_x, (width,) = _prepare(size, center, [("sigma", sigma)])
+    width = width.clamp_min(_TINY)
+    return _outer(torch.exp(-0.5 * (offset_y / width) ** 2), torch.exp(-0.5 * (offset_x / width) ** 2))
 
 
 def square_mask(size: tuple[int, int], center: tuple[Number, Number], sigma: Number, k: Number) -> Tensor:
@@ -64,10 +65,14 @@ def square_mask(size: tuple[int, int], center: tuple[Number, Number], sigma: Num
     """
     _check_not_negative("sigma", sigma)
     _check_not_negative("k", k)
-    offset, (side, fraction) = _prepare(size, center, [("sigma", sigma), ("k", k)])
-    ramp, inside = 2 * fraction * side, side / 2 - offset.abs()
-    soft = (0.5 + inside / ramp.clamp_min(_TINY)).clamp(0, 1)
-    return _outer(size, torch.where(ramp > _TINY, soft, (inside > 0).float()))
+    offset_y, offset_x, (side, fraction) = _prepare(size, center, [("sigma", sigma), ("k", k)])
+    ramp, half_side = 2 * fraction * side, side / 2
+    at_edge, ramp = (ramp > _TINY).float() / 2, ramp.clamp_min(_TINY)  # a step is 0 at its edge
+
+    def profile(offset: Tensor) -> Tensor:
+        return (at_edge + (half_side - offset.abs()) / ramp).clamp(0, 1)
+
+    return _outer(profile(offset_y), profile(offset_x))
 
 
 def box_mask(size: tuple[int, int], center: tuple[Number, Number], sides: tuple[Number, Number]) -> Tensor:
@@ -90,17 +95,16 @@ def box_mask(size: tuple[int, int], center: tuple[Number, Number], sides: tuple[
     """
     _check_not_negative("the box height", sides[0])
     _check_not_negative("the box width", sides[1])
-    offset, lengths = _prepare(size, center, [("the box height", sides[0]), ("the box width", sides[1])])
-    return _outer(size, (offset.abs() < _both(*lengths) / 2).float())
+    offset_y, offset_x, (height, width) = _prepare(
+        size, center, [("the box height", sides[0]), ("the box width", sides[1])]
+    )
+    return _outer((offset_y.abs() < height / 2).float(), (offset_x.abs() < width / 2).float())
 
 
 def _prepare(
     size: tuple[int, int], center: tuple[Number, Number], lengths: list[tuple[str, Number]]
-) -> tuple[Tensor, list[Tensor]]:
-    """Return the pixels' offsets from the centre, and `lengths` in shapes that broadcast with them.
-
-    The offsets along y and along x are (N, 2, max(H, W)): one operation does for both.
-    """
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return the pixels' offsets from the centre along y and x, and `lengths` in shapes that broadcast with them."""
     for side in size:
         if not isinstance(side, int) or side < 1:
             raise ValueError(f"size must be (H, W) in whole pixels, but got {tuple(size)}: pass images.shape[-2:].")
@@ -108,24 +112,21 @@ def _prepare(
     devices = [value.device for _, value in named if isinstance(value, Tensor)]
     device = devices[0] if devices else None
     y, x, *rest = (_as_column(name, value, device) for name, value in named)
-    positions = torch.arange(max(size), dtype=torch.float32, device=device) + 0.5
-    return positions - _both(y, x), rest
-
-
-def _both(along_y: Tensor, along_x: Tensor) -> Tensor:
-    return torch.cat(torch.broadcast_tensors(along_y, along_x), dim=-2)
+    along_y = _pixel_positions(size[0], device)
+    along_x = along_y if size[0] == size[1] else _pixel_positions(size[1], device)
+    return along_y - y, along_x - x, rest
 
 
 def _as_column(name: str, value: Number, device: torch.device | None) -> Tensor:
-    """Return float32 (N, 1, 1) for a tensor (N,), and (1, 1) for a number, to broadcast with positions along sides."""
+    """Return float32 (N, 1) for a tensor (N,), and (1,) for a number, to broadcast with positions along one side."""
     if isinstance(value, Tensor):
         if value.ndim > 1:
             raise ValueError(f"{name} has shape {tuple(value.shape)}: pass a number or one per sample, shape (N,).")
-        return value.float()[..., None, None]
+        return value.float().unsqueeze(-1)
     if not math.isfinite(value):
         raise ValueError(f"{name} is {value}: pass a finite number of pixels.")
     # full, not tensor: it fills on the device, where a copy from the host could not be captured in a CUDA graph.
-    return torch.full((1, 1), float(value), dtype=torch.float32, device=device)
+    return torch.full((1,), float(value), dtype=torch.float32, device=device)
 
 
 def _check_not_negative(name: str, value: Number) -> None:
@@ -133,8 +134,11 @@ def _check_not_negative(name: str, value: Number) -> None:
         raise ValueError(f"{name} is {value}: it is a length and must be 0 or more.")
 
 
-def _outer(size: tuple[int, int], profiles: Tensor) -> Tensor:
-    """Return the product of two profiles (Eq. 6): (H, W) from (2, max(H, W)); (N, 1, H, W) where they have a batch."""
-    along_y, along_x = profiles.unbind(-2)
-    mask = along_y[..., : size[0], None] * along_x[..., None, : size[1]]
+def _pixel_positions(length: int, device: torch.device | None) -> Tensor:
+    return torch.arange(length, dtype=torch.float32, device=device) + 0.5
+
+
+def _outer(profile_y: Tensor, profile_x: Tensor) -> Tensor:
+    """Return the product of two profiles (Eq. 6): (H, W) from (H,) and (W,); (N, 1, H, W) where one has a batch."""
+    mask = profile_y.unsqueeze(-1) * profile_x.unsqueeze(-2)
     return mask if mask.ndim == 2 else mask.unsqueeze(1)

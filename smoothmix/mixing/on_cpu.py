@@ -1,4 +1,4 @@
-"""`mix_images` on a CPU, where values may be read: the same bits in fewer passes over memory."""
+"""Eq. 3 on a CPU, where a mask may be looked at first: passes over memory that it does not need are left out."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def may_read(tensor: Tensor) -> bool:
 
 
 def mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
-    """Return what `mix_images` does, bit for bit, for a mask in the dtype of `images`."""
+    """Return what `smoothmix.mixing.blend.mix_images` does, bit for bit; all of one dtype."""
     mixed = torch.empty_like(images)  # index_select itself would lose the memory format
     _mix(mixed, images, images, partner, mask)
     return mixed
@@ -23,7 +23,7 @@ def mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
 def _mix(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor) -> None:
     """Write the blend of `own` and `images[partner]` into `out`."""
     least, most = (end.item() for end in mask.aminmax())
-    soft, large = least > 0 and most < 1, own[0].numel() >= LARGE
+    soft, large = least > 0 and most < 1, own.numel() >= LARGE * len(own)
     if least == 1:
         out.copy_(own)
     elif large and soft:  # in one pass
@@ -43,8 +43,9 @@ def _mix(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor
 
 
 def _mix_boxes(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor) -> None:
-    """The same for one mask (1, 1, H, W), neither 0 nor 1 everywhere, but in places, which often fill or frame a box."""
-    least = [mask.amin(dim=dim).flatten().tolist() for dim in (3, 2)]  # of the rows, of the columns
+    """The same for one mask (1, 1, H, W) that has zeros or ones, which often fill a box or surround one."""
+    # the least value of each row and of each column
+    least = [mask.amin(dim=dim).flatten().tolist() for dim in (3, 2)]
     hole = _box([[value < 1 for value in side] for side in least])
     if mask[hole].amax().item() == 0:
         out.copy_(own)
@@ -58,7 +59,7 @@ def _mix_boxes(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: 
         return
     out[patch].lerp_(own[patch], mask[patch])
     core = _box([[value == 1 for value in side] for side in most])
-    if (mask[core] == 1).all():
+    if mask[core].numel() and mask[core].amin().item() == 1:
         out[core].copy_(own[core])
     else:
         torch.where(mask[core] == 1, own[core], out[core], out=out[core])
@@ -66,13 +67,14 @@ def _mix_boxes(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: 
 
 def _box(sides: list[list[bool]]) -> tuple[Any, ...]:
     """Return the slices of an image that hold every true row and every true column."""
-    spans = (
-        slice(there.index(True), len(there) - there[::-1].index(True)) if True in there else slice(0) for there in sides
-    )
-    return (..., *spans)
+    return (..., *map(_span, sides))
+
+
+def _span(side: list[bool]) -> slice:
+    return slice(side.index(True), len(side) - side[::-1].index(True)) if True in side else slice(0)
 
 
 def _lerp_and_copy(others: Tensor, own: Tensor, mask: Tensor) -> None:
-    """Write `mix_pair` into `others`."""
+    """Write what `mix_pair` returns into `others`."""
     torch.where(mask == 0, others, torch.lerp(others, own, mask), out=others)
     torch.where(mask == 1, own, others, out=others)

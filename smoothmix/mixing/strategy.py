@@ -90,8 +90,8 @@ class Strategy:
         n = images.shape[0] if self.per_sample else 1  # len() would be frozen by a compiler
         height, width = images.shape[-2:]
         mask = self.sample(n, (height, width), images.device)
-        tails = self.uniform(n, 0, 1, images.device) >= self.p
-        return mask if self.p == 1 else mask.masked_fill(tails.view(-1, 1, 1, 1), 1)
+        coin = self.uniform(n, 0, 1, images.device)
+        return mask if self.p == 1 else mask.masked_fill((coin >= self.p).view(-1, 1, 1, 1), 1)
 
     def draw_partner(self, images: Tensor) -> Tensor:
         """Draw a permutation of the batch, int64 (N,): the partner of every image, which may be itself."""

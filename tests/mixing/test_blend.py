@@ -5,11 +5,12 @@ from importlib import import_module
 import pytest
 import torch
 
-from smoothmix import CutMix, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS, box_mask
+from smoothmix import CutMix, Identity, LabelSmoothing, Mixup, SmoothMixC, SmoothMixS
 from smoothmix.mixing.blend import blend, label_weight, mix_images, to_targets
 from smoothmix.mixing.on_cpu import _box
 from tests.mixing.strategies import ALL, seeded
 
+ON_CPU = import_module("smoothmix.mixing.on_cpu")
 BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
 
 
@@ -145,8 +146,10 @@ def same_bits(left, right):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("large", [0, 2**30])
 @pytest.mark.parametrize("method", [CutMix, Mixup, SmoothMixC, SmoothMixS])
-def test_the_same_bits_as_on_a_gpu(method, per_sample, memory_format, dtype):
+def test_the_same_bits_as_on_a_gpu(method, large, per_sample, memory_format, dtype, monkeypatch):
+    monkeypatch.setattr(ON_CPU, "LARGE", large)
     images = awkward_images(dtype, 6).contiguous(memory_format=memory_format)
     partner = torch.tensor([3, 1, 5, 0, 2, 4])
     before = images.clone()
@@ -171,7 +174,18 @@ def test_constant_masks(shape, value):
     assert same_bits(mixed, mix_images(images, partner, mask))
 
 
+@pytest.mark.parametrize("large", [0, 2**30])
+@pytest.mark.parametrize("samples", [1, 6])
+def test_masks_whose_zeros_and_ones_fill_no_box(samples, large, monkeypatch):
+    monkeypatch.setattr(ON_CPU, "LARGE", large)
+    images, partner, draw = awkward_images(torch.float32, 6), torch.tensor([3, 1, 5, 0, 2, 4]), seeded()
+    for values in ((0.0, 1.0), (0.0, 0.4), (0.4, 1.0), (0.0, 0.4, 1.0)):
+        mask = torch.tensor(values)[torch.randint(len(values), (samples, 1, 9, 7), generator=draw)]
+        mask[:, :, :2, 3:] = values[0]
+        mixed, _ = blend(images, torch.eye(6), partner, mask)
+        assert same_bits(mixed, mix_images(images, partner, mask))
+
+
 def test_the_box_holds_what_is_true_and_no_more():
-    mask = box_mask((20, 30), (torch.tensor([6.0]), torch.tensor([10.0])), (4, 6))
-    assert _box(mask == 1) == (..., slice(4, 8), slice(7, 13))
-    assert _box(mask == 2) == (..., slice(0), slice(0))
+    assert _box([[False, True, False, True], [True, False]]) == (..., slice(1, 4), slice(0, 1))
+    assert _box([[False], [True]]) == (..., slice(0), slice(0, 1))
