@@ -143,7 +143,8 @@ def test_every_cell_of_the_tour_runs(monkeypatch, capsys):
             exec(compile("".join(cell["source"]), f"tour.ipynb, {cell['id']}", "exec"), names)
     assert len(shown) == 2
     assert all(png.startswith(b"\x89PNG") for png in shown)
-    assert [entry.law for entry in names["report"].entries if entry.verdict == "FAIL"] == ["label_weight", "rounding"]
+    failed = [entry.law for entry in names["report"].entries if entry.verdict == "FAIL"]
+    assert failed == ["label_weight", "dense", "rounding"]
     assert names["record"].error("last") < 90
     printed = capsys.readouterr().out
     assert "step 10: loss" in printed

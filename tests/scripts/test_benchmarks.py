@@ -44,7 +44,7 @@ def test_a_step_is_timed_without_hydra_and_others_and_profiled_afterwards(tmp_pa
     assert [row["what"].removeprefix(group) for row in record["rows"]] == [", fp32", ", bf16,channels_last,untuned"]
     assert all(len(row[side]) == 3 and min(row[side]) > 0 for row in record["rows"] for side in ("ours", "theirs"))
     assert timing.table([record]) in done.stdout
-    assert "aten::linear" in (tmp_path / "operations.txt").read_text()
+    assert "aten::" in (tmp_path / "operations.txt").read_text()
 
 
 @pytest.mark.slow
