@@ -220,9 +220,7 @@ def test_the_package_without_the_clone_says_where_the_networks_are(exported, tmp
         (tmp_path / "models.py").write_text("x = 1\n")
     load = f"smoothmix.load_pretrained({str(exported)!r})"
     script = f"import smoothmix\ntry:\n    {load}\nexcept Exception as error:\n    print(error)"
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-c", script]
-    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
+    said = python("-c", script, folder=tmp_path, PYTHONPATH=tmp_path).stdout
     assert said.startswith("the networks are in the repository, not in the installed package: put a clone of it first")
 
 

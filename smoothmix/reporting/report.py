@@ -37,7 +37,6 @@ AVERAGES = {
     "by_category": "mean of the categories", "mce": "mCE", "relative_mce": "relative mCE",
 }  # fmt: skip
 TITLES = {TOP1: ("top-1 error (%)", ".2f"), **MEASURES}
-TOP5_FROM = 6  # classes, below which a top-5 error says nothing: chance alone makes it 0
 
 
 @dataclass

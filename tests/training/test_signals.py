@@ -52,10 +52,7 @@ class Hanging:
     """Evaluation batches of which the first never comes."""
 
     def __init__(self, batches):
-        self.batches = batches
-
-    def __len__(self):
-        return len(self.batches)
+        self.batches, self.pieces = batches, batches.pieces
 
     def __iter__(self):
         return hang_at(0, self.batches)
