@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch._inductor.config
 from torch import nn
 
 from smoothmix import CutMix, Cutout, ManifoldMixup, Mixup, SmoothMixC
@@ -69,8 +70,8 @@ def test_compiled_around_a_gamma_draw(method, per_sample):
 
 
 @pytest.mark.slow
-def test_the_default_backend(monkeypatch):
-    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
+@torch._inductor.config.patch(fallback_random=True)
+def test_the_default_backend():
     torch.compiler.reset()
     strategy = SmoothMixC(num_classes=4, p=0.5)
     compiled = torch.compile(strategy)
