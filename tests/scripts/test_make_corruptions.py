@@ -78,9 +78,9 @@ def test_the_published_layout_holds_the_generated_images(made):
             assert torch.equal(found, expected), (name, severity)
 
 
-def children(pid):
-    """The living processes that `pid` started."""
-    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
+def children(pid, *options):
+    """The living processes that `pid` started, as `options` of pgrep choose among them."""
+    listed = subprocess.run(["pgrep", "-P", str(pid), *options], capture_output=True, text=True).stdout
     return [int(child) for child in listed.split()]
 
 
@@ -93,7 +93,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, capsys, tmp_pat
     folder = tmp_path / "DIGITS-C"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     process = subprocess.Popen(command(folder), cwd=ROOT, env=ENVIRONMENT, **pipes)
-    wait_until(lambda: children(process.pid))
+    wait_until(lambda: children(process.pid, "-f", "spawn_main"))
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C, as its worker imports
     out, complaint = process.communicate(timeout=30)
     assert (process.returncode, out, [line for line in complaint.splitlines() if "corruptions:" not in line]) == (
