@@ -33,8 +33,11 @@ GROUPS = ("dataset", "model", "mixing")
 # keys of a group that other groups and the run directory read, and that are not arguments of its _target_
 READ_BY_OTHERS: dict[str, set[str]] = {"dataset": {"mix_p", "cutout_size"}, "model": set(), "mixing": set()}
 # arguments that the program supplies itself
-SUPPLIED: dict[str, set[str]] = {"dataset": {"seed"}, "model": {"num_classes"}, "mixing": {"num_classes", "generator"}}
-SUPPLIED["mixing"].add("ignore_index")  # of label maps, which no data set here has
+SUPPLIED: dict[str, set[str]] = {
+    "dataset": {"seed"},
+    "model": {"num_classes"},
+    "mixing": {"num_classes", "generator", "ignore_index"},  # the last is of label maps, which no data set here has
+}
 # whose exported names a _target_ may be: a stranger's file can run nothing else
 EXPORTED_BY = {"dataset": "datasets", "model": "models", "mixing": "smoothmix"}
 # what older runs called what is exported under another name now
