@@ -10,6 +10,8 @@ import signal
 
 def main(composed):
     """Compose, build, train, and write the run's record; return its directory."""
+    from dataclasses import replace
+
     import torch
 
     from smoothmix.config import build
@@ -20,9 +22,11 @@ def main(composed):
     from smoothmix.utils.distributed import init_distributed
 
     config = check(composed)
-    directory, recipe = run_dir.run_directory(config), config.recipe
+    run_dir.check_names(config)
     ranks = init_distributed(config.device, config.timeout)
     data = build.dataset(config)
+    config = replace(config, recipe=config.recipe.fitted(data.sizes["train"]))
+    directory, recipe = run_dir.run_directory(config), config.recipe
     if ranks.any(run_dir.is_finished(directory, data.fingerprint)):
         if ranks.is_main:
             print(f"{directory} is finished; delete it to train again")

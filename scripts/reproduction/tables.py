@@ -170,6 +170,8 @@ def table_runs(
             of_row += scaled["overrides"][_checked(*of_row).dataset.name]
         of_row += overrides
         config = _checked(*of_row)
+        if not config.recipe.epochs:  # it would be another run directory
+            raise UserError(f"recipe={config.recipe.name} chooses by the images; give recipe.epochs and batch_size")
         names = config.dataset.name, config.model.name, config.method, config.recipe.name, config_hash(config)
         for seed in range(seeds or scaled.get("seeds", row.seeds or table.seeds)):
             seeded = replace(config, seed=seed)

@@ -1,7 +1,7 @@
 """The recipe of a run, and how it is executed."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -17,7 +17,8 @@ class Recipe:
     """SGD with momentum and step decay (sec. 4.1.1).
 
     Epochs are counted from 0: `decay_epochs` are the epochs at whose start the learning rate is multiplied by
-    `decay_factor`, so ``[75, 150, 225]`` is "decayed every 75 of 300 epochs". `batch_size` is the global one.
+    `decay_factor`, so ``[75, 150, 225]`` is "decayed every 75 of 300 epochs". `batch_size` is the global one. Both it and
+    `epochs` may be 0 until `fitted`.
     """
 
     name: str
@@ -30,6 +31,18 @@ class Recipe:
     nesterov: bool = True
     weight_decay: float = 1e-4
 
+    def fitted(self, images: int) -> "Recipe":
+        """Return the recipe for so many training images, with `epochs` and `batch_size` chosen by them if both are 0.
+
+        A batch is the largest power of 2 within a 16th of them, 8 to 64; 10 to 60 epochs come to about 1,000 steps, and
+        the learning rate decays after half and three quarters of them. Not tuned.
+        """
+        if self.epochs or self.batch_size:
+            return self
+        batch_size = min(max(8, 2 ** (images // 16).bit_length() // 2), 64)
+        epochs = min(max(10, round(1000 * batch_size / images)), 60)
+        return replace(self, batch_size=batch_size, epochs=epochs, decay_epochs=[epochs // 2, epochs * 3 // 4])
+
     def learning_rate(self, epoch: int) -> float:
         """Return the learning rate of `epoch` (from 0)."""
         decays = sum(epoch >= decay_epoch for decay_epoch in self.decay_epochs)
@@ -37,8 +50,9 @@ class Recipe:
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
-        _at_least("recipe.epochs", self.epochs, 1)
-        _at_least("recipe.batch_size", self.batch_size, 1)
+        if self.epochs or self.batch_size:
+            _at_least("recipe.epochs", self.epochs, 1)
+            _at_least("recipe.batch_size", self.batch_size, 1)
         _positive("recipe.lr", self.lr)
         _positive("recipe.decay_factor", self.decay_factor)
         _at_least("recipe.weight_decay", self.weight_decay, 0)

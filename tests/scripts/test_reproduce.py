@@ -102,6 +102,7 @@ def test_print_gives_the_commands_alone(tmp_path):
         (("table=demo", "-m"), "cannot use -m: overrides are KEY=VALUE, and --status; see --help"),
         (("table=demo", "model.dept=3"), "unknown key model.dept; did you mean depth?"),
         (("table=demo", "recipe.lr=-1"), "recipe.lr must"),
+        (("table=demo", "recipe=finetune"), "recipe=finetune chooses by the images; give recipe.epochs"),
         (("table=1", "dataset.root=/nowhere"), "CIFAR-100 is not complete: there is no /nowhere/"),
     ],
 )

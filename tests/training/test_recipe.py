@@ -1,4 +1,5 @@
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +47,18 @@ def test_every_recipe_file_is_valid():
     assert names > set(SCHEDULES)
     for name in names:
         written(name)
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "batch_size"),
+    [(3, 60, 8), (120, 60, 8), (255, 31, 8), (256, 60, 16), (1000, 32, 32), (6400, 10, 64), (50_000, 10, 64)],
+)
+def test_finetuning_by_the_number_of_images(images, epochs, batch_size):
+    recipe = written("finetune").fitted(images)
+    recipe.check()
+    assert (recipe.epochs, recipe.batch_size) == (epochs, batch_size)
+    assert recipe.decay_epochs == [epochs // 2, epochs * 3 // 4]
+    assert replace(recipe, epochs=5).fitted(images).epochs == 5
 
 
 CPU, GPU, GPUS = Ranks(torch.device("cpu")), Ranks(torch.device("cuda")), Ranks(torch.device("cuda"), 0, 2)
