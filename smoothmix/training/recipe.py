@@ -17,8 +17,8 @@ class Recipe:
     """SGD with momentum and step decay (sec. 4.1.1).
 
     Epochs are counted from 0: `decay_epochs` are the epochs at whose start the learning rate is multiplied by
-    `decay_factor`, so ``[75, 150, 225]`` is "decayed every 75 of 300 epochs". `batch_size` is the global one. Both it and
-    `epochs` may be 0 until `fitted`.
+    `decay_factor`, so ``[75, 150, 225]`` is "decayed every 75 of 300 epochs". `batch_size` is the global one. It and
+    `epochs` may both be 0 until `fitted`.
     """
 
     name: str
