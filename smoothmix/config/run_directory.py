@@ -93,7 +93,8 @@ def lock(directory: Path, config: RunConfig) -> IO[str]:
         stored = read(path)
         differing = sorted(_differences(what_counts(stored), what_counts(config.to_dict())))
         if differing:
-            raise UserError(f"{directory} holds a run of another configuration: {', '.join(differing)} differ")
+            named = ", ".join([*differing[:8], *["..."] * (len(differing) > 8)])
+            raise UserError(f"{directory} holds a run of another configuration: {named} differ")
     write_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False))
     return file
 

@@ -47,7 +47,7 @@ def read(path: Path, admitted: Sequence[Callable[..., Any] | tuple[Callable[...,
     except OSError as error:
         raise unreadable(path, error) from error
     except Exception as error:  # damaged bytes make torch raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is truncated or damaged ({reason}); move it away or restore a copy") from error
 
 

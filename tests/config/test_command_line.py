@@ -13,41 +13,9 @@ from smoothmix.config.command_line import compose, help_text
 from smoothmix.config.schema import check
 from smoothmix.utils.distributed import init_distributed
 from smoothmix.utils.errors import UserError
+from tests.mistakes import one_line, refused
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.mark.parametrize(
-    ("override", "words"),
-    [
-        ("experiment=smoothmix_c", "choose from cifar10/smoothmix_c, cifar100/smoothmix_c, imagenet/smoothmix_c"),
-        ("experiment=cifar100/smothmix_c", "there is no experiment/cifar100 smothmix_c; did you mean smoothmix_c?"),
-        ("mixing=cutmx", "there is no mixing cutmx; did you mean cutmix?"),
-        ("mixng=cutmix", "unknown key mixng; did you mean mixing?"),
-        ("lr=0.1", "unknown key lr; did you mean recipe.lr?"),
-        ("+lr=0.1", "unknown key lr; did you mean recipe.lr?"),
-        ("dataset.lr=0.1", "unknown key dataset.lr; did you mean recipe.lr?"),
-        ("table=1", "table=1 is an option of another command: python scripts/reproduce.py table=1 preset=quick"),
-        ("~mixing", "mixing must be one of configs/mixing/ (mixing=identity mixes nothing), not None"),
-        ("hydra/launcher=submitit_slurm", "python scripts/reproduce.py table=1 launcher=slurm"),
-        ("+hydra.callbacks.x={_target_:torch.hub.load}", "configures Hydra itself"),
-        ("+mixing@hydra.callbacks.x=cutmix", "configures Hydra itself"),
-        ("~hydra.run", "configures Hydra itself"),
-        ("recipe.epochs", "cannot use recipe.epochs: overrides are KEY=VALUE"),
-        ("seed=0,1", "seed=0,1 is several values: add -m to run each of them, or give one list, as in 'seed=[0,1]'"),
-        ("output=a=b", "quote it for Hydra and for the shell: 'output="),
-        ("dataset.workers=400", "dataset.workers=400 is too large; give at most"),
-        ("model.depth=600000", "model.depth=600000 is too large; give at most 2000"),
-        (f"mixing.sigma=[{'0.1,' * 1001}0.1]", "more than 1,000 values in a list"),
-        (f"mixing.sigma={'[' * 20}{']' * 20}", "nested more than 16 deep"),
-        (f"mixing.sigma={'[' * 150}{']' * 150}", "an override is nested too deeply"),
-    ],
-)
-def test_a_wrong_override_is_one_sentence_that_names_the_right_one(override, words):
-    with pytest.raises(UserError) as error:
-        check(compose("train", ["dataset=imagenet", override] if override.startswith("dataset.") else [override]))
-    assert words in str(error.value)
-    assert len(str(error.value)) < 320
 
 
 @pytest.mark.parametrize(("side", "resize", "hole"), [(224, 256, 112), (96, 110, 48), (32, 37, 16)])
@@ -114,16 +82,15 @@ def raises(error):
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        (lambda composed: torch.empty(2**55), "error: this machine is out of memory ("),
-        (raises(torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB")), "error: the GPU is out of memory (CUDA"),
-        (raises(UserError("lr=-1 is wrong")), "error: lr=-1 is wrong"),
+        (lambda composed: torch.empty(2**55), ["memory", "batch_size"]),
+        (raises(torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB")), ["GPU", "memory", "batch_size"]),
+        (raises(UserError("lr=-1 is wrong")), ["error: lr=-1 is wrong"]),
     ],
 )
 def test_a_failure_that_the_user_can_mend_is_one_sentence(fail, task, words):
     status, complaint = fail(task)
     assert status == 2
-    assert complaint.startswith(words)
-    assert complaint.count("\n") == 1
+    one_line(complaint.removesuffix("\n"), "error: ", *words)
 
 
 def test_a_sweep_runs_its_other_jobs(fail):
@@ -150,7 +117,7 @@ def test_ranks_without_torchrun_are_one_sentence(monkeypatch, missing):
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(missing)
-    with pytest.raises(UserError, match=f"WORLD_SIZE=2, but {missing} is not set; start several ranks with torchrun"):
+    with refused("WORLD_SIZE=2", missing, "torchrun"):
         init_distributed("cpu")
 
 
@@ -162,6 +129,6 @@ def test_pretrained_weights_without_a_network_are_one_sentence(monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     config = check(compose("train", ["model=timm", "model.name=resnet18", "+model.pretrained=true"]))
-    with pytest.raises(UserError, match=r"cannot load the pretrained weights \(Name or service not known\)"):
+    with refused("model=resnet18", "Name or service not known", "model.pretrained"):
         build.model(config, 10, 32)
     assert sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE  # it does not try five times

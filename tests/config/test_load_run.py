@@ -13,6 +13,7 @@ from smoothmix.config.load_run import load_run
 from smoothmix.config.options import EvalCorruptionOptions, EvalOptions, LoadOptions, check_options
 from smoothmix.training import checkpoint
 from smoothmix.utils.errors import UserError
+from tests.mistakes import one_line
 
 ANYTHING = [
     None, [], {}, {"a": 1}, {1: 2}, "x", "${seed}", "???", 1.5, float("nan"), True, -1, 10**30, torch.zeros(2), [[[]]],
@@ -34,11 +35,6 @@ def good():
     return config.to_dict(), build.model(config, 10, 32).state_dict()
 
 
-def one_line(error):
-    assert str(error).isprintable()
-    return str(error)
-
-
 @pytest.fixture
 def attempt(tmp_path, good):
     """Return a function that loads a checkpoint of a changed configuration: its error, or None if it was accepted."""
@@ -51,7 +47,7 @@ def attempt(tmp_path, good):
         try:
             run = load_run(LoadOptions(checkpoint=str(tmp_path / "best.pt"), device="cpu"))
         except UserError as error:
-            return one_line(error)
+            return str(error)
         # what was accepted is a configuration of known parts, with the weights that were stored
         loaded = run.config.to_dict()
         assert all(loaded[group]["_target_"] == good[0][group]["_target_"] for group in ("dataset", "model"))
@@ -150,20 +146,16 @@ def nested(value, depth, copies=1):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("mixing.sigma", nested(0.5, 10, copies=10), "it has too many values, or is nested too deeply"),
-        ("mixing.sigma", nested(0.5, 150), "it has too many values, or is nested too deeply"),
-        ("recipe.decay_epochs", [*range(1, 10**6)], "it has too many values, or is nested too deeply"),
-        ("model.depth", 6 * 10**5, "model.depth=600000 is too large; give at most 2000"),
-        (
-            "dataset",
-            {"name": "a", "_target_": "datasets.cifar10", "root": "x", "workers": 400},
-            "workers=400 is too large",
-        ),
-        ("dataset", {"name": "a", "_target_": "datasets.class_folders", "root": "x", "resize": 200000}, "at most 8192"),
+        ("mixing.sigma", nested(0.5, 10, copies=10), "values"),
+        ("mixing.sigma", nested(0.5, 150), "values"),
+        ("recipe.decay_epochs", [*range(1, 10**6)], "values"),
+        ("model.depth", 6 * 10**5, "model.depth=600000"),
+        ("dataset", {"name": "a", "_target_": "datasets.cifar10", "root": "x", "workers": 400}, "workers=400"),
+        ("dataset", {"name": "a", "_target_": "datasets.class_folders", "root": "x", "resize": 200000}, "resize=20"),
         (
             "model",
             {"name": "a", "_target_": "models.PyramidNet", "depth": 1100, "alpha": 10000, "bottleneck": False},
-            "the network of its configuration is far larger",
+            "larger",
         ),
         (
             "model",
@@ -177,42 +169,13 @@ def nested(value, depth, copies=1):
                 "hidden_dim": 2,
                 "mlp_dim": 2,
             },
-            "the network of its configuration is far larger",
+            "larger",
         ),
     ],
 )
 @pytest.mark.timeout(20)
 def test_a_configuration_that_asks_for_too_much_is_refused_at_once(attempt, good, path, value, words):
-    assert words in attempt(changed(good[0], path, value))
-
-
-EXTERNAL = {"dataset": {"_target_": "a"}, "model": {"_target_": "b", "checkpoint": "c"}}
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "word"),
-    [
-        (LoadOptions, {}, "run=RUN_DIR"),
-        (LoadOptions, {"run": "x", "checkpoint": "y"}, "run=RUN_DIR"),
-        (LoadOptions, {"run": "x", **EXTERNAL}, "run=RUN_DIR"),
-        (LoadOptions, {"model": {"_target_": "a"}}, "run=RUN_DIR"),
-        (LoadOptions, EXTERNAL | {"model": {"_target_": "b"}}, "model.checkpoint=FILE"),
-        (LoadOptions, EXTERNAL | {"model": EXTERNAL["model"] | {"pretrained": True}}, "model.checkpoint=FILE"),
-        (LoadOptions, EXTERNAL | {"mean": [1, 2]}, r"mean=\[1, 2\]"),
-        (LoadOptions, EXTERNAL | {"std": [1, 0, 1]}, r"std=\[1, 0, 1\]"),
-        (LoadOptions, {"run": "x", "mean": [0.5] * 3}, "mean=.* applies only to model=NAME"),
-        (LoadOptions, {"run": "x", "published": "cifar100/cutmix"}, "add checkpoint=FILE"),
-        (LoadOptions, {"run": "x", "weights": "worst"}, "best or last, not 'worst'"),
-        (LoadOptions, {"run": "x", "classes": "some"}, "subset or all, not 'some'"),
-        (LoadOptions, {"run": "x", "batch_size": 0}, "batch_size .* not 0"),
-        (EvalOptions, {"run": "x", "images": 12, "split": "train"}, "leave out split=train"),
-        (EvalCorruptionOptions, {"run": "x", "source": "web"}, "files or generate, not 'web'"),
-        (EvalCorruptionOptions, {"run": "x", "source": "files"}, "benchmark=cifar100_c"),
-    ],
-)
-def test_options_that_contradict_each_other(kind, options, word):
-    with pytest.raises(UserError, match=word):
-        kind(**options).check()
+    one_line(attempt(changed(good[0], path, value)), words)
 
 
 @pytest.mark.parametrize("command", ["eval", "eval_corruption"])
@@ -242,19 +205,16 @@ def weights_of(kind, weights):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("a number", "stem.0.weight is a int there and float32 of shape"),
-        ("another key", "1 is float32 of shape .* there and missing in this model"),
-        ("complex", "is complex64 of shape"),
-        ("sparse", "is a tensor without plain values there"),
-        ("half", "is float16 of shape"),
-        ("without values", "is a tensor without plain values there"),
-        ("NaN", r"not finite \(in stem.0.weight\)"),
-        ("infinite", r"not finite \(in stem.0.weight\)"),
-        ("another shape", r"is float32 of shape \(1, 3, 3, 3\) there"),
+        ("a number", ["stem.0.weight", "int"]),
+        ("another key", ["1 is", "missing"]),
+        ("complex", ["stem.0.weight", "complex64"]),
+        ("sparse", ["stem.0.weight", "plain values"]),
+        ("half", ["stem.0.weight", "float16"]),
+        ("without values", ["stem.0.weight", "plain values"]),
+        ("NaN", ["stem.0.weight", "finite"]),
+        ("infinite", ["stem.0.weight", "finite"]),
+        ("another shape", ["stem.0.weight", (1, 3, 3, 3)]),
     ],
 )
 def test_weights_that_are_none_of_this_network(attempt, good, kind, words):
-    sentence = attempt(weights=weights_of(kind, good[1]))
-    assert sentence is not None
-    with pytest.raises(UserError, match=words):
-        raise UserError(sentence)
+    one_line(attempt(weights=weights_of(kind, good[1])), *words)

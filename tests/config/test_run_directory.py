@@ -7,7 +7,7 @@ import pytest
 from smoothmix.config import run_directory as run_dir
 from smoothmix.config.command_line import compose
 from smoothmix.config.schema import check
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 from tests.reporting import made
 
 HERE = Path(__file__).parent
@@ -54,7 +54,7 @@ def test_seeds_of_one_setting_are_neighbours():
 
 @pytest.mark.parametrize("name", ["''", "..", "a/b", ".hidden", "a\\b"])
 def test_a_name_that_is_no_folder_is_refused(name):
-    with pytest.raises(UserError, match="cannot name a folder"):
+    with refused("folder"):
         run_dir.run_directory(changed(f"model.name={name}"))
 
 
@@ -65,7 +65,7 @@ def test_the_configuration_is_stored_and_compared(tmp_path):
     assert run_dir.read(tmp_path / "config.yaml")["dataset"]["root"] == "/elsewhere"
 
     other = check(compose("train", ["experiment=cifar100/cutmix", "recipe.lr=0.1", "mixing.p=1.0", "seed=3"]))
-    with pytest.raises(UserError, match=r"another configuration: mixing\.p, recipe\.lr differ"):
+    with refused(tmp_path, "mixing.p, recipe.lr"):
         run_dir.lock(tmp_path, other)
     assert run_dir.read(tmp_path / "config.yaml")["recipe"]["lr"] == 0.25
 
@@ -76,20 +76,20 @@ def test_the_configuration_is_stored_and_compared(tmp_path):
 def test_a_stored_file_that_is_no_configuration_is_refused(tmp_path, text, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"config\.yaml"):
+    with refused(tmp_path / "config.yaml"):
         run_dir.lock(tmp_path, CONFIG)
     assert sorted(os.listdir(tmp_path)) == [".lock", "config.yaml"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another output="):
+    with refused(tmp_path / "file", "output="):
         run_dir.lock(tmp_path / "file" / "run", CONFIG)
 
 
 def test_a_folder_is_one_living_process_s(tmp_path):
     lock = run_dir.lock(tmp_path, CONFIG)
-    with pytest.raises(UserError, match=f"is in use by process {os.getpid()} on "):
+    with refused(tmp_path, os.getpid()):
         run_dir.lock(tmp_path, CONFIG)
     lock.close()  # as the system does when the holder dies
     run_dir.lock(tmp_path, CONFIG).close()
@@ -100,10 +100,10 @@ def test_finished_means_a_whole_record_of_the_same_images(tmp_path):
     assert not run_dir.is_finished(tmp_path, "abc")
     made.run(data_fingerprint="abc").write(path)
     assert run_dir.is_finished(tmp_path, "abc")
-    with pytest.raises(UserError, match="xyz"):
+    with refused(tmp_path, "abc", "xyz"):
         run_dir.is_finished(tmp_path, "xyz")
     for text in ("", "[]", "3", "{}", '{"data_fingerprint": "abc"}'):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"summary\.json"):
+        with refused(path):
             run_dir.is_finished(tmp_path, "abc")
     assert not run_dir.is_finished(tmp_path / ("x" * 300), "abc")

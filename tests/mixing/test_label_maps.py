@@ -130,21 +130,6 @@ def test_maps_of_other_types_and_an_ignored_class():
                        torch.tensor([156]))  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("maps", "said"),
-    [
-        (torch.zeros(3, 4, 5, dtype=torch.long), r"\(3, 4, 5\).*\(5, 4\)"),
-        (torch.zeros(3, 2, 5, 4), "2 columns.*num_classes is 3"),
-        (torch.full((3, 5, 4), VOID), "255.*0 to 2"),
-        (torch.zeros(2, 5, 4, dtype=torch.long), "3 images.*2 labels"),
-        (torch.zeros(3, 5, 4), "float32"),
-    ],
-)
-def test_maps_that_do_not_fit(maps, said):
-    with pytest.raises((ValueError, TypeError), match=said):
-        CutMix(num_classes=3)(batch()[0], maps)
-
-
 @pytest.mark.parametrize("method", ALL)
 def test_nothing_is_read_on_a_gpu(method, monkeypatch):
     strategy = method(num_classes=3, p=0.5, ignore_index=VOID)

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from models import PyramidNet
 from smoothmix import ManifoldMixup, Mixup
 from smoothmix.mixing.manifold_mixup import _Permuted
+from tests.mistakes import refused
 from tests.mixing.strategies import seeded
 
 N, CLASSES = 6, 5
@@ -248,11 +249,10 @@ def test_gradient_checkpointing_of_a_stage_or_around_it_is_refused(layer, reentr
     )
     whole = around.forward_features
     around.forward_features = lambda x: checkpoint(whole, x, use_reentrant=reentrant)
-    refusal = r"gradient checkpointing runs '\w+' again .* repeat its mix: checkpoint .* only, or nothing\.$"
-    with pytest.raises(RuntimeError, match=refusal):
+    with refused("checkpoint", error=RuntimeError):
         gradients(around, layer)
     if reentrant or layer == 3:
-        with pytest.raises(RuntimeError, match=refusal):
+        with refused("checkpoint", error=RuntimeError):
             gradients(inside, layer)
     else:  # without a mix in the stage, the recomputation stops inside it, early enough
         for ours, theirs in zip(gradients(inside, layer), gradients(pyramidnet(), layer), strict=True):
@@ -299,51 +299,6 @@ def test_the_network_stays_what_it_was():
     del strategy.draw_layer
     strategy.generator = None
     assert torch.equal(pickle.loads(pickle.dumps(model)).eval()(images), pyramidnet().eval()(images))
-
-
-@pytest.mark.parametrize(
-    ("build", "stage", "words"),
-    [
-        (pyramidnet, "layr1", "layer1"),
-        (pyramidnet, "layer4", "layer3"),
-        (resnet, "stem", "conv1, bn1, act1, maxpool, layer1"),
-        (resnet, "", "conv1"),
-    ],
-)
-def test_an_unknown_stage_gets_the_nearest_names_and_hooks_nothing(build, stage, words):
-    model = build()
-    strategy = ManifoldMixup(num_classes=CLASSES, stages=["layer1", stage])
-    with pytest.raises(ValueError, match=f"the model has no module '{stage}': choose stages such as .*{words}"):
-        strategy.attach(model)
-    assert not model.layer1._forward_hooks
-
-
-def test_misuse_gets_a_sentence():
-    images, labels = batch()
-    with pytest.raises(RuntimeError, match=r"^ManifoldMixup is not attached .*: call attach\(model\) first\.$"):
-        ManifoldMixup(num_classes=CLASSES)(images, labels)
-
-    strategy = attached(pyramidnet(), 2)
-    strategy(images, labels)
-    with pytest.raises(RuntimeError, match=r"to be mixed at 'layer1', .*: run the attached network once .*batch\.$"):
-        strategy(images, labels)
-
-    model = pyramidnet()
-    attached(model, 2)(images, labels)
-    with pytest.raises(ValueError, match=r"output of 'layer1' has shape \(3, .* of 6: .* one tensor \(N, .*\)\.$"):
-        model(images[:3])
-
-    class Two(nn.Module):
-        def forward(self, x):
-            return x, x
-
-    model = nn.Sequential(Two())
-    attached(model, 1, stages=["0"])(images, labels)
-    with pytest.raises(ValueError, match=r"output of '0' has type tuple for a batch of 6"):
-        model(images)
-    strategy = attached(nn.Sequential(nn.Identity()), 1, stages=["0"])
-    with pytest.raises(ValueError, match="the generator is on cpu and the images on meta"):
-        strategy(images.to("meta"), labels.to("meta"))
 
 
 def test_stages_of_any_number_of_dimensions():

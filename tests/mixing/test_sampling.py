@@ -8,8 +8,6 @@ from torch import nn
 
 import smoothmix
 from smoothmix import CenterGaussian, CutMix, Cutout, HideAndSeek, ManifoldMixup, Mixup, SmoothMixC, SmoothMixS
-from smoothmix.mixing.smoothmix import SmoothMix
-from smoothmix.mixing.strategy import Strategy
 from tests.mixing.strategies import ALL, seeded
 
 
@@ -238,18 +236,6 @@ def test_draws_are_float32(alpha):
     assert strategy.uniform(2, 0, 1, "cpu").dtype == torch.float32
     assert strategy.whole(2, 5, "cpu").dtype == torch.int64
     assert strategy.draw_partner(torch.zeros(2, 1, 1, 1)).dtype == torch.int64
-
-
-@pytest.mark.parametrize(
-    ("method", "more", "words"),
-    [
-        (Strategy, {}, "Strategy must say how to draw"),
-        (SmoothMix, {"sigma": (0, 1)}, "SmoothMix must say what"),
-    ],
-)
-def test_an_unfinished_method_says_what_is_missing(method, more, words):
-    with pytest.raises(NotImplementedError, match=words):
-        method(num_classes=2, p=1.0, per_sample=False, **more).sample(1, (2, 2), "cpu")
 
 
 def test_a_planned_layer_is_the_next_calls():

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import re
 from types import SimpleNamespace
 
 import pytest
@@ -105,6 +104,5 @@ def test_manifold_mixup_has_no_network_there():
     strategy = ManifoldMixup(num_classes=8, stages=["0"])
     strategy.attach(nn.Sequential(nn.Identity()))
     loader = DataLoader(DATA, collate_fn=Mixed(strategy), num_workers=1, multiprocessing_context="fork")
-    sentence = r"RuntimeError: ManifoldMixup mixes .*: call it in the training loop, not in a worker\.$"
-    with pytest.raises(RuntimeError, match=re.compile(sentence, re.M)):
+    with pytest.raises(RuntimeError, match=r"ManifoldMixup .* worker"):
         next(iter(loader))

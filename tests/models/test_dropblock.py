@@ -130,18 +130,3 @@ def test_dtype_and_memory_format_are_kept(dtype):
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert (out == 0).float().mean().item() == pytest.approx(0.1, abs=0.04)
     assert out.float().mean().item() == pytest.approx(1, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((0.0, 4), "keep_prob of DropBlock is 0.0"),
-        ((1.1, 4), "keep_prob of DropBlock is 1.1"),
-        ((float("nan"), 4), "keep_prob of DropBlock is nan"),
-        ((0.9, 0), "block_size of DropBlock is 0"),
-        ((0.9, 4, "cosine"), "The schedule of DropBlock is 'cosine'; choose constant or linear"),
-    ],
-)
-def test_wrong_values_get_a_sentence(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        DropBlock(*arguments)

@@ -214,31 +214,3 @@ def test_regulariser_with_no_residual_leaves_the_shortcut():
     out = block(x)
     assert torch.equal(out[:, :6], F.avg_pool2d(x, 2))
     assert torch.equal(out[:, 6:], torch.zeros(2, 3, 4, 4))
-
-
-# --- errors ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("depth", "bottleneck", "nearest"),
-    [
-        *((201, True, 200), (198, True, 200), (5, True, 11), (0, True, 11)),
-        *((111, False, 110), (18, False, 20), (2, False, 8)),
-    ],
-)
-def test_wrong_depth_names_the_nearest(depth, bottleneck, nearest):
-    with pytest.raises(ValueError, match=rf"which {depth} is not; the nearest is {nearest}\."):
-        PyramidNet(depth, 240, 10, bottleneck)
-    assert on_meta(nearest, 240, 10, bottleneck)
-
-
-@pytest.mark.parametrize(
-    ("alpha", "num_classes", "sentence"),
-    [
-        *((alpha, 10, f"alpha, the widening factor, is {alpha}") for alpha in (0, -1, math.nan, math.inf)),
-        *((48, num_classes, f"num_classes is {num_classes}") for num_classes in (0, -10)),
-    ],
-)
-def test_alpha_and_num_classes_must_be_positive(alpha, num_classes, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        PyramidNet(20, alpha, num_classes)

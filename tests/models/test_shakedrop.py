@@ -93,9 +93,3 @@ def test_dtype_and_memory_format_are_kept(dtype):
         out.sum().backward()
         assert out.dtype is x.grad.dtype is dtype
         assert out.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("drop_prob", [-0.1, 1.0, float("nan")])
-def test_wrong_values_get_a_sentence(drop_prob):
-    with pytest.raises(ValueError, match=f"drop_prob of ShakeDrop is {drop_prob}"):
-        ShakeDrop(drop_prob)
