@@ -1,9 +1,5 @@
 """What a mistake must get: one line that a terminal can print, with the value and what to change; wording is free."""
 
-from contextlib import contextmanager
-
-import pytest
-
 from smoothmix.utils.errors import UserError
 from tests.commands import said
 
@@ -11,18 +7,27 @@ from tests.commands import said
 def one_line(sentence, *words):
     """Whether `sentence` is one line and holds all `words`, which may be paths and numbers."""
     assert sentence.isprintable()
-    assert 0 < len(sentence) < 400
+    assert 0 < len(sentence) < 600  # paths are long
     missing = [word for word in map(str, words) if word not in sentence]
     assert not missing, f"{sentence!r} lacks {missing}"
     return sentence
 
 
-@contextmanager
-def refused(*words, error=UserError):
-    """The block ends with an `error` whose message is such a line."""
-    with pytest.raises(error) as caught:
-        yield caught
-    one_line(str(caught.value), *words)
+class refused:
+    """The block ends with an `error` whose message is such a line; nothing keeps the frames that it passed."""
+
+    def __init__(self, *words, error=UserError):
+        self.words, self.error = words, error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        assert kind is not None, f"not refused: {self.words}"
+        if not issubclass(kind, self.error):
+            return False
+        self.sentence = one_line(str(error), *self.words)
+        return True
 
 
 def refuses(script, *arguments, words, folder="."):

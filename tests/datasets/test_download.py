@@ -17,8 +17,8 @@ import pytest
 
 from datasets import download as module
 from datasets.download import Archive, download, fetch, unpack
-from smoothmix.utils.errors import UserError
 from tests.commands import ROOT, Command
+from tests.mistakes import refused
 
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 MD5 = hashlib.md5(BODY).hexdigest()
@@ -99,7 +99,7 @@ def test_an_interrupted_download_goes_on(tmp_path, serve, hashed):
     path = tmp_path / "new" / "set.tar"
     part = path.with_name("set.tar.part")
     for size in (100_000, 200_000):
-        with pytest.raises(UserError, match=f"ended after {size} of 300000 bytes: run this again to resume"):
+        with refused(size, 300000, "again"):
             download(server.url, path, MD5)
         assert part.read_bytes() == BODY[:size]
         assert not path.exists()
@@ -113,7 +113,7 @@ def test_an_interrupted_download_goes_on(tmp_path, serve, hashed):
 def test_a_link_in_place_of_the_part_is_not_written_through(tmp_path, serve):
     mine = tmp_path / "mine"
     (tmp_path / "set.tar.part").symlink_to(mine)
-    with pytest.raises(UserError, match=r"set\.tar\.part is a symbolic link"):
+    with refused("set.tar.part"):
         download(serve(BODY).url, tmp_path / "set.tar", MD5)
     assert not mine.exists()
 
@@ -140,7 +140,7 @@ def test_a_wrong_part_is_deleted_and_the_next_call_is_right(tmp_path, serve, wro
     server = serve(BODY)
     (tmp_path / "set.tar.part").write_bytes(wrong)
     found = hashlib.md5(wrong + BODY[len(wrong) :]).hexdigest()
-    with pytest.raises(UserError, match=f"has the md5 {found}, not {MD5}, and was deleted: run this again"):
+    with refused(found, MD5, "again"):
         download(server.url, tmp_path / "set.tar", MD5)
     assert list(tmp_path.iterdir()) == []
     download(server.url, tmp_path / "set.tar", MD5)
@@ -166,7 +166,7 @@ def test_a_connection_that_breaks_keeps_what_came(tmp_path, serve, monkeypatch):
         return response
 
     monkeypatch.setattr(urllib.request, "urlopen", breaking)
-    with pytest.raises(UserError, match=r"could not download .*reset by peer.*resume from where it stopped"):
+    with refused("reset by peer", "resume"):
         download(server.url, tmp_path / "set.tar", MD5)
     assert (tmp_path / "set.tar.part").read_bytes() == BODY[:5000]
     monkeypatch.setattr(urllib.request, "urlopen", opened)
@@ -177,20 +177,21 @@ def test_a_connection_that_breaks_keeps_what_came(tmp_path, serve, monkeypatch):
 
 def test_no_such_file_no_server_and_another_checksum(tmp_path, serve):
     server = serve(BODY)
-    for url, checksum, sentence in [
-        (server.url.replace("set", "elsewhere"), MD5, r"could not download .*404.*put it at .*set.tar"),
-        (server.url, "0" * 32, f"set.tar.download=1 has the md5 {MD5}, not {'0' * 32}, and was deleted"),
-        ("http://127.0.0.1:1/set.tar", MD5, r"could not download .*refused.*check the network"),
+    for url, checksum, words in [
+        (server.url.replace("set", "elsewhere"), MD5, [404, tmp_path / "set.tar"]),
+        (server.url, "0" * 32, [MD5, "0" * 32, "deleted"]),
+        ("http://127.0.0.1:1/set.tar", MD5, ["refused", "network"]),
     ]:
-        with pytest.raises(UserError, match=sentence):
+        with refused(url, *words):
             download(url, tmp_path / "set.tar", checksum)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("address", ["//[", "http://a b/", "file:///etc/passwd", "x:"])
 def test_a_redirect_to_no_address_is_one_sentence(tmp_path, serve, address):
-    with pytest.raises(UserError, match="could not download"):
-        download(serve(BODY, redirect=address).url, tmp_path / "set.tar", MD5)
+    server = serve(BODY, redirect=address)
+    with refused(server.url):
+        download(server.url, tmp_path / "set.tar", MD5)
     assert not (tmp_path / "set.tar").exists()
 
 
@@ -200,7 +201,7 @@ def test_a_body_without_length_has_bounds(tmp_path, serve, monkeypatch, bound, v
     server = serve(BODY, length=length)
     download(server.url, tmp_path / "set.tar", MD5)
     monkeypatch.setattr(module, bound, value)
-    with pytest.raises(UserError, match="does not say how much"):
+    with refused(server.url):
         download(server.url, tmp_path / "other.tar", MD5)
     assert not (tmp_path / "other.tar").exists()
 
@@ -286,6 +287,6 @@ def test_what_is_no_archive_leaves_nothing(tmp_path, packed):
     whole = gzip.compress(whole, 0) if packed else whole
     for damaged in (whole[:6000], b"", b"nonsense" * 1000, b"\0" + whole[1:]):
         (tmp_path / "set.tar").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"could not unpack .*set.tar"):
+        with refused(tmp_path / "set.tar"):
             unpack(tmp_path / "set.tar", tmp_path)
         assert everything(tmp_path) == {}

@@ -14,6 +14,7 @@ from PIL import EpsImagePlugin, Image
 from datasets import class_folders
 from datasets.folder import load_rgb
 from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -33,16 +34,13 @@ def tiff_bomb() -> bytes:
     return b"II*\0" + struct.pack("<I", 8) + body + bytes(4)
 
 
-def refusal(path) -> str:
+def refuses(path, *words):
     tracemalloc.start()
-    with pytest.raises(UserError) as error:
+    with refused(path, *words):
         load_rgb(str(path))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 << 20
-    assert str(error.value).startswith(f"cannot read the image {path} (")
-    assert str(error.value).isprintable()
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +55,7 @@ def refusal(path) -> str:
 def test_a_bomb_is_refused_before_it_takes_memory(tmp_path, name, body, reason):
     assert len(body) < 1 << 20
     (tmp_path / name).write_bytes(body)
-    assert reason in refusal(tmp_path / name)
+    refuses(tmp_path / name, reason)
 
 
 def test_the_harmless_form_of_the_bombs_is_an_image(tmp_path):
@@ -73,7 +71,7 @@ def test_postscript_in_the_name_of_an_image_reaches_no_interpreter(tmp_path, mon
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "EPS")
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
-    refusal(tmp_path / "a.jpg")
+    refuses(tmp_path / "a.jpg")
     assert ran == []
     with Image.open(tmp_path / "a.jpg") as image, pytest.raises(OSError, match=r"."):  # the canary can sing
         image.load()
@@ -83,7 +81,7 @@ def test_postscript_in_the_name_of_an_image_reaches_no_interpreter(tmp_path, mon
 @pytest.mark.parametrize(("name", "dtype"), [("a.png", "u2"), ("a.tif", "u2"), ("a.tif", "i4"), ("a.tif", "f4")])
 def test_deep_images_are_not_cut_off_at_255(tmp_path, name, dtype):
     Image.fromarray(np.linspace(0, 60_000, 64).astype(dtype).reshape(8, 8)).save(tmp_path / name)
-    assert "it has more than 8 bits per channel" in refusal(tmp_path / name)
+    refuses(tmp_path / name, "8 bits")
 
 
 def test_formats_under_another_name_are_read(tmp_path):
@@ -132,5 +130,5 @@ def test_damaged_bytes_are_an_image_of_the_same_kind_or_one_sentence(tmp_path, k
     ],
 )
 def test_options_that_would_make_no_images(class_folder, option, value):
-    with pytest.raises(UserError, match=f"{option}="):
+    with refused(f"{option}="):
         class_folders(class_folder(), **({"image_size": 16, "resize": 20, "workers": 0} | {option: value}))

@@ -7,9 +7,9 @@ from datasets.augment import draw_crop_flip
 from datasets.in_memory import InMemoryData
 from datasets.sampling import epoch_order
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.errors import UserError
 from smoothmix.utils.numerics import derive_seed
 from tests.batches import epoch_of
+from tests.mistakes import refused
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -95,7 +95,7 @@ def test_image_batches_are_the_images_as_they_are(data, pictures):
         assert torch.equal(first, source[3:8])
         assert torch.equal(second, source[::5])
         assert (of_first.tolist(), of_second.tolist()) == ([3, 4, 5, 6, 7], [0, 5, 10, 15])
-    with pytest.raises(ValueError, match="no split 'val'"):
+    with refused("'val'", error=ValueError):
         data.image_batches("val", [range(3)])
 
 
@@ -145,9 +145,9 @@ def test_fingerprint_follows_the_data(pictures):
 
 def test_images_that_are_no_square_uint8_rgb_are_refused(pictures):
     images, labels = pictures(4), range_labels(4)
-    with pytest.raises(ValueError, match=r"torch.float32"):
+    with refused("torch.float32", error=ValueError):
         InMemoryData((images.astype("float32"), labels), (images, labels), list("abcd"), MEAN, STD)
-    with pytest.raises(ValueError, match=r"\(4, 16, 32, 3\)"):
+    with refused((4, 16, 32, 3), error=ValueError):
         InMemoryData((images[:, :16], labels), (images, labels), list("abcd"), MEAN, STD)
 
 
@@ -171,10 +171,10 @@ def test_an_epoch_on_the_gpu_never_waits_and_has_the_same_pixels(data):
 def test_labels_out_of_range_are_refused(pictures, labels, split):
     good = (pictures(4), np.arange(4))
     parts = {"train": good, "test": good, split: (pictures(4), np.array(labels))}
-    with pytest.raises(UserError, match=rf"{split} has labels from .* but labels must be from 0 to 3"):
+    with refused(split, min(labels), max(labels), "0 to 3"):
         InMemoryData(parts["train"], parts["test"], list("abcd"), (0.5,) * 3, (0.25,) * 3)
 
 
 def test_an_empty_test_set_is_refused(pictures):
-    with pytest.raises(UserError, match="test has no image"):
+    with refused("test"):
         InMemoryData((pictures(4), np.arange(4)), (pictures(0), np.arange(0)), list("abcd"), (0.5,) * 3, (0.25,) * 3)

@@ -10,6 +10,7 @@ import torch
 from smoothmix.training import checkpoint
 from smoothmix.training.recipe import Settings
 from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 
 class Bomb:
@@ -35,14 +36,6 @@ def stopped(trainer, stop, tmp_path):
     return state
 
 
-def refusal(trainer):
-    """Return the sentence with which a trainer refuses to resume."""
-    with pytest.raises(UserError) as error:
-        trainer().fit()
-    assert str(error.value).isprintable()
-    return str(error.value)
-
-
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_bomb_in_place_of_the_checkpoint_is_not_run(trainer, stopped, tmp_path, zipped, protocol):
@@ -52,9 +45,11 @@ def test_a_bomb_in_place_of_the_checkpoint_is_not_run(trainer, stopped, tmp_path
     for place in ("model", "config", "history", "streams"):
         state = {**stopped, place: {"x": Bomb(canary)}}
         torch.save(state, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
-        assert "not loaded" in refusal(trainer)
+        with refused(path, "not loaded"):
+            trainer().fit()
     path.write_bytes(pickle.dumps(Bomb(canary), protocol))
-    assert "not loaded" in refusal(trainer)
+    with refused(path, "not loaded"):
+        trainer().fit()
     assert not canary.exists()
     with pytest.raises(Exception, match=r"."):  # the canary can sing; torch stumbles afterwards
         torch.load(path, weights_only=False)
@@ -71,14 +66,15 @@ def test_a_checkpoint_without_one_of_its_parts_is_one_sentence(trainer, stopped,
         checkpoint.save_atomically(state, path)
         for previous in (tmp_path / "run").glob("last.*.pt"):  # nothing else to resume from
             previous.unlink()
-        assert str(tmp_path / "run") in refusal(trainer), value
+        with refused(tmp_path / "run"):
+            trainer().fit()
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", {"model": {}}, {"format": 1}])
 def test_other_files_are_named(tmp_path, content):
     path = tmp_path / "last.pt"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    with pytest.raises(UserError, match=f"{path} is (truncated or damaged|not a checkpoint of this repository)"):
+    with refused(path):
         checkpoint.load(path)
 
 

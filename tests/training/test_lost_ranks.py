@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from smoothmix.utils.distributed import GRACE, init_distributed, is_lost_rank
-from smoothmix.utils.errors import UserError
 from tests import commands
+from tests.mistakes import refused
 from tests.training.runs import state_of
 
 ROOT = Path(__file__).parents[2]
@@ -115,5 +115,5 @@ def test_what_tells_of_a_lost_rank():
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
 def test_a_timeout_that_is_no_time_is_refused(timeout):
-    with pytest.raises(UserError, match="timeout must be a number of seconds above 0, not "):
+    with refused("timeout", timeout):
         init_distributed("cpu", timeout)

@@ -10,7 +10,7 @@ import yaml
 from smoothmix import Cutout, Identity, SmoothMixC
 from smoothmix.training.recipe import Execution, Recipe, Settings, check_fit
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recipe"
 
@@ -80,25 +80,25 @@ def test_a_value_out_of_range_is_named(name, value):
     of_recipe = name in Recipe.__dataclass_fields__
     other = {"momentum": 0.0} if name == "nesterov" else {}
     checked = Recipe(**(GOOD | other | {name: value})) if of_recipe else Settings(**{name: value})
-    with pytest.raises(UserError, match=f"^{'recipe.' if of_recipe else ''}{name}( must |=true needs a)"):
+    with refused(("recipe." if of_recipe else "") + name):
         checked.check()
 
 
 @pytest.mark.parametrize(
-    ("ranks", "images", "mixing", "remedy"),
+    ("ranks", "images", "mixing", "words"),
     [
-        (Ranks(torch.device("cpu"), 0, 3), {}, Identity, "recipe.batch_size=4 .* 3 ranks"),
-        (Ranks(torch.device("cpu"), 0, 2), {"sizes": {"train": 1}}, Identity, "1 training images .* 2 ranks; use "),
-        (CPU, {"views": 3}, SmoothMixC, "SmoothMixC .* 3 views .*; use mixing=identity"),
-        (CPU, {"views": 3}, Cutout, "Cutout .* 3 views .*; use mixing=identity"),
+        (Ranks(torch.device("cpu"), 0, 3), {}, Identity, ["recipe.batch_size=4", "3 ranks"]),
+        (Ranks(torch.device("cpu"), 0, 2), {"sizes": {"train": 1}}, Identity, ["1 training images", "2 ranks"]),
+        (CPU, {"views": 3}, SmoothMixC, ["SmoothMixC", "3 views", "mixing=identity"]),
+        (CPU, {"views": 3}, Cutout, ["Cutout", "3 views", "mixing=identity"]),
         (CPU, {"views": 3}, Identity, None),
         (CPU, {}, Cutout, None),
         (Ranks(torch.device("cpu"), 0, 2), {"sizes": {"test": 1}}, Identity, None),  # the data set's own sentence
     ],
 )
-def test_parts_that_do_not_fit_together(ranks, images, mixing, remedy):
+def test_parts_that_do_not_fit_together(ranks, images, mixing, words):
     data = SimpleNamespace(**({"sizes": {"train": 9}, "views": 1} | images))
-    with nullcontext() if remedy is None else pytest.raises(UserError, match=remedy):
+    with nullcontext() if words is None else refused(*words):
         check_fit(Recipe(**GOOD), data, mixing(num_classes=4), ranks)
 
 
@@ -113,16 +113,16 @@ def test_parts_that_do_not_fit_together(ranks, images, mixing, remedy):
         (GPU, {"channels_last": False}, ("bf16", False, "graph")),
         (GPU, {"step": "eager"}, ("bf16", True, "eager")),
         (GPUS, {}, ("bf16", True, "eager")),
-        (CPU, {"step": "graph"}, "step=graph needs a CUDA device, not cpu; use step=auto"),
-        (GPUS, {"step": "graph"}, "step=graph .* not on 2 ranks; use step=eager"),
-        (CPU, {"precision": "tf32"}, "precision=tf32 needs an NVIDIA GPU"),
+        (CPU, {"step": "graph"}, ["step=graph", "cpu", "step=auto"]),
+        (GPUS, {"step": "graph"}, ["step=graph", "2 ranks", "step=eager"]),
+        (CPU, {"precision": "tf32"}, ["precision=tf32", "precision=fp32"]),
     ],
 )
 def test_auto_is_what_the_device_does_best(monkeypatch, ranks, given, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
-    if isinstance(expected, str):
-        with pytest.raises(UserError, match=expected):
+    if isinstance(expected, list):
+        with refused(*expected):
             Settings(**given).on(ranks)
     else:
         assert Settings(**given).on(ranks) == Execution(*expected)
@@ -137,6 +137,6 @@ def test_a_gpu_without_bf16(monkeypatch, capability, auto):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "an old GPU")
     assert Settings().on(GPU) == Execution(*auto, "graph")
-    for precision, remedy in (("bf16", "use precision=fp16"), ("tf32", "use precision=fp32")):
-        with pytest.raises(UserError, match=f"precision={precision}.*; {remedy}"):
+    for precision, remedy in (("bf16", "precision=fp16"), ("tf32", "precision=fp32")):
+        with refused(f"precision={precision}", remedy):
             Settings(precision=precision).on(GPU)

@@ -15,7 +15,7 @@ from smoothmix import Identity, ManifoldMixup
 from smoothmix.training import checkpoint
 from smoothmix.training.recipe import Settings
 from smoothmix.utils.distributed import Ranks
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 from tests.training.runs import assert_same_run
 
 CONFIG = {"dataset": {"name": "d"}, "model": {"name": "m"}, "recipe": {"name": "r"}, "method": "x", "seed": 0}
@@ -180,16 +180,16 @@ def other_precision(make, data):
 
 
 @pytest.mark.parametrize(
-    ("other", "sentence"),
+    ("other", "words"),
     [
-        (other_images, "on other images .* another dataset.name or output"),
-        (other_architecture, "holds another architecture"),
-        (other_precision, "was trained in fp32, .* means bf16 on cpu; .* precision=fp32"),
+        (other_images, ["images", "dataset.name", "output"]),
+        (other_architecture, ["architecture"]),
+        (other_precision, ["fp32", "bf16", "precision=fp32"]),
     ],
 )
-def test_what_is_not_resumed(make_trainer, tiny_data, other, sentence):
+def test_what_is_not_resumed(make_trainer, tiny_data, other, words):
     make_trainer(epochs=1).fit()
-    with pytest.raises(UserError, match=sentence):
+    with refused(*words):
         other(make_trainer, tiny_data).fit()
 
 
@@ -201,9 +201,9 @@ def test_a_middle_of_an_epoch_needs_the_same_number_of_ranks(make_trainer, stop,
     with monkeypatch.context() as patch:
         patch.setattr(trainer.checkpoints, "ranks", Ranks(torch.device("cpu"), 0, 2))
         patch.setattr(Ranks, "gather", lambda self, value: [value, value])
-        with pytest.raises(UserError, match=r"epoch 2 by 1 rank on cpu, .* 2 ranks on cpu; run .* 1 rank") as error:
+        with refused("epoch 2", "1 rank on cpu", "2 ranks on cpu") as refusal:
             trainer.checkpoints.resume(3, 6)
-    command = str(error.value).partition(" from the end of epoch 1 on any number: ")[2]
+    command = refusal.sentence.partition(" from the end of epoch 1 on any number: ")[2]
     assert bool(command) == (every == 0)
     if command:
         subprocess.run(shlex.split(command), check=True)
