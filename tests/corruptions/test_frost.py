@@ -5,6 +5,7 @@ import torch
 
 from smoothmix.corruptions import frost
 from smoothmix.corruptions.frost import FROST
+from tests.mistakes import refused
 
 SIZES = {
     "cifar": [(120, 180), (63, 112), (63, 112), (70, 105), (99, 132)],
@@ -63,12 +64,12 @@ def test_photographs_that_are_smaller_than_the_images_are_enlarged(photographs):
 def test_without_the_photographs_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(frost, "find_spec", lambda name: None)
     frost._textures.cache_clear()
-    with pytest.raises(ImportError, match="pip install --no-deps imagecorruptions"):
+    with refused("pip install --no-deps imagecorruptions", error=ImportError):
         FROST.sample(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), FROST.cifar[0], None)
 
 
 @pytest.mark.parametrize(
-    ("size", "complaint"), [(None, "are missing"), ((560, 315), "560 x 315 pixels, not 900 x 600")]
+    ("size", "complaint"), [(None, "missing"), ((560, 315), "560 x 315")]
 )
 def test_other_files_in_their_place(monkeypatch, tmp_path, size, complaint):
     from PIL import Image
@@ -78,5 +79,5 @@ def test_other_files_in_their_place(monkeypatch, tmp_path, size, complaint):
         Image.new("RGB", size).save(tmp_path / "frost" / "frost1.png")
     spec = importlib.util.spec_from_file_location("imagecorruptions", tmp_path / "__init__.py")
     monkeypatch.setattr(frost, "find_spec", lambda name: spec)
-    with pytest.raises(ImportError, match=complaint):
+    with refused("frost", complaint, error=ImportError):
         frost._photographs()

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from smoothmix.corruptions import CORRUPTIONS, SIDES, apply, constants_for, corrupt, sample
 from smoothmix.corruptions.corruption import no_draws
 from smoothmix.corruptions.digital import through_jpeg
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 ROOT = Path(__file__).parents[2]
 RANDOM = [name for name, corruption in CORRUPTIONS.items() if corruption.sample is not no_draws]
@@ -117,27 +117,24 @@ CIFAR, IMAGENET = (torch.zeros(1, 3, side, side, dtype=torch.uint8) for side in 
 
 
 @pytest.mark.parametrize(
-    ("images", "arguments", "sentence"),
+    ("images", "arguments", "words"),
     [
-        (CIFAR, ("gausian_noise", 1), r"unknown corruption 'gausian_noise'; did you mean gaussian_noise\?"),
-        (CIFAR, ("xyz", 1), "unknown corruption 'xyz'; choose from gaussian_noise, shot_noise"),
-        (CIFAR, ("fog", 0), "severity must be 1, 2, 3, 4 or 5, not 0"),
-        (CIFAR, ("fog", 6), "severity must be 1, 2, 3, 4 or 5, not 6"),
-        (CIFAR, ("fog", 2.5), "severity must be 1, 2, 3, 4 or 5, not 2.5"),
-        (CIFAR, ("fog", 1, "cifar10"), "unknown benchmark 'cifar10'; choose from cifar, imagenet"),
-        (CIFAR.float(), ("fog", 1), r"images are torch\.float32: .* uint8"),
-        (CIFAR, ("fog", 1, "imagenet"), r"images of 32 pixels .*'imagenet', 85 to 4096"),
-        (IMAGENET, ("fog", 1, "cifar"), r"images of 224 pixels .*'cifar', 32 to 84"),
-        (CIFAR[..., :20, :20], ("fog", 1), r"images of 20 pixels"),
-        (CIFAR[:, :1], ("fog", 1), r"shape \(1, 1, 32, 32\): .*\(N, 3, S, S\)"),
-        (CIFAR.permute(0, 2, 3, 1), ("fog", 1), r"shape \(1, 32, 32, 3\): .*\(N, 3, S, S\)"),
+        (CIFAR, ("gausian_noise", 1), ["'gausian_noise'", "gaussian_noise?"]),
+        (CIFAR, ("xyz", 1), ["'xyz'", "shot_noise"]),
+        *[(CIFAR, ("fog", severity), ["severity", "1, 2, 3, 4 or 5", severity]) for severity in (0, 6, 2.5)],
+        (CIFAR, ("fog", 1, "cifar10"), ["'cifar10'", "imagenet"]),
+        (CIFAR.float(), ("fog", 1), ["torch.float32", "uint8"]),
+        (CIFAR, ("fog", 1, "imagenet"), [32, "'imagenet'", "85 to 4096"]),
+        (IMAGENET, ("fog", 1, "cifar"), [224, "'cifar'", "32 to 84"]),
+        (CIFAR[..., :20, :20], ("fog", 1), [20]),
+        (CIFAR[:, :1], ("fog", 1), [(1, 1, 32, 32), "(N, 3, S, S)"]),
+        (CIFAR.permute(0, 2, 3, 1), ("fog", 1), [(1, 32, 32, 3), "(N, 3, S, S)"]),
     ],
 )
-def test_mistakes_are_one_sentence(images, arguments, sentence):
+def test_mistakes(images, arguments, words):
     for function in (corrupt, sample):
-        with pytest.raises(ValueError, match=sentence) as error:
+        with refused(*words, error=ValueError):
             function(images, *arguments)
-        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -163,7 +160,7 @@ def test_the_nearer_benchmark_gives_the_constants(side, benchmark):
 
 @pytest.mark.parametrize("side", [1, 31, 5000])
 def test_images_that_have_no_constants(side):
-    with pytest.raises(UserError, match=f"images of {side} pixels cannot be corrupted"):
+    with refused(side):
         constants_for(side)
 
 
@@ -183,7 +180,7 @@ def test_what_blurs_or_moves_pixels_leaves_one_colour_as_it_is(name, benchmark):
 @pytest.mark.parametrize("name", ["spatter", "jpeg_compression"])
 def test_without_opencv_it_says_what_to_install(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ImportError, match="pip install opencv-python-headless"):
+    with refused("pip install opencv-python-headless", error=ImportError):
         corrupt(smooth_images("cifar"), name, 1)
 
 

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from models import PyramidNet, timm_model
 from smoothmix.evaluation.cam import class_activation_maps
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 
 def pyramidnet():
@@ -77,5 +77,5 @@ class Flat(nn.Module):
 )
 def test_another_kind_of_head_is_refused(make):
     torch.manual_seed(0)
-    with pytest.raises(UserError, match="does not end in global average pooling"):
+    with refused("pooling"):
         class_activation_maps(make().eval(), torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))

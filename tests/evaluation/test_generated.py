@@ -11,6 +11,7 @@ from smoothmix.corruptions.digital import through_jpeg
 from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.distributed import Ranks
 from smoothmix.utils.numerics import derive_seed
+from tests.mistakes import refused
 
 DRAWN = ["gaussian_noise", "glass_blur", "fog"]  # each draws random numbers in another way
 TEST = 23  # images: three chunks of 8, 8 and 7
@@ -119,7 +120,7 @@ def test_what_is_not_installed_is_missing_with_its_remedy(data, monkeypatch):
 
 
 def test_an_error_that_is_no_missing_library_is_not_hidden(data):
-    with pytest.raises(ValueError, match="unknown corruption 'fogg'"):
+    with refused("'fogg'", error=ValueError):
         images_of(data).missing(["fogg"])
 
 

@@ -1,10 +1,9 @@
-
 import pytest
 import torch
 
 from datasets import digits
 from smoothmix.evaluation import occlusion
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 
 def some(n=6, size=32, seed=0):
@@ -47,7 +46,7 @@ def test_clean_is_untouched_and_nothing_is_written_into_the_input():
         occlusion.occlude(images, corners, 16, condition)
     assert torch.equal(images, before)
     assert torch.equal(occlusion.occlude(images, corners, 16, "clean"), before)
-    with pytest.raises(ValueError, match="condition is 'blurred': pass one of clean, translucent, bordered"):
+    with refused("'blurred'", "translucent", error=ValueError):
         occlusion.occlude(images, corners, 16, "blurred")
 
 
@@ -62,5 +61,5 @@ def test_the_sample_follows_from_the_seed():
     for image, label in zip(images.permute(0, 2, 3, 1), labels, strict=True):
         assert label in every_label[(everything == image).all(dim=3).all(dim=2).all(dim=1)]
     for n in (0, 361):
-        with pytest.raises(UserError, match="give a number from 1 to 360"):
+        with refused(n, 360):
             occlusion.sample(data, n, seed=0)

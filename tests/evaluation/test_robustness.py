@@ -12,8 +12,8 @@ from smoothmix.evaluation.calibration import MEASURES
 from smoothmix.evaluation.robustness import CorruptionRecord, evaluate_pairs, lock, resumed
 from smoothmix.utils.distributed import ONE_RANK
 from smoothmix.utils.environment import environment
-from smoothmix.utils.errors import UserError
 from tests.batches import Listed
+from tests.mistakes import refused
 
 IDENTITY = {
     **dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), "x"), "seed": 0, "epochs": 3,
@@ -131,7 +131,7 @@ def test_a_record_of_other_weights_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "r.json"
     begin(path).write(path)
     before = path.read_text()
-    with pytest.raises(UserError, match=r"another evaluation: source, weights_sha256 differ"):
+    with refused(path, "source", "weights_sha256"):
         resumed(path, IDENTITY | {"weights_sha256": "def", "source": "generated (seed 0)"}, ONE_RANK.device)
     assert path.read_text() == before
 
@@ -153,19 +153,18 @@ WRONG = [
 def test_a_damaged_record_is_one_sentence(tmp_path, content):
     path = tmp_path / "r.json"
     path.write_text(content)
-    with pytest.raises(UserError, match="is not a record of corrupted errors"):
+    with refused(path):
         resumed(path, IDENTITY, ONE_RANK.device)
 
 
 def test_a_record_whose_folder_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    sentence = f"^cannot write to {tmp_path}/file .Not a directory., where the record belongs; give output=FOLDER"
-    with pytest.raises(UserError, match=sentence):
+    with refused(tmp_path / "file", "output=FOLDER"):
         lock(tmp_path / "file" / "r.json")
 
 
 def test_a_cell_of_another_size_is_refused(tmp_path):
     record = begin(tmp_path / "r.json")
-    with pytest.raises(UserError, match="fog at severity 1 has 9 images, but the clean test set has 10"):
+    with refused("fog", "severity 1", 9, 10):
         evaluate_pairs(predict, Cells(9), ["fog"], 10, record)
     assert (record.top1_errors, record.calibration) == ({}, {})

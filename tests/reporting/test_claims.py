@@ -10,7 +10,7 @@ from scipy import stats
 
 from smoothmix.reporting import claims, statistics
 from smoothmix.reporting.claims import Claim, by_margin, judge
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 
@@ -237,7 +237,7 @@ def test_a_trend_is_judged_on_differences_within_each_number():
 def test_rows_on_different_images_are_not_compared(random_runs):
     runs, _ = random_runs
     runs["data_fingerprint"] = runs["row"]
-    with pytest.raises(UserError, match="A and B were trained on different images"):
+    with refused("A", "B", "images"):
         judge(runs, [claim("ab", direction="less")])
 
 

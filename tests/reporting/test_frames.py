@@ -5,7 +5,7 @@ import os
 import pytest
 
 from smoothmix.reporting.frames import read_folders, write
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 from tests.reporting import made
 
 
@@ -39,7 +39,7 @@ def test_every_record_is_found_once_and_hidden_folders_are_skipped(tmp_path):
     fog = found.errors[found.errors["corruption"] == "fog"].iloc[0]
     assert (fog["severity_1"], fog.isna()["severity_2"], fog.isna()["mean"]) == (20.0, True, True)
     assert found.problems == []
-    with pytest.raises(UserError, match="there is no folder"):
+    with refused(tmp_path / "nowhere"):
         read_folders([tmp_path / "nowhere"])
 
 

@@ -23,6 +23,7 @@ from smoothmix.evaluation.generated import GeneratedImages
 from smoothmix.utils.command import status_of
 from smoothmix.utils.distributed import Ranks
 from tests.commands import ENVIRONMENT, ROOT, Command, python, wait_until
+from tests.mistakes import one_line, refused, refuses
 
 SCRIPT = ROOT / "scripts" / "make_corruptions.py"
 # several dozen milliseconds a cell: time enough to be killed in
@@ -44,7 +45,7 @@ def test_workers_that_cannot_start_leave_ctrl_c_as_it_was(monkeypatch):
 
     monkeypatch.setattr(script.ProcessPoolExecutor, "submit", submit)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(OSError, match="no more processes"):
+    with refused("no more processes", error=OSError):
         list(script._by_workers(argparse.Namespace(workers=1), [("fog", (1,))]))
     assert signal.getsignal(signal.SIGINT) is before
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -115,7 +116,7 @@ def test_killed_and_started_again_it_writes_the_same_bytes(made, capsys, tmp_pat
     process = Command(*command(folder)[1:])
     wait_until(lambda: "process" in (folder / ".lock").read_text() and children(process.pid))
     assert run_main(*command(folder)[2:]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {folder} is in use by process {process.pid} on ")
+    one_line(capsys.readouterr().err[:-1], folder, process.pid)
     assert process.wait() == 0
     assert arrays(folder) == arrays(made)
     assert kept.stat().st_mtime_ns == before
@@ -159,47 +160,32 @@ def run_main(monkeypatch):
     return call
 
 
-def test_mistakes_are_one_sentence(made, capsys, tmp_path, run_main):
+def test_a_folder_of_other_files_is_left_alone(made, tmp_path):
     before = arrays(made)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    fog = ["--corruptions", "fog"]
-    for overrides, sentence in [
-        (["--output", made, "--seed", "1"], f"{made} holds files made with another seed; give another --output"),
-        (["--output", tmp_path / "mine"], f"{tmp_path / 'mine'} holds files that were not made here"),
-        (["--output", tmp_path / "new", "--workers", "0"], "--workers must be at least 1, not 0"),
-        (["--output", tmp_path / "new", "--device", "tpu"], "device must be auto, cpu or cuda, not 'tpu'"),
-        (["--output", "/dev/null/new"], "free space or give another --output, and run again"),
-    ]:
-        assert run_main("digits_c", *overrides, *fog) == 2
-        printed = capsys.readouterr().err
-        assert printed.startswith("error: ")
-        assert sentence in printed
-        assert printed.count("\n") == 1
-    shutil.copytree(made, tmp_path / "linked")
-    (tmp_path / "linked" / ".parts").symlink_to(tmp_path / "mine")
-    assert run_main("digits_c", "--output", tmp_path / "linked", *fog) == 2
-    assert ".parts is a symbolic link, which is not followed; remove it" in capsys.readouterr().err
+    mine, linked = tmp_path / "mine", tmp_path / "linked"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    shutil.copytree(made, linked)
+    (linked / ".parts").symlink_to(mine)
+    for folder, words in ((made, ["seed", "--output"]), (mine, []), (linked / ".parts", ["link"])):
+        output = ["--output", linked if folder.name == ".parts" else folder, "--seed", int(folder == made)]
+        refuses(SCRIPT, "digits_c", *output, "--corruptions", "fog", words=[folder, *words])
     assert arrays(made) == before
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
-    assert not (tmp_path / "new").exists()
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
 
 
 def test_files_of_other_images_or_another_kind_of_device_are_refused(made):
     data = digits()
-    with pytest.raises(script.UserError, match="holds files made with another device_type; give another --output"):
+    with refused(made, "device_type", "--output"):
         script.identify(made, 0, data, torch.device("cuda"))
     data.fingerprint = "of others"
-    with pytest.raises(script.UserError, match="holds files made with another data_fingerprint"):
+    with refused(made, "data_fingerprint"):
         script.identify(made, 0, data, torch.device("cpu"))
 
 
-def test_torchrun_is_refused(monkeypatch, capsys, tmp_path, run_main):
+def test_torchrun_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert run_main("digits_c", "--output", tmp_path / "c") == 2
-    assert capsys.readouterr().err == (
-        "error: torchrun started 2 processes, all writing the same files; use --workers\n"
-    )
+    refuses(SCRIPT, "digits_c", "--output", tmp_path / "c", words=["torchrun", "2 processes", "--workers"])
     assert not (tmp_path / "c").exists()
 
 
@@ -209,7 +195,7 @@ def test_images_of_one_name_are_refused(monkeypatch, tmp_path):
         for name in names:
             Image.new("RGB", (8, 8)).save(tmp_path / split / "n01" / name)
     monkeypatch.setattr(script, "_clean", lambda args: class_folders(tmp_path, workers=0))
-    with pytest.raises(script.UserError, match=r"^n01/a.jpg and n01/a.png would both become n01/a.JPEG; rename"):
+    with refused("n01/a.jpg", "n01/a.png", "n01/a.JPEG"):
         script.make(arguments(tmp_path / "c", "imagenet_c"))
     assert not (tmp_path / "c").exists()
 

@@ -12,9 +12,7 @@ from functools import partial
 import pytest
 
 from scripts.reproduction.jobs import jobs_of
-from scripts.reproduction.launch import launch
 from scripts.reproduction.tables import load_table, table_runs
-from smoothmix.utils.errors import UserError
 from tests.commands import ROOT, Command, python, said, wait_until
 
 REPRODUCE = "scripts/reproduce.py"
@@ -83,34 +81,6 @@ def test_print_gives_the_commands_alone(tmp_path):
     ]
     assert [shlex.split(line) for line in printed.splitlines()] == expected
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("overrides", "sentence"),
-    [
-        ((), "which table? Give it, as in table=1 or table=demo"),
-        (("table=9",), "there is no table 9; choose from 1, 2, 3, 4, 5, 6, 7, 8,"),
-        (("table=demo", "preset=fast"), "there is no preset fast; choose from paper, quick"),
-        (("table=demo", "launcher=k8s"), "there is no launcher k8s; choose from local, slurm, print"),
-        (("table=demo", "seeds=0"), "seeds must be a positive number, not 0"),
-        (("table=demo", "jobs=two"), "jobs must be a positive number, not two"),
-        (("tabel=1",), "unknown key tabel; did you mean table?"),
-        (("table=6", "sorce=generate"), "unknown key sorce; did you mean source?"),
-        (("table=6", "seds=2"), "unknown key seds; did you mean seeds?"),
-        (("table=demo", "source=web"), "source must be files or generate, not 'web'"),
-        (("table=demo", "seed=3"), "cannot use seed=3: give seeds=N"),
-        (("table=demo", "-m"), "cannot use -m: overrides are KEY=VALUE, and --status; see --help"),
-        (("table=demo", "model.dept=3"), "unknown key model.dept; did you mean depth?"),
-        (("table=demo", "recipe.lr=-1"), "recipe.lr must"),
-        (("table=demo", "recipe=finetune"), "recipe=finetune chooses by the images; give recipe.epochs"),
-        (("table=1", "dataset.root=/nowhere"), "CIFAR-100 is not complete: there is no /nowhere/"),
-    ],
-)
-def test_mistakes_are_one_sentence(overrides, sentence, capsys):
-    with pytest.raises(UserError) as caught:
-        launch(list(overrides))
-    assert str(caught.value).startswith(sentence)
-    assert capsys.readouterr().out == ""
 
 
 def test_no_slurm_is_one_sentence(tmp_path, monkeypatch):

@@ -63,22 +63,20 @@ def test_no_git_is_a_note(module_in, tmp_path, monkeypatch):
     module_in(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     found = environment.environment(CPU)
-    assert (found["git_commit"], found["git_note"]) == (None, "git is not on the PATH")
+    assert (found["git_commit"], "PATH" in found["git_note"]) == (None, True)
 
 
 def test_no_repository_is_a_note(module_in, tmp_path):
     module_in(tmp_path)
     found = environment.environment(CPU)
-    assert found["git_commit"] is None
-    assert found["git_note"].startswith("git failed: not a git repository")
+    assert (found["git_commit"], "not a git repository" in found["git_note"]) == (None, True)
 
 
 def test_another_user_s_repository_is_a_note(module_in, repository, monkeypatch):
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its tests
     module_in(repository)
     found = environment.environment(CPU)
-    assert found["git_commit"] is None
-    assert found["git_note"].startswith("git failed: detected dubious ownership in repository")
+    assert (found["git_commit"], "dubious ownership" in found["git_note"]) == (None, True)
 
 
 def test_a_start_has_its_time_and_position():

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from smoothmix.utils import files
-from smoothmix.utils.errors import UserError
 from smoothmix.utils.files import (
     hold,
     is_held,
@@ -24,6 +23,7 @@ from smoothmix.utils.files import (
     write_text,
 )
 from tests.commands import ROOT, python
+from tests.mistakes import one_line, refused
 
 KILLED = """
 import os, signal, sys
@@ -62,9 +62,9 @@ def test_links_in_the_place_of_a_file_or_of_its_part_are_replaced_or_ignored(fol
 
 def test_a_link_in_the_place_of_a_lock_is_one_sentence(folder, victim):
     (folder / ".lock").symlink_to(victim)
-    with pytest.raises(UserError, match=r"\.lock is a symbolic link, which is not followed; remove it"):
+    with refused(folder / ".lock"):
         hold(folder / ".lock", folder)
-    with pytest.raises(UserError, match="is a symbolic link"):
+    with refused(folder / ".lock"):
         open_no_follow(folder / ".lock", os.O_WRONLY | os.O_TRUNC)
 
 
@@ -137,7 +137,7 @@ def test_a_forked_child_that_outlives_its_parent_keeps_no_lock(folder):
 def test_a_lock_names_who_has_it_and_ends_with_the_file(folder):
     with hold(folder / ".lock", folder):
         assert is_held(folder / ".lock")
-        with pytest.raises(UserError, match=rf"run is in use by process {os.getpid()} on .*; wait for it or stop it"):
+        with refused(folder.name, os.getpid()):
             hold(folder / ".lock", folder)
     assert not is_held(folder / ".lock")
     hold(folder / ".lock", folder).close()
@@ -152,13 +152,13 @@ def test_only_small_regular_files_are_read(tmp_path, monkeypatch):
     os.mkfifo(path)
     (tmp_path / "zero").symlink_to("/dev/zero")
     for special in (path, tmp_path / "zero"):
-        with pytest.raises(ValueError, match="not a regular file"):
+        with refused("regular file", error=ValueError):
             read_text(special)
     path.unlink()
     path.write_bytes('\ufeff{"a": "ä"}'.encode())
     assert read_object(path) == {"a": "ä"}
     monkeypatch.setattr(files, "SMALL", 7)
-    with pytest.raises(ValueError, match="more than"):
+    with refused("MiB", error=ValueError):
         read_text(path)
 
 
@@ -171,7 +171,7 @@ def test_a_file_system_without_locks_gets_a_note(folder, monkeypatch, capsys, nu
 
     monkeypatch.setattr("fcntl.flock", flock)
     with hold(folder / ".lock", folder) as file:
-        assert capsys.readouterr().out.startswith(f"note: {folder} cannot be locked ({os.strerror(number)})")
+        one_line(capsys.readouterr().out[:-1], "note: ", folder, os.strerror(number))
         assert not is_held(folder / ".lock")
         write_text(folder / "summary.json", "{}")
         assert not file.closed
@@ -180,6 +180,6 @@ def test_a_file_system_without_locks_gets_a_note(folder, monkeypatch, capsys, nu
 @pytest.mark.parametrize("address", ["s3://bucket/runs", "gs://bucket", "https://host/x"])
 def test_an_address_is_no_folder(folder, monkeypatch, address):
     monkeypatch.chdir(folder)
-    with pytest.raises(UserError, match=r"is an address, not a folder; choose another output="):
+    with refused("output="):
         make_folder(Path(address), "output=")
     assert not list(folder.iterdir())

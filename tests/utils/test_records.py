@@ -6,6 +6,7 @@ import pytest
 
 from smoothmix.utils import files, records
 from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 NUMBERS = [-1, -0.5, 0, 0.5, 1, 99.99, 100, 100.01, 101, 2**63 - 1, 2**63, 10**400, math.inf, -math.inf, math.nan]
 OTHERS = [True, False, None, "", "5", "a b", "a\nb", "\x1b[2J", [], {}, [1]]
@@ -44,7 +45,7 @@ def test_a_record_with_an_error_that_is_no_percentage(tmp_path, error):
     errors = {"test_top1_error": error, "test_top5_error": 1.0}
     record = dict.fromkeys(("dataset", "model", "method", "recipe", "config_hash"), "x") | {"seed": 0, "epochs": 1}
     (tmp_path / "summary.json").write_text(str(record | {"best": errors, "last": errors}).replace("'", '"'))
-    with pytest.raises(UserError, match="is not a run record"):
+    with refused(tmp_path / "summary.json"):
         records.RunRecord.read(tmp_path / "summary.json")
 
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from smoothmix.utils.errors import UserError
 from smoothmix.utils.walk import find_files, subfolders, walk_files
+from tests.mistakes import refused
 
 SKIPPED = [".ipynb_checkpoints", ".snapshot", "@eaDir", "#recycle", "__MACOSX", "lost+found"]
 
@@ -52,11 +52,11 @@ def test_a_folder_that_cannot_be_read_is_reported(tree, monkeypatch):
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)  # the superuser may read everything
-    with pytest.raises(UserError, match=f"{tree}/a/deep .Permission denied"):
+    with refused(tree / "a" / "deep", "Permission denied"):
         names(tree)
     problems = []
     assert [os.path.relpath(path, tree) for path in walk_files(tree, problems)] == ["a/1.txt", "b/3.txt"]
     assert len(problems) == 1
     for walk in (walk_files, subfolders):
-        with pytest.raises(UserError, match="nowhere"):
+        with refused(tree / "nowhere"):
             list(walk(tree / "nowhere"))

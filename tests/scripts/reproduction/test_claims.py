@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 
 from scripts.reproduction.tables import load_table, read_table, table_runs
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 CONTENT = {
     "title": "three rows",
@@ -48,62 +48,62 @@ def test_claims():
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "words"),
     [
-        ({"seed": 3}, "unknown key seed; did you mean seeds?"),
-        ({"weights": "first"}, "weights must be best or last, not 'first'"),
-        ({"images": 0}, "images must be a number of test images, not 0"),
-        ({"seeds": 0}, "seeds of the table must be a positive number up to 1000, not 0"),
-        ({"rows": ["A"]}, "rows should be a mapping from each row's label to its overrides"),
-        ({"rows": {"A": {"override": "x"}}}, "row A should be its overrides in one line"),
-        ({"seeds": 10**7}, "seeds of the table must be a positive number up to 1000, not 10000000"),
-        ({"rows": {"A": {"overrides": "x", "seeds": "5"}}}, "seeds of row A must be a positive number up to 1000"),
-        ({"overrides": ["x=1"] * 10_000}, "more than 1,000 values"),
-        ({"overrides": "precision=fp32"}, "overrides should be a list of overrides of train.py"),
-        ({"claims": {"id": "x"}}, "claims must be a list of mappings"),
+        ({"seed": 3}, ["seed", "seeds?"]),
+        ({"weights": "first"}, ["weights", "'first'", "last"]),
+        ({"images": 0}, ["images", 0]),
+        ({"seeds": 0}, ["seeds", 0]),
+        ({"seeds": 10**7}, ["seeds", 10**7, 1000]),
+        ({"rows": ["A"]}, ["rows"]),
+        ({"rows": {"A": {"override": "x"}}}, ["row A"]),
+        ({"rows": {"A": {"overrides": "x", "seeds": "5"}}}, ["row A", "seeds"]),
+        ({"overrides": ["x=1"] * 10_000}, ["1,000"]),
+        ({"overrides": "precision=fp32"}, ["overrides"]),
+        ({"claims": {"id": "x"}}, ["claims"]),
     ],
 )
-def test_mistakes_of_a_table(change, sentence):
-    with pytest.raises(UserError, match=sentence):
+def test_mistakes_of_a_table(change, words):
+    with refused(*words):
         read_table("mine", {**CONTENT, "claims": []} | change)
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "words"),
     [
-        ({"row": "A"}, "claim ab: unknown key row; did you mean rows?"),
-        ({"sentence": ""}, "claim ab: sentence must be text, not ''"),
-        ({"source": None}, "claim ab: source must be text, not None"),
-        ({"trend": {1: ["A", "B"]}}, "claim ab: give exactly one of direction"),
-        ({"endpoint": "last_top"}, "claim ab: unknown endpoint last_top; did you mean last_top1?"),
-        ({"within": 1.0}, "claim ab: give exactly one of direction"),
-        ({"direction": "lower"}, "claim ab: direction must be less or greater, not 'lower'"),
-        ({"margin": -1}, "claim ab: margin must be a positive number, not -1"),
-        ({"primary": "yes"}, "claim ab: stable must be true, and primary true or false"),
-        ({"rows": ["A"]}, r"claim ab: rows must be a row and another, several, or a number"),
-        ({"rows": ["A", "D"]}, "claim ab: there is no row D; choose from A, B, C"),
-        ({"rows": ["A", ["B", "A"]]}, "claim ab: rows must be a row and another"),
-        ({"rows": ["A", []]}, "claim ab: rows must be a row and another"),
-        ({"id": "abc"}, "two claims have the id abc"),
+        ({"row": "A"}, ["claim ab", "row", "rows?"]),
+        ({"sentence": ""}, ["claim ab", "sentence", "''"]),
+        ({"source": None}, ["claim ab", "source", None]),
+        ({"trend": {1: ["A", "B"]}}, ["claim ab", "direction", "trend"]),
+        ({"endpoint": "last_top"}, ["claim ab", "last_top;", "last_top5?"]),
+        ({"within": 1.0}, ["claim ab", "direction", "within"]),
+        ({"direction": "lower"}, ["claim ab", "direction", "'lower'"]),
+        ({"margin": -1}, ["claim ab", "margin", -1]),
+        ({"primary": "yes"}, ["claim ab", "primary"]),
+        ({"rows": ["A"]}, ["claim ab", "rows"]),
+        ({"rows": ["A", "D"]}, ["claim ab", "D", "A, B, C"]),
+        ({"rows": ["A", ["B", "A"]]}, ["claim ab", "rows"]),
+        ({"rows": ["A", []]}, ["claim ab", "rows"]),
+        ({"id": "abc"}, ["abc"]),
     ],
 )
-def test_mistakes_of_a_claim(change, sentence):
+def test_mistakes_of_a_claim(change, words):
     content = deepcopy(CONTENT)
     content["claims"][0] |= change
-    with pytest.raises(UserError, match=sentence):
+    with refused(*words):
         read_table("mine", content)
 
 
 def test_a_missing_kind_and_a_stable_number():
     content = deepcopy(CONTENT)
     del content["claims"][0]["direction"]
-    with pytest.raises(UserError, match="claim ab: give exactly one of direction"):
+    with refused("claim ab", "direction"):
         read_table("mine", content)
     content["claims"][0] |= {"stable": True, "rows": ["A", 3]}
-    with pytest.raises(UserError, match="claim ab: there is no row 3"):
+    with refused("claim ab", 3):
         read_table("mine", content)
     del content["claims"][0]["rows"]
-    with pytest.raises(UserError, match="claim ab: rows must be a row and another"):
+    with refused("claim ab", "rows"):
         read_table("mine", content)
 
 
@@ -115,10 +115,8 @@ def test_a_table_file_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch,
     monkeypatch.setattr("scripts.reproduction.tables.CONFIGS", tmp_path / "configs")
     (tmp_path / "configs" / "table").mkdir(parents=True)
     (tmp_path / "configs" / "table" / "mine.yaml").write_bytes(content)
-    with pytest.raises(UserError, match=r"^configs/table/mine.yaml: ") as error:
+    with refused("configs/table/mine.yaml"):
         load_table("mine")
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 400
 
 
 def test_a_trend():
@@ -129,7 +127,7 @@ def test_a_trend():
     (claim,) = read_table("mine", content | {"claims": [given | {"trend": trend}]}).claims
     assert claim.trend == {10.0: ("A", "B"), 50.5: ("C", "B")}
     for wrong in ({10: ["A", "B"]}, {10: ["A", "B"], -1: ["A", "C"]}, {10: ["A"], 20: ["A", "B"]}, ["A", "B"], 3):
-        with pytest.raises(UserError, match="claim ab: trend must have two or more numbers"):
+        with refused("claim ab", "trend"):
             read_table("mine", content | {"claims": [given | {"trend": wrong}]})
 
 

@@ -10,7 +10,7 @@ from scripts.reproduction import slurm
 from scripts.reproduction.jobs import ROOT
 from scripts.reproduction.launch import launch
 from scripts.reproduction.slurm import queued, submit, training_name
-from smoothmix.utils.errors import UserError
+from tests.mistakes import refused
 
 SBATCH = """#!/bin/bash
 case "$*" in *--refuse*) echo "sbatch: about" >&2; echo "sbatch: error: no such partition" >&2; exit 1;; esac
@@ -73,7 +73,7 @@ def test_each_missing_run_is_submitted_once(table_6, leave, cluster, capsys):
 
 def test_nothing_is_submitted_without_the_images(cluster, tmp_path):
     submitted, _ = cluster
-    with pytest.raises(UserError, match=r"CIFAR-100 is not complete: there is no .*; get it with"):
+    with refused(tmp_path, "scripts/download.py"):
         launch(["table=1", "launcher=slurm", f"dataset.root={tmp_path}", f"output={tmp_path}"])
     assert submitted() == []
 
@@ -106,14 +106,14 @@ def test_names_belong_to_run_directories(table_6):
 
 def test_mistakes_are_one_sentence(table_6, cluster, tmp_path, monkeypatch):
     jobs = table_6(1)
-    with pytest.raises(UserError, match=r"^sbatch refused: sbatch: error: no such partition$"):
+    with refused("no such partition"):
         submit(jobs, ["--refuse"])
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"works only in the root of the repository: cd {ROOT}"):
+    with refused(ROOT):
         submit(jobs, [])
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="there is no squeue on this machine; use launcher=local or launcher=print"):
+    with refused("squeue", "launcher=local"):
         submit(jobs, [])
 
 
