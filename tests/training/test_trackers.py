@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from smoothmix.training.recipe import Settings
+from tests.mistakes import one_line
 
 PACKAGES = ("wandb", "trackio")
 
@@ -52,13 +53,12 @@ def test_whatever_it_raises_becomes_one_note(make_trainer, tracker, capsys, brok
     calls = tracker("wandb", {broken})
     history = make_trainer(settings=Settings(logger="wandb")).fit()
     assert len(history) == 3
-    assert capsys.readouterr().out.count(
-        "note: logger=wandb stopped (ConnectionError: no route to host); the training goes on without it"
-    ) == 1
+    (note,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("note: "))
+    one_line(note, "logger=wandb", "no route to host")
     assert [name for name, *_ in calls].count(broken) == 1
 
 
 def test_a_package_that_is_not_installed_is_named(make_trainer, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "trackio", None)
     assert len(make_trainer(settings=Settings(logger="trackio")).fit()) == 3
-    assert "trackio is not installed: pip install trackio" in capsys.readouterr().out
+    assert "pip install trackio" in capsys.readouterr().out
