@@ -113,7 +113,7 @@ def test_the_table_of_methods_names_every_mixing_and_every_experiment_of_it():
             assert (ROOT / "configs" / "experiment" / folder / f"{name}.yaml").exists(), (folder, name)
 
 
-@pytest.mark.parametrize("group", ["mixing", "dataset", "recipe"])
+@pytest.mark.parametrize("group", ["dataset", "recipe"])
 def test_the_page_of_methods_lists_every_choice(group):
     lines = (ROOT / "docs" / "methods.md").read_text().splitlines()
     choices = next(line for line in lines if f"(`{group}=`)" in line)
