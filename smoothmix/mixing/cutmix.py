@@ -23,7 +23,8 @@ def cutmix_mask(size: tuple[int, int], center: tuple[Tensor, Tensor], lam: Tenso
         float32 mask of zeros and ones, (N, 1, H, W).
     """
     cut = (1 - lam).sqrt()
-    return 1 - box_mask(size, center, ((cut * size[0]).floor(), (cut * size[1]).floor()))
+    box = box_mask(size, center, ((cut * size[0]).floor(), (cut * size[1]).floor()))
+    return box.neg_().add_(1)
 
 
 @dataclass(kw_only=True, eq=False)

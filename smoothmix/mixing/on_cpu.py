@@ -16,62 +16,50 @@ def may_read(tensor: Tensor) -> bool:
 def mix_on_cpu(images: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     """Return what `smoothmix.mixing.blend.mix_images` does, bit for bit; all of one dtype."""
     mixed = torch.empty_like(images)  # index_select itself would lose the memory format
-    _mix(mixed, images, images, partner, mask)
+    large = images[0].numel() >= LARGE
+    least, most = (end.item() for end in mask.aminmax())
+    if least > 0 and most < 1:
+        if not large:
+            return torch.index_select(images, 0, partner, out=mixed).lerp_(images, mask)
+        for i, j in enumerate(partner.tolist()):  # in one pass
+            torch.lerp(images[j], images[i], mask[i % len(mask)], out=mixed[i])
+    elif len(mask) > 1 and not large:
+        _lerp_and_copy(torch.index_select(images, 0, partner, out=mixed), images, mask)
+    else:
+        mask = mask.expand(-1, -1, *images.shape[2:])
+        sides = ((mask.amin(dim=dim) < 1).flatten(1).tolist() for dim in (3, 2))  # of all masks
+        for i, hole in enumerate(map(_box, *sides)):
+            one = slice(None) if len(mask) == 1 else slice(i, i + 1)
+            _mix(mixed[one], images[one], images, partner[one], mask[i : i + 1], hole)
     return mixed
 
 
-def _mix(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor) -> None:
-    """Write the blend of `own` and `images[partner]` into `out`."""
-    least, most = (end.item() for end in mask.aminmax())
-    soft, large = least > 0 and most < 1, own.numel() >= LARGE * len(own)
-    if least == 1:
-        out.copy_(own)
-    elif large and soft:  # in one pass
-        for i, j in enumerate(partner.tolist()):
-            torch.lerp(images[j], own[i], mask[i % len(mask)], out=out[i])
-    elif large and len(mask) > 1:
-        for i in range(len(mask)):
-            one = slice(i, i + 1)
-            _mix(out[one], own[one], images, partner[one], mask[one])
-    elif soft:
-        torch.index_select(images, 0, partner, out=out).lerp_(own, mask)
-    elif len(mask) > 1 or most == 0:
-        torch.index_select(images, 0, partner, out=out)
-        _lerp_and_copy(out, own, mask)
-    else:
-        _mix_boxes(out, own, images, partner, mask.expand_as(own[:1, :1]))
-
-
-def _mix_boxes(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor) -> None:
-    """The same for one mask (1, 1, H, W) that has zeros or ones, which often fill a box or surround one."""
-    # the least value of each row and of each column
-    least = [mask.amin(dim=dim).flatten().tolist() for dim in (3, 2)]
-    hole = _box([[value < 1 for value in side] for side in least])
-    if mask[hole].amax().item() == 0:
-        out.copy_(own)
+def _mix(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor, hole: Any) -> None:
+    """Write the blend of `own` and `images[partner]` into `out`, by one mask (1, 1, H, W) that has zeros or ones."""
+    inside = mask[hole]
+    if inside.numel() == 0 or inside.amax().item() == 0:
+        if inside.numel() < mask.numel():
+            out.copy_(own)
         torch.index_select(images[hole], 0, partner, out=out[hole])
         return
     torch.index_select(images, 0, partner, out=out)
     most = [mask.amax(dim=dim).flatten().tolist() for dim in (3, 2)]
-    patch = _box([[value > 0 for value in side] for side in most])
+    patch = _box(*([value > 0 for value in side] for side in most))
     if mask[patch].amin().item() == 0:
         _lerp_and_copy(out[patch], own[patch], mask[patch])
         return
     out[patch].lerp_(own[patch], mask[patch])
-    core = _box([[value == 1 for value in side] for side in most])
+    core = _box(*([value == 1 for value in side] for side in most))
     if mask[core].numel() and mask[core].amin().item() == 1:
         out[core].copy_(own[core])
     else:
         torch.where(mask[core] == 1, own[core], out[core], out=out[core])
 
 
-def _box(sides: list[list[bool]]) -> tuple[Any, ...]:
+def _box(rows: list[bool], columns: list[bool]) -> tuple[Any, ...]:
     """Return the slices of an image that hold every true row and every true column."""
-    return (..., *map(_span, sides))
-
-
-def _span(side: list[bool]) -> slice:
-    return slice(side.index(True), len(side) - side[::-1].index(True)) if True in side else slice(0)
+    sides = bytes(rows), bytes(columns)  # which find in C
+    return (..., *(slice(side.find(1), side.rfind(1) + 1) if 1 in side else slice(0) for side in sides))
 
 
 def _lerp_and_copy(others: Tensor, own: Tensor, mask: Tensor) -> None:

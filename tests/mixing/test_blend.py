@@ -187,5 +187,5 @@ def test_masks_whose_zeros_and_ones_fill_no_box(samples, large, monkeypatch):
 
 
 def test_the_box_holds_what_is_true_and_no_more():
-    assert _box([[False, True, False, True], [True, False]]) == (..., slice(1, 4), slice(0, 1))
-    assert _box([[False], [True]]) == (..., slice(0), slice(0, 1))
+    assert _box([False, True, False, True], [True, False]) == (..., slice(1, 4), slice(0, 1))
+    assert _box([False], [True]) == (..., slice(0), slice(0, 1))
