@@ -67,7 +67,7 @@ def square_mask(size: tuple[int, int], center: tuple[Number, Number], sigma: Num
     _check_not_negative("k", k)
     offset_y, offset_x, (side, fraction) = _prepare(size, center, [("sigma", sigma), ("k", k)])
     ramp, half_side = 2 * fraction * side, side / 2
-    at_edge, ramp = (ramp > _TINY) * 0.5, ramp.clamp_min(_TINY)  # a step is 0 at its edge
+    at_edge, ramp = (ramp > _TINY).float() / 2, ramp.clamp_min(_TINY)  # a step is 0 at its edge
 
     def profile(offset: Tensor) -> Tensor:
         return (at_edge + (half_side - offset.abs()) / ramp).clamp(0, 1)
