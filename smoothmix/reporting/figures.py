@@ -232,10 +232,11 @@ def by_images(means: pd.DataFrame) -> Figure:
         line, (colour, style) = line.sort_values("train_images"), look_of(str(method))
         low, high = line["low"].fillna(line["mean"]), line["high"].fillna(line["mean"])
         axes.fill_between(line["train_images"], low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(line["train_images"], line["mean"], style, marker="o", markersize=4, color=colour)
+        axes.plot(line["train_images"], line["mean"], style, marker="o", markersize=4, color=colour, clip_on=False)
         ends[str(line["name"].iloc[0])] = (line["train_images"].iloc[-1], line["mean"].iloc[-1], colour)
     axes.set_xscale("log")
     axes.set(xlabel="training images", ylabel="top-1 error (%)")
+    axes.margins(x=0)
     _label_ends(axes, ends)
     return figure
 

@@ -79,7 +79,7 @@ def report(title: str, results: Results, contents: Contents) -> Page:
         page.add("There is no finished run here yet. Train one, for example with `python train.py`.".replace("`", ""))
     made = f"{len(results.runs)} finished runs" + _hours(results.runs)
     page.add(*contents.notes, code(contents.command), f"made this page from {made}.")
-    page.add(*(f"Not counted: {sentence}." for sentence in results.problems))
+    page.add(*(f"Not counted: {sentence}." for sentence in results.problems), *_by_images(results.runs))
     for judged in contents.judged:
         page.add(heading(f"Verdicts: {judged.title}"), *judged_claims.blocks(judged.verdicts, judged.margins))
     for place, (name, runs, errors) in enumerate(groups):
@@ -219,6 +219,21 @@ def answer(name: str, runs: pd.DataFrame) -> str:
 
 
 # ---- parts of the page
+
+
+def _by_images(runs: pd.DataFrame) -> Iterator[Picture]:
+    """Yield a picture of the error against the number of training images, where one recipe was run with several."""
+    for place, (_, alike) in enumerate(runs.groupby(["dataset", "model", "recipe"])):
+        settings_of = alike.groupby(["method", "train_images"])
+        if alike["train_images"].nunique() < 2 or settings_of["config_hash"].nunique().gt(1).any():
+            continue
+        means = pd.DataFrame(
+            {"method": method, "name": name_of(method), "train_images": n, **Mean.of(list(of["last_top1"]))._asdict()}
+            for (method, n), of in settings_of
+        )
+        means = means.sort_values("method", key=lambda methods: methods.map(place_of), kind="stable")
+        name, seeds = f"images{place or ''}.svg", "Top-1 error after the last epoch; bands: 95 % intervals over seeds."
+        yield Picture(name, figures.svg(figures.by_images(means)), "error against the number of training images", seeds)
 
 
 def _comparison(runs: pd.DataFrame, contents: Contents, suffix: str, problems: list[str]) -> list[Block]:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from smoothmix.reporting import figures
 from smoothmix.reporting.methods import METHODS, place_of
 from smoothmix.reporting.report import Contents, answer, compared, corrupted_means, report, settings
 from tests.reporting.made import lines_of, results, run_line
@@ -47,6 +48,30 @@ def test_runs_of_different_settings_are_never_compared(change):
     facts = {"precision": "fp32", "data_fingerprint": "one"}
     lines = runs("identity", [20.0], **facts) + runs("cutmix", [19.0], **facts | change)
     assert len(list(settings(results(lines)))) == 2
+
+
+def test_the_error_against_the_number_of_images(monkeypatch):
+    drawn, draw = [], figures.by_images
+    monkeypatch.setattr(figures, "by_images", lambda means: drawn.append(means) or draw(means))
+
+    def lines(method, errors, images):
+        of_images = runs(method, errors, train_images=images)
+        return [line | {"run": line["run"].replace(f"-{method}/", f"-{images}/")} for line in of_images]
+
+    small = lines("cutmix", CUTMIX, 100) + lines("identity", BASELINE, 100)
+    both = small + lines("cutmix", [9.0, 9.2], 1000) + lines("identity", [8.0, 8.4], 1000)
+    assert "images.svg" not in report("title", results(small), Contents("command")).markdown()
+    assert "images.svg" in report("title", results(both), Contents("command")).markdown()
+    (means,) = drawn
+    assert list(means["name"]) == ["Baseline", "Baseline", "CutMix", "CutMix"]
+    found = means.set_index(["method", "train_images"])
+    assert found["mean"].to_dict() == pytest.approx(
+        {("identity", 100): 20.24, ("identity", 1000): 8.2, ("cutmix", 100): 19.18, ("cutmix", 1000): 9.1}
+    )
+    low, high = stats.t.interval(0.95, 4, 19.18, stats.sem(CUTMIX))
+    assert list(found.loc[("cutmix", 100), ["low", "high"]]) == pytest.approx([low, high])
+    other = [line | {"run": line["run"].replace("-100/", "-other/")} for line in small]
+    assert "images.svg" not in report("title", results(both + other), Contents("command")).markdown()
 
 
 def test_two_configurations_of_a_method_are_two_lines():
