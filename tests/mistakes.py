@@ -1,16 +1,24 @@
 """What a mistake must get: one line that a terminal can print, with the value and what to change; wording is free."""
 
+import re
+from pathlib import Path
+
 from smoothmix.utils.errors import UserError
 from tests.commands import said
 
 
 def one_line(sentence, *words):
-    """Whether `sentence` is one line and holds all `words`, which may be paths and numbers."""
+    """Return `sentence` if it is one line and holds all `words`: texts and paths anywhere, other values alone."""
     assert sentence.isprintable()
     assert 0 < len(sentence) < 600  # paths are long
-    missing = [word for word in map(str, words) if word not in sentence]
+    missing = [word for word in words if not re.search(_pattern(word), sentence)]
     assert not missing, f"{sentence!r} lacks {missing}"
     return sentence
+
+
+def _pattern(word):
+    text = re.escape(str(word))
+    return text if isinstance(word, str | Path) else rf"(?<![\w.]){text}(?!\w)"
 
 
 class refused:
