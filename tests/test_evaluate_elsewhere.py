@@ -273,7 +273,7 @@ def test_a_card_has_the_numbers_of_the_records(evaluated):
     assert printed == f"{evaluated}/card.md: 2 evaluations\n"
     text = (evaluated / "card.md").read_text()
     clean, corrupted = record(evaluated, "w.animals-test.json"), record(evaluated, "w.animals64_c-generate-6.json")
-    assert text.startswith("# test_resnet on animals\n\nTrained elsewhere; measured here.\n")
+    assert text.startswith("# test_resnet on animals\n")
     low, high = (100 * end for end in proportion_confint(round(clean["top1_error"] * 0.33), 33, method="wilson"))
     expected = f"| animals test, 33 | {clean['top1_error']:.2f} | [{low:.2f}, {high:.2f}] | {clean['top5_error']:.2f} |"
     assert f"{expected} {clean['loss']:.3f} | {clean['brier']:.3f} | {clean['ece']:.2f} |" in text

@@ -5,6 +5,7 @@ import sys
 
 import smoothmix
 from tests.commands import ROOT
+from tests.mistakes import one_line
 
 SCRIPT = """
 import builtins, runpy, sys
@@ -68,11 +69,9 @@ def test_works_with_torch_alone():
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     refused, report = done.stdout.split("LabelSmoothing: FAILED")  # labels are not the shares of pixels
-    assert refused.splitlines() == [
-        "frost: frost reads its photographs with Pillow; run `pip install pillow numpy`",
-        "spatter: spatter finds edges with OpenCV; run `pip install opencv-python-headless`",
-        "jpeg_compression: JPEG compression uses OpenCV; run `pip install opencv-python-headless`",
-    ]
+    needs = {"frost": "pillow", "spatter": "opencv-python-headless", "jpeg_compression": "opencv-python-headless"}
+    for line, (name, package) in zip(refused.splitlines(), needs.items(), strict=True):
+        one_line(line, f"{name}: ", f"pip install {package}")
     assert "it has none" in report
     assert done.returncode == 1, done.stderr
 

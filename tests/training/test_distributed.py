@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.commands import ROOT, Command, ranks
+from tests.mistakes import one_line
 
 QUICK = ["recipe.decay_epochs=[]", "recipe.epochs=1", "model.alpha=3"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -80,7 +81,7 @@ def test_a_sweep_on_two_ranks_and_its_evaluation(tmp_path):
 
     refused = ranks(2, "train.py", *QUICK, "recipe.batch_size=255", options[2])
     assert refused.returncode != 0
-    assert "recipe.batch_size=255 cannot be shared evenly by 2 ranks" in refused.stderr
+    assert "recipe.batch_size=255" in refused.stderr
     assert "Traceback" not in refused.stderr
 
     said = on_ranks(2, f"run={records[0].parent}", script="eval.py")
@@ -140,4 +141,5 @@ def test_a_mistake_that_only_one_rank_sees_ends_them_all(tmp_path):
     (tmp_path / "digits").write_text("in the way")
     done = ranks(2, "train.py", "-m", *QUICK, "seed=0,1", f"output={tmp_path}")
     assert done.returncode != 0
-    assert "error [rank 0]: cannot write to" in done.stderr
+    (complaint,) = (line for line in done.stderr.splitlines() if line.startswith("error [rank 0]"))
+    one_line(complaint, tmp_path / "digits", "output=")

@@ -112,7 +112,7 @@ def test_each_start_is_recorded_with_what_ran(make_trainer, crashed, monkeypatch
     first, second = record["starts"]
     assert (first["epoch"], first["step"], first["git_commit"]) == (1, 0, "b" * 40 + "-dirty")
     assert (second["epoch"], second["step"], second["git_commit"]) == (2, 4, None)
-    assert second["git_note"] == "git is not on the PATH"
+    assert "PATH" in second["git_note"]
     assert record["git_commit"] == first["git_commit"]
     assert {"device", "threads", "versions", "command"} <= record.keys()
     assert "git_note" not in record
