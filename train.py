@@ -25,7 +25,7 @@ def main(composed):
     run_dir.check_names(config)
     ranks = init_distributed(config.device, config.timeout)
     data = build.dataset(config)
-    config = replace(config, recipe=config.recipe.fitted(data.sizes["train"]))
+    config = replace(config, recipe=config.recipe.fitted(data.sizes.get("train", 1)))
     directory, recipe = run_dir.run_directory(config), config.recipe
     if ranks.any(run_dir.is_finished(directory, data.fingerprint)):
         if ranks.is_main:

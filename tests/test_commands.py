@@ -201,6 +201,14 @@ def test_a_users_own_class_folders(flowers, tmp_path):
     assert load_run(options).config.dataset.options["resize"] == 72  # 36 for images of 32
 
 
+@pytest.mark.parametrize("recipe", [[], ["recipe.epochs=0", "recipe.batch_size=0"]])
+def test_a_folder_without_training_images(flowers, tmp_path, recipe):
+    shutil.rmtree(flowers / "train")
+    done = train_on_folder(flowers, tmp_path / "out", *recipe)
+    assert done.returncode == 2
+    one_line(done.stderr[:-1], flowers / "train")
+
+
 def test_an_image_that_a_worker_cannot_read_is_named(flowers, tmp_path):
     bad = flowers / "train" / "rose" / "3.png"
     bad.write_bytes(bad.read_bytes()[:60])
