@@ -45,15 +45,17 @@ def _mix(out: Tensor, own: Tensor, images: Tensor, partner: Tensor, mask: Tensor
     torch.index_select(images, 0, partner, out=out)
     most = [mask.amax(dim=dim).flatten().tolist() for dim in (3, 2)]
     patch = _box(*([value > 0 for value in side] for side in most))
-    if mask[patch].amin().item() == 0:
-        _lerp_and_copy(out[patch], own[patch], mask[patch])
+    inside = mask[patch]
+    if inside.amin().item() == 0:
+        _lerp_and_copy(out[patch], own[patch], inside)
         return
-    out[patch].lerp_(own[patch], mask[patch])
+    out[patch].lerp_(own[patch], inside)
     core = _box(*([value == 1 for value in side] for side in most))
-    if mask[core].numel() and mask[core].amin().item() == 1:
+    inside = mask[core]
+    if inside.numel() and inside.amin().item() == 1:
         out[core].copy_(own[core])
     else:
-        torch.where(mask[core] == 1, own[core], out[core], out=out[core])
+        torch.where(inside == 1, own[core], out[core], out=out[core])
 
 
 def _box(rows: list[bool], columns: list[bool]) -> tuple[Any, ...]:
