@@ -1,7 +1,9 @@
 """Test images with common corruptions in the published layouts: CIFAR-10-C, CIFAR-100-C, ImageNet-C and their like.
 
-Both readers are :class:`smoothmix.utils.data.CorruptedImages`. The k-th batch of a corruption-severity pair goes to
-rank k % world_size; nothing is padded or dropped.
+Both readers, and :class:`smoothmix.evaluation.generated.GeneratedImages`, have the `source` that records name,
+`missing` (of the corruptions asked for, each with the reason and the remedy) and `batches`: images uint8 (n, 3, S,
+S), labels (n,). The k-th batch of a corruption-severity pair goes to rank k % world_size; nothing is padded or
+dropped.
 """
 
 import weakref

@@ -28,7 +28,7 @@ from smoothmix.reporting.page import Markdown, Page
 from smoothmix.reporting.statistics import p_value
 from smoothmix.reporting.tables import read_corrupted
 
-CONFIRMED, REFUTED, INSIGNIFICANT, DOUBTFUL, UNPRINTED = VERDICTS = (
+CONFIRMED, REFUTED, INSIGNIFICANT, DOUBTFUL, UNPRINTED = (
     "confirmed",
     "refuted",
     "not significant",
@@ -59,7 +59,7 @@ def audit(folder: Path) -> pd.DataFrame:
     """Recompute the claims from ``table1.csv`` to ``table8.csv`` in `folder`.
 
     Returns:
-        columns claim, where, printed, recomputed, verdict (one of `VERDICTS`), all text.
+        columns claim, where, printed, recomputed, verdict, all text.
     """
     table = {number: pd.read_csv(folder / f"table{number}.csv").set_index("row") for number in (1, 2, 3, 6, 7, 8)}
     rows = [

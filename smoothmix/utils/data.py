@@ -4,7 +4,7 @@ A batch is images (n, 3, S, S), float32, normalised, and labels (n,), int64, bot
 state is kept anywhere: what happens to an image follows from (seed, epoch, index).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -79,22 +79,6 @@ class ImageDataset(Protocol):
 
     def image_batches(self, split: str, pieces: list[range], device: torch.device = ...) -> Batches:
         """Return a batch of each piece of image indices: uint8 (n, 3, S, S), neither augmented nor normalised."""
-
-
-class CorruptedImages(Protocol):
-    """The test images of a data set under common corruptions.
-
-    Attributes:
-        source: where they come from, as records say it: "published files", "generated files (seed 0)".
-    """
-
-    source: str
-
-    def missing(self, names: Iterable[str]) -> dict[str, str]:
-        """Return those of the corruptions `names` that are not available, with the reason and the remedy."""
-
-    def batches(self, name: str, severity: int, batch_size: int) -> Batches:
-        """Return this rank's batches of one corruption at one severity: images uint8 (n, 3, S, S), labels (n,)."""
 
 
 def other_images(trained: str, then: str, now: str) -> UserError:
