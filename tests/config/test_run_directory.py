@@ -102,8 +102,7 @@ def test_finished_means_a_whole_record_of_the_same_images(tmp_path):
     assert run_dir.is_finished(tmp_path, "abc")
     with refused(tmp_path, "abc", "xyz"):
         run_dir.is_finished(tmp_path, "xyz")
-    for text in ("", "[]", "3", "{}", '{"data_fingerprint": "abc"}'):
-        path.write_text(text)
-        with refused(path):
-            run_dir.is_finished(tmp_path, "abc")
+    path.write_text('{"data_fingerprint": "abc"}')
+    with refused(path):
+        run_dir.is_finished(tmp_path, "abc")
     assert not run_dir.is_finished(tmp_path / ("x" * 300), "abc")

@@ -33,6 +33,14 @@ def test_what_is_no_object(text):
         files.parse_object(text)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"best": 1}', '"\\ud800', '{"data_fingerprint": "abc"}'])
+def test_what_is_no_record(tmp_path, text):
+    path = tmp_path / "summary.json"
+    path.write_text(text)
+    with refused(path):
+        records.RunRecord.read(path)
+
+
 def test_the_first_flaw_is_named():
     rules = {"a": records.is_count, "b": records.is_name}
     assert records.wrong_key({"a": 1, "b": "x", "c": None}, rules) is None
