@@ -34,8 +34,8 @@ class Recipe:
     def fitted(self, images: int) -> "Recipe":
         """Return the recipe for so many training images, with `epochs` and `batch_size` chosen by them if both are 0.
 
-        A batch is the largest power of 2 within a 16th of them, 8 to 64; 10 to 60 epochs come to about 1,000 steps, and
-        the learning rate decays after half and three quarters of them. Not tuned.
+        A batch is the largest power of 2 within a 16th of them, 8 to 64; the epochs are those of
+        about 1,000 steps, but 10 to 60, and the learning rate decays after half and three quarters of them. Not tuned.
         """
         if self.epochs or self.batch_size:
             return self
